@@ -1,0 +1,31 @@
+"""Mixtures of low-rank adapters, and an honest benchmark of training on heterogeneous data.
+
+>>> import timm, torch, mola
+>>> model = mola.adapt(timm.create_model("resnet18"), experts=3, rank=4, where=r"layer[2-4]\\..*conv\\d")  # doctest: +SKIP
+>>> with mola.gate(model, torch.tensor([0, 2, 1])):  # the expert of each sample (MoLA-Grad)  # doctest: +SKIP
+...     y = model(torch.randn(3, 3, 64, 64))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mola.layers.adapt import adapt
+    from mola.layers.gates import gate
+
+__version__ = "0.1.0"
+__all__ = ["adapt", "gate"]
+
+
+def __getattr__(name: str) -> Any:
+    # ``import mola`` stays free of torch (seconds); the layers load on first use
+    if name == "adapt":
+        from mola.layers.adapt import adapt
+
+        return adapt
+    if name == "gate":
+        from mola.layers.gates import gate
+
+        return gate
+    raise AttributeError(f"module 'mola' has no attribute '{name}'")

@@ -1,0 +1,135 @@
+"""The words every room shares: read this file first.
+
+Letters in shapes, here and everywhere: B batch, B_t samples of task t in the batch, T tasks, E experts, K classes, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
+Kind = Literal["classes", "segmentation", "depth", "normals"]
+Split = Literal["train", "valid", "test"]
+Direction = Literal["higher", "lower"]
+Factorisation = Literal["loralib", "two_conv"]
+Rank = int | dict[str, int]  # one rank for all layers, or regex of the whole module name → rank
+
+
+class BadInput(ValueError):
+    """The user's input can't be used; the message is one line that names the key or file, what was expected and what was found."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to learn: a domain's labels, a data set's label set, or one output of a dense prediction."""
+
+    name: str
+    kind: Kind
+    outputs: int
+    metrics: Mapping[str, Direction]  # the first one ranks
+
+    @property
+    def ranking(self) -> tuple[str, Direction]:
+        """The metric that selects epochs and fills the tables, with its direction."""
+        return next(iter(self.metrics.items()))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the loop hands to a method.
+
+    x:     (B, C, H, W) float, normalised, on the training device.
+    task:  (B,) int64, the index of each sample's task; None where every sample has every task.
+    y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes.
+    tasks: the names of all T tasks, present or not; the position is the task's index.
+    """
+
+    x: Tensor
+    task: Tensor | None
+    y: Mapping[str, Tensor]
+    tasks: tuple[str, ...]
+
+    def rows(self, name: str) -> Tensor | slice:
+        """The positions in ``x`` of the samples of a task: (B_t,) int64, or a full slice where every sample has it."""
+        if self.task is None:
+            return slice(None)
+        return (self.task == self.tasks.index(name)).nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a method answers.
+
+    predictions: per task present, by name: (B_t, K) for classes, (B_t, K, H, W) for dense tasks, in batch order.
+    routing:     (B, E) weights of the experts, where the method routes.
+    penalty:     () an extra loss, already weighted.
+    """
+
+    predictions: Mapping[str, Tensor]
+    routing: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+class Range(NamedTuple):
+    """The values of one hyper-parameter that tuning may try: ``low`` to ``high``, log-uniform if ``log``; integers if both ends are."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Choices = tuple[object, ...]
+SearchSpace = Mapping[str, Range | Choices]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data comes from, under which terms, and how to know that it is the right data."""
+
+    name: str
+    origin: str  # a package and version, or a page
+    licence: str
+    sha256: str  # of the raw content
+
+
+class Balancer(Protocol):
+    """Turns the losses of the tasks present into gradients. State is kept per task name, so that a task may be absent from a batch."""
+
+    def parameters(self) -> list[Parameter]:
+        """Trainable parameters of the balancer itself (e.g. log-variances)."""
+
+    def backward(self, losses: Mapping[str, Tensor], penalty: Tensor | None, shared: list[Parameter], own: list[Parameter]) -> None:
+        """Accumulate gradients into ``shared`` (every task reaches them) and ``own`` (the rest). ``losses``: () each, by task name."""
+
+    def end_epoch(self) -> None:
+        """Called once after every epoch."""
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything a resumed run needs."""
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+
+
+class Benchmark(Protocol):
+    """A set of tasks with their data. ``mola.benchmarks.Benchmark`` implements the parts that all of them share."""
+
+    name: str
+    heterogeneity: Literal["domain", "multi-input task", "single-input task"]
+    tasks: tuple[Task, ...]
+    sources: tuple[Source, ...]
+
+    def fetch(self) -> None:
+        """Bring the raw data and check it against the sources' checksums."""
+
+    def prepare(self) -> Path:
+        """Write the prepared arrays once and return their folder."""
+
+    def batches(self, split: Split, *, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """The batches of one pass over a split, on the CPU. Shuffled and augmented for ``train`` only."""
