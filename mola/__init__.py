@@ -1,7 +1,8 @@
 """Mixtures of low-rank adapters, and an honest benchmark of training on heterogeneous data.
 
 >>> import timm, torch, mola
->>> model = mola.adapt(timm.create_model("resnet18"), experts=3, rank=4, where=r"layer[2-4]\\..*conv\\d")  # doctest: +SKIP
+>>> model = mola.adapt(timm.create_model("resnet18"), experts=3, rank=4, where=r"layer[2-4]\\..*conv\\d")  # doctest:
++SKIP
 >>> with mola.gate(model, torch.tensor([0, 2, 1])):  # the expert of each sample (MoLA-Grad)  # doctest: +SKIP
 ...     y = model(torch.randn(3, 3, 64, 64))
 """

@@ -1,6 +1,8 @@
-"""A file's name is its registration: ``mola/methods/mola_grad.py`` is the method ``mola_grad``; its class is named alike (``MoLAGrad``).
+"""A file's name is its registration: ``mola/methods/mola_grad.py`` is the method ``mola_grad``; its class is named
+alike (``MoLAGrad``).
 
-Listing, describing and checking options read the source text only, so ``mola list`` and the workflow's planning never pay for ``import torch``.
+Listing, describing and checking options read the source text only, so ``mola list`` and the workflow's planning never
+pay for ``import torch``.
 """
 
 from __future__ import annotations
@@ -39,14 +41,16 @@ def load(room: Room, name: str) -> Any:
 def check_name(room: Room, name: str) -> None:
     """Raise BadInput for a name that is not registered."""
     if name not in names(room):
-        raise BadInput(f"unknown {room[:-1]} '{name}'{did_you_mean(name, names(room))}; registered: {', '.join(names(room))}")
+        raise BadInput(
+            f"unknown {room[:-1]} '{name}'{did_you_mean(name, names(room))}; registered: {', '.join(names(room))}"
+        )
 
 
 def describe(room: Room, name: str) -> tuple[str, str]:
-    """(summary, source) of a registered file: the first line of its docstring, and the line in it that begins with ``Source:``."""
-    lines = (ast.get_docstring(_tree(room, name)) or "").splitlines() or [""]
-    source = next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
-    return lines[0], source
+    """(summary, source) of a file: its docstring's first paragraph, and the one that begins with ``Source:``."""
+    paragraphs = (ast.get_docstring(_tree(room, name)) or "").split("\n\n")
+    source = next((text.removeprefix("Source:") for text in paragraphs if text.startswith("Source:")), "")
+    return paragraphs[0].replace("\n", " "), " ".join(source.split())
 
 
 def check_options(room: Room, name: str, options: Mapping[str, object], where: str) -> dict[str, object]:
@@ -58,7 +62,8 @@ def check_options(room: Room, name: str, options: Mapping[str, object], where: s
     known = option_names(room, name)
     for key in options:
         if key not in known:
-            raise BadInput(f"{where}.{key}: unknown option of {name}{did_you_mean(key, known)}; it takes {', '.join(known) or 'none'}")
+            hint = did_you_mean(key, known)
+            raise BadInput(f"{where}.{key}: unknown option of {name}{hint}; it takes {', '.join(known) or 'none'}")
     try:
         return dict(_options_model(room, name).model_validate(options))
     except pydantic.ValidationError as error:
@@ -80,8 +85,11 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
     """The first error of a validation in one line: the dotted key, what was expected, what was found."""
     first = error.errors()[0]
     # pydantic appends the branch of a union to the path ("rank.int"); users only know the key
-    keys = [str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)]
-    return f"{'.'.join(filter(None, [where, *keys]))}: {first['msg'][:1].lower()}{first['msg'][1:]}, found {first['input']!r}"
+    keys = [
+        str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
+    ]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{'.'.join(filter(None, [where, *keys]))}: {message[:1].lower()}{message[1:]}, found {first['input']!r}"
 
 
 @cache
@@ -94,7 +102,9 @@ def _class_node(room: Room, name: str) -> ast.ClassDef:
     for node in _tree(room, name).body:
         if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
             return node
-    raise BadInput(f"mola/{room}/{name}.py: expected a class named like the file (any case, no underscores), found none")
+    raise BadInput(
+        f"mola/{room}/{name}.py: expected a class named like the file (any case, no underscores), found none"
+    )
 
 
 @cache
@@ -104,10 +114,16 @@ def _options_model(room: Room, name: str) -> type[pydantic.BaseModel]:
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     fields: dict[str, Any] = {}
     if init is not None:
-        scope = {**vars(typing), **vars(mola.types), **{n: getattr(pydantic, n) for n in ("PositiveInt", "PositiveFloat", "NonNegativeInt", "NonNegativeFloat")}}
+        scope = {
+            **vars(typing),
+            **vars(mola.types),
+            **{n: getattr(pydantic, n) for n in ("PositiveInt", "PositiveFloat", "NonNegativeInt", "NonNegativeFloat")},
+        }
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
             if argument.annotation is None or default is None:
                 raise BadInput(f"mola/{room}/{name}.py: option '{argument.arg}' needs a type and a default")
-            annotation = eval(compile(ast.Expression(argument.annotation), name, "eval"), scope)  # our own source, not the user's input
+            annotation = eval(
+                compile(ast.Expression(argument.annotation), name, "eval"), scope
+            )  # our own source, not the user's input
             fields[argument.arg] = (annotation, ast.literal_eval(default))
     return pydantic.create_model(node.name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)

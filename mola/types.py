@@ -1,6 +1,7 @@
 """The words every room shares: read this file first.
 
-Letters in shapes, here and everywhere: B batch, B_t samples of task t in the batch, T tasks, E experts, K classes, C channels, H height, W width.
+Letters in shapes, here and everywhere: B batch, B_t samples of task t in the batch, T tasks, E experts, K classes, C
+                                        channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 Kind = Literal["classes", "segmentation", "depth", "normals"]
 Split = Literal["train", "valid", "test"]
+Sampling = Literal["balanced", "proportional"]
 Direction = Literal["higher", "lower"]
 Factorisation = Literal["loralib", "two_conv"]
 Rank = int | dict[str, int]  # one rank for all layers, or regex of the whole module name → rank
 
 
 class BadInput(ValueError):
-    """The user's input can't be used; the message is one line that names the key or file, what was expected and what was found."""
+    """The user's input can't be used; the message is one line that names the key or file, what was expected and
+    what was found.
+    """
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Output:
 
 
 class Range(NamedTuple):
-    """The values of one hyper-parameter that tuning may try: ``low`` to ``high``, log-uniform if ``log``; integers if both ends are."""
+    """The values of one hyper-parameter that tuning may try: ``low`` to ``high``, log-uniform if ``log``; integers
+    if both ends are.
+    """
 
     low: float
     high: float
@@ -99,13 +105,19 @@ class Source:
 
 
 class Balancer(Protocol):
-    """Turns the losses of the tasks present into gradients. State is kept per task name, so that a task may be absent from a batch."""
+    """Turns the losses of the tasks present into gradients. State is kept per task name, so that a task may be
+    absent from a batch.
+    """
 
     def parameters(self) -> list[Parameter]:
         """Trainable parameters of the balancer itself (e.g. log-variances)."""
 
-    def backward(self, losses: Mapping[str, Tensor], penalty: Tensor | None, shared: list[Parameter], own: list[Parameter]) -> None:
-        """Accumulate gradients into ``shared`` (every task reaches them) and ``own`` (the rest). ``losses``: () each, by task name."""
+    def backward(
+        self, losses: Mapping[str, Tensor], penalty: Tensor | None, shared: list[Parameter], own: list[Parameter]
+    ) -> None:
+        """Accumulate gradients into ``shared`` (every task reaches them) and ``own`` (the rest). ``losses``: ()
+        each, by task name.
+        """
 
     def end_epoch(self) -> None:
         """Called once after every epoch."""
@@ -131,5 +143,10 @@ class Benchmark(Protocol):
     def prepare(self) -> Path:
         """Write the prepared arrays once and return their folder."""
 
-    def batches(self, split: Split, *, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
+        """The number of training batches of an epoch."""
+
+    def batches(
+        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
+    ) -> Iterator[Batch]:
         """The batches of one pass over a split, on the CPU. Shuffled and augmented for ``train`` only."""

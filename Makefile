@@ -1,0 +1,38 @@
+# make results   set up, then compute the embedded suite; the tables are in results/embedded/tables
+# make test      set up, then lint, types, tests and the smoke suite
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: results test setup lint tests smoke
+
+results: setup
+	snakemake --cores all all
+	@cat results/embedded/tables/summary.md
+
+test: lint tests smoke
+
+setup: .venv/.done
+
+.venv/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if v in ("3.11", "3.12") else "mola needs Python 3.11 or 3.12, found " + v + "; make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	lint-imports
+	mypy
+
+tests: setup
+	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
+
+smoke: setup
+	rm -rf results/smoke
+	snakemake --cores all --configfile config/smoke.yaml all
+	@cat results/smoke/tables/digits.md

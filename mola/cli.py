@@ -1,0 +1,215 @@
+"""The command line. Every command reads one configuration file; imports stand inside the commands, so that
+``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from mola.config import Suite
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Compare ways of training one model on heterogeneous data: "
+    "mixtures of low-rank adapters (MoLA) and their baselines.",
+    epilog="Start with: mola list; then: mola prepare -b digits, mola train -b digits -m mola_grad -s 0, mola table. "
+    "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
+)
+DEFAULT = Path("config/config.yaml")
+Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
+Benchmarks = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark", "-b", metavar="NAME", help="Only this benchmark of the suite; repeatable."),
+]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", "-m", metavar="LABEL", help="Only this method of the suite; repeatable.")
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
+]
+
+
+@app.command()
+def fetch(config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
+    """Bring the raw data of the suite's benchmarks and check it against the sources' checksums.
+
+    Example: mola fetch -b digits
+    """
+    for name, data in _benchmarks(config, benchmark):
+        data.fetch()
+        typer.echo(f"{name}: {len(data.sources)} sources verified")
+
+
+@app.command()
+def prepare(config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
+    """Turn the raw data into arrays, once; checks and repairs what is there.
+
+    Example: mola prepare -b digits
+    """
+    for name, data in _benchmarks(config, benchmark):
+        data.fetch()
+        typer.echo(f"{name}: prepared in {data.prepare()}")
+
+
+@app.command()
+def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Methods = None, seed: Seeds = None) -> None:
+    """Train the chosen benchmarks, methods and seeds; a record.json each.
+
+    Finished runs are kept, interrupted ones go on where they stopped. Without -b, -m or -s: all of the suite.
+
+    Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
+    """
+    suite = _load(config)
+    cells = [
+        (b, m)
+        for b in _chosen("benchmark", benchmark, suite.benchmarks)
+        for m in _chosen("method", method, suite.methods)
+    ]
+    if wrong := [s for s in seed or [] if s < 0]:
+        raise _bad_input(f"--seed: expected a number from 0, found {wrong[0]}")
+    from mola.cells import train_cell
+
+    with _logging():
+        failed = [f"{b}/{m}: seed {s}" for b, m in cells for s in train_cell(suite, b, m, seed or suite.seeds)]
+    if failed:
+        typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def table(config: Config = DEFAULT) -> None:
+    """Assemble results/<suite>/tables from the records.
+
+    Example: mola table && cat results/embedded/tables/digits.md
+    """
+    suite = _load(config)
+    from mola.reporting.write import write_tables
+
+    for path in write_tables(suite):
+        typer.echo(path)
+
+
+@app.command("list")
+def list_names() -> None:
+    """Show the methods, balancers and benchmarks, with their sources."""
+    from mola import registry
+
+    rooms: tuple[registry.Room, ...] = ("methods", "balancers", "benchmarks")
+    for room in rooms:
+        typer.echo(f"{room}:")
+        for name in registry.names(room):
+            summary, source = registry.describe(room, name)
+            typer.echo(f"  {name:<14} {summary}")
+            if source:
+                typer.echo(f"  {'':<14} {source}")
+            if options := registry.option_names(room, name):
+                typer.echo(f"  {'':<14} options: {', '.join(options)}")
+
+
+@app.command()
+def status(config: Config = DEFAULT) -> None:
+    """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
+
+    Example: mola status -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.status import state
+
+    counts: dict[str, int] = {}
+    for benchmark in suite.benchmarks:
+        for label in suite.methods:
+            states = {seed: state(suite, benchmark, label, seed) for seed in suite.seeds}
+            typer.echo(f"{benchmark}/{label:<20} {'  '.join(f'{seed}:{told}' for seed, told in states.items())}")
+            for told in states.values():
+                counts[told] = counts.get(told, 0) + 1
+    typer.echo(", ".join(f"{number} {told}" for told, number in sorted(counts.items())))
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2, never a traceback."""
+    from mola.types import BadInput
+
+    try:
+        code = app(standalone_mode=False)
+    except BadInput as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        _fail(error.format_message())
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where this one stopped", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    print(f"mola: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _load(config: Path) -> Suite:
+    from mola.config import load
+
+    return load(config)
+
+
+def _benchmarks(config: Path, chosen: list[str] | None) -> Iterator[tuple[str, Any]]:
+    suite = _load(config)
+    from mola import registry
+
+    for name in _chosen("benchmark", chosen, suite.benchmarks):
+        options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
+        yield name, registry.load("benchmarks", name)(suite.data, **options)
+
+
+def _chosen(word: str, chosen: list[str] | None, known: Any) -> list[str]:
+    from mola.registry import did_you_mean
+
+    for name in chosen or []:
+        if name not in known:
+            raise _bad_input(
+                f"--{word}: the suite has no {word} '{name}'{did_you_mean(name, known)}; it has {', '.join(known)}"
+            )
+    return chosen or list(known)
+
+
+def _bad_input(message: str) -> Exception:
+    from mola.types import BadInput
+
+    return BadInput(message)
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Log lines of the package on stderr; above a progress bar where that is a terminal."""
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("mola")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+if __name__ == "__main__":
+    main()

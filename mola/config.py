@@ -1,0 +1,276 @@
+"""The typed configuration: one YAML file names the benchmarks, the methods and what differs from the defaults.
+
+Everything is checked when the file is read, before anything is written; every error names the key, what was expected
+and what was found.
+``python -m mola.config`` prints the JSON schema that the workflow validates against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from mola import registry
+from mola.types import BadInput, Sampling
+
+S = TypeVar("S", bound="Section")
+SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # names that become folders
+
+
+class Section(BaseModel):
+    """A part of the configuration whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Section):
+    """How a model is trained. The defaults are the paper's for VLCS and OfficeHome, but for the number of epochs."""
+
+    epochs: PositiveInt = Field(10, description="passes over the training split")
+    batch: PositiveInt = Field(32, description="samples of a step, over all tasks")
+    sampling: Sampling = Field(
+        "balanced", description="balanced: every batch holds every task; proportional: one shuffled pool"
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="one optimiser over all parameters; sgd is plain momentum, not Nesterov"
+    )
+    lr: PositiveFloat = Field(1e-4, description="learning rate at the start")
+    weight_decay: NonNegativeFloat = Field(1e-4, description="weight decay (decoupled for adamw)")
+    momentum: NonNegativeFloat = Field(0.9, description="momentum of sgd")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine",
+        description="stepped after every epoch; cosine: to zero; step: × step_gamma every step_epochs epochs",
+    )
+    step_epochs: PositiveInt = Field(100, description="epochs between two drops of the step schedule")
+    step_gamma: PositiveFloat = Field(0.5, description="factor of one drop of the step schedule")
+    amp: bool = Field(True, description="bf16 autocast on CUDA (never on a CPU)")
+    deterministic: bool = Field(True, description="refuse operations whose result differs from run to run")
+
+
+class Backbone(Section):
+    """The feature extractor: any timm model."""
+
+    name: str = Field("resnet18", description="timm's name of the model")
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of timm.create_model")
+    weights: str | None = Field(
+        None,
+        description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file",
+    )
+
+
+class Entry(BaseModel):
+    """A benchmark or a method of the suite: the keys below, and the options of its class beside them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    training: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's training section")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the class itself."""
+        return dict(self.model_extra or {})
+
+
+class BenchmarkEntry(Entry):
+    """A benchmark of the suite."""
+
+    backbone: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's backbone section")
+
+
+class MethodEntry(Entry):
+    """A row of the tables. Its key is its label; ``method`` names the file where the label does not."""
+
+    method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
+    balancer: str | None = Field(None, description="differs from the suite's balancer")
+
+
+class Settings(Section):
+    """Everything that one (benchmark, method) is run with, resolved; seeds aside."""
+
+    benchmark: str
+    benchmark_options: dict[str, Any]
+    method: str
+    method_options: dict[str, Any]
+    balancer: str
+    training: Training
+    backbone: Backbone
+
+
+class Suite(Section):
+    """A whole comparison."""
+
+    suite: str = Field(description="name of the suite and of its folder under results", pattern=SLUG)
+    results: Path = Field(Path("results"), description="folder of the results")
+    data: Path = Field(Path("data"), description="folder of downloads, prepared arrays and split manifests")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a free GPU if there is one")
+    seeds: list[NonNegativeInt] = Field(
+        description="run seeds, paired across methods; an integer n means 0 … n − 1", min_length=1
+    )
+    reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
+    training: Training = Training()
+    backbone: Backbone = Backbone()
+    balancer: str = Field("sum", description="how the losses of the tasks become one gradient")
+    shared_options: dict[str, Any] = Field(
+        default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
+    )
+    benchmarks: dict[str, BenchmarkEntry] = Field(description="benchmarks to run", min_length=1)
+    methods: dict[str, MethodEntry] = Field(description="rows of the tables", min_length=1)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_of_seeds(cls, value: object) -> object:
+        return list(range(value)) if isinstance(value, int) and value > 0 else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError("expected seeds that all differ")
+        return value
+
+    @field_validator("benchmarks", "methods", mode="before")
+    @classmethod
+    def _empty_entries(cls, value: object) -> object:
+        return (
+            {k: {} if v is None else v for k, v in value.items()} if isinstance(value, Mapping) else value
+        )  # "digits:" alone is fine
+
+    @property
+    def folder(self) -> Path:
+        """``results/<suite>``."""
+        return self.results / self.suite
+
+    def cell(self, benchmark: str, label: str) -> Path:
+        """The folder of one (benchmark, method): ``results/<suite>/<benchmark>/<method>``."""
+        return self.folder / benchmark / label
+
+    def settings(self, benchmark: str, label: str) -> Settings:
+        """The resolved settings of a cell. Raises BadInput for names outside the suite and for every wrong key or
+        value.
+        """
+        for room, name, known in (("benchmark", benchmark, self.benchmarks), ("method", label, self.methods)):
+            if name not in known:
+                hint = registry.did_you_mean(name, known)
+                raise BadInput(f"{room} '{name}' is not in suite '{self.suite}'{hint}; it has {', '.join(known)}")
+        place, row, base = f"benchmarks.{benchmark}", f"methods.{label}", self.benchmarks[benchmark]
+        entry = self.methods[label]
+        method = entry.method or label
+        registry.check_name("methods", method)
+        taken = registry.option_names("methods", method)
+        options = {k: v for k, v in self.shared_options.items() if k in taken} | entry.options
+        balancer = entry.balancer or self.balancer
+        registry.check_name("balancers", balancer)
+        return Settings(
+            benchmark=benchmark,
+            benchmark_options=registry.check_options("benchmarks", benchmark, base.options, place),
+            method=method,
+            method_options=registry.check_options("methods", method, options, row),
+            balancer=balancer,
+            training=_differing(
+                _differing(self.training, base.training, f"{place}.training"), entry.training, f"{row}.training"
+            ),
+            backbone=_differing(self.backbone, base.backbone, f"{place}.backbone"),
+        )
+
+
+def load(path: Path, changes: Mapping[str, object] | None = None) -> Suite:
+    """Read and check a configuration file, with top-level ``changes`` on top. Raises BadInput."""
+    return parse(read(path) | dict(changes or {}), str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises BadInput where there is none, and for a key that stands twice."""
+    try:
+        content = yaml.load(path.read_text(), _UniqueKeys)
+    except OSError as error:
+        raise BadInput(f"configuration file '{path}': {(error.strerror or str(error)).lower()}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadInput(f"configuration file '{path}'{line}: {error.problem}") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"configuration file '{path}': expected a mapping of keys, found {type(content).__name__}")
+    return content
+
+
+def parse(content: Mapping[str, Any], origin: str) -> Suite:
+    """Check a configuration that was read from ``origin``, down to the options of every method and benchmark."""
+    try:
+        suite = _validated(Suite, content, "")
+        for key in suite.shared_options:
+            known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
+            if key not in known:
+                raise BadInput(f"shared_options.{key}: no method has this option{registry.did_you_mean(key, known)}")
+        for benchmark in suite.benchmarks:
+            for label in suite.methods:
+                if not Path(label).name == label or label in ("tables", "figures"):
+                    raise BadInput(f"methods.{label}: expected a name that can be a folder")
+                suite.settings(benchmark, label)
+        if suite.reference is not None and suite.reference not in suite.methods:
+            hint = registry.did_you_mean(suite.reference, suite.methods)
+            raise BadInput(f"reference: expected one of the methods or null, found '{suite.reference}'{hint}")
+    except BadInput as error:
+        raise BadInput(f"{origin}: {error}") from None
+    return suite
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file."""
+    # Snakemake's validate() needs "$schema", which pydantic leaves out
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
+    made["properties"]["seeds"] = {"anyOf": [made["properties"]["seeds"], {"type": "integer", "minimum": 1}]}
+    for entry in ("benchmarks", "methods"):  # "digits:" with nothing behind it reads as null
+        value = made["properties"][entry]
+        value["additionalProperties"] = {"anyOf": [value["additionalProperties"], {"type": "null"}]}
+    return made
+
+
+def _differing(base: S, changes: Mapping[str, Any], where: str) -> S:
+    return _validated(type(base), base.model_dump() | dict(changes), where)
+
+
+def _validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
+    _check_keys(model, content, where)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise BadInput(registry.explain(error, where)) from None
+
+
+def _check_keys(model: type[Section], content: Mapping[str, Any], where: str) -> None:
+    for key, value in content.items():
+        place = f"{where}.{key}" if where else str(key)
+        if key not in model.model_fields:
+            hint = registry.did_you_mean(str(key), model.model_fields)
+            raise BadInput(f"{place}: unknown key{hint}; expected one of {', '.join(model.model_fields)}")
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, Mapping):
+            _check_keys(inner, value, place)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a key stand twice and keeps the last: a row of the table would vanish without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in own:
+            if own.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))

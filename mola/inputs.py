@@ -1,0 +1,64 @@
+"""What each cell of a suite depends on, in a file beside its records.
+
+``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the resolved settings. It is
+rewritten only when
+it changes, so the workflow can take it as the one input that decides whether to train again, after ``git clone`` too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mola.config import Suite
+from mola.fingerprint import ROOT, fingerprint
+
+NAME = "inputs.json"
+
+
+def inputs(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
+    """``{"fingerprint", "seeds", "settings"}`` of one (benchmark, method). Raises BadInput for a wrong
+    configuration.
+    """
+    settings = suite.settings(benchmark, label)
+    told = settings.model_dump(mode="json")
+    modules = [
+        "mola.runs",
+        f"mola.benchmarks.{settings.benchmark}",
+        f"mola.methods.{settings.method}",
+        f"mola.balancers.{settings.balancer}",
+    ]
+    return {
+        "fingerprint": fingerprint(told, modules, manifest_sha256(benchmark)),
+        "seeds": suite.seeds,
+        "settings": told,
+    }
+
+
+def manifest_path(benchmark: str) -> Path:
+    """The committed split manifest of a benchmark."""
+    return ROOT / "data" / "splits" / f"{benchmark}.json"
+
+
+def manifest_sha256(benchmark: str) -> str:
+    """Its checksum; "" for a benchmark whose splits are part of its source."""
+    path = manifest_path(benchmark)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def write_inputs(suite: Suite) -> list[Path]:
+    """Write the file of every cell where it is new or differs; returns all of them."""
+    paths = []
+    for benchmark in suite.benchmarks:
+        for label in suite.methods:
+            path = suite.cell(benchmark, label) / NAME
+            text = json.dumps(inputs(suite, benchmark, label), indent=1, ensure_ascii=False) + "\n"
+            if not path.is_file() or path.read_text() != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f"{NAME}.tmp")
+                temporary.write_text(text)
+                temporary.replace(path)
+            paths.append(path)
+    return paths

@@ -1,0 +1,57 @@
+"""MMoE: several full expert backbones, mixed by a gate per task.
+
+Source: Ma et al. 2018, Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts (KDD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from mola.methods import Method
+from mola.models.backbones import width
+from mola.models.heads import Heads
+from mola.types import Batch, Output, Range, SearchSpace, Task
+
+GATE_SIDE = 8  # pixels
+
+
+class MMoE(Method):
+    """f_t = Σ_e γ_te(x) backbone_e(x), γ_t = softmax(gate_t(x)), y_t = head_t(f_t).
+
+    experts: None: one per task.
+    The gates are linear in the input, as published, here pooled to 8×8 pixels so that their size does not grow with
+    the image's.
+    """
+
+    search_space: ClassVar[SearchSpace] = {"experts": Range(2, 8)}
+
+    def __init__(
+        self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], *, experts: PositiveInt | None = None
+    ) -> None:
+        super().__init__(tasks, backbone)
+        self.experts = nn.ModuleList(backbone() for _ in range(experts or len(tasks)))
+        self.heads = Heads(tasks, width(self.experts[0]))
+        self.gates = nn.ModuleDict({task.name: nn.Linear(3 * GATE_SIDE**2, len(self.experts)) for task in tasks})
+
+    def forward(self, batch: Batch) -> Output:
+        """All experts on all samples, mixed by the gate of each sample's task."""
+        features = torch.stack([expert(batch.x) for expert in self.experts], dim=1)  # (B, E, F)
+        seen = F.adaptive_avg_pool2d(batch.x, GATE_SIDE).flatten(1)  # (B, 3 · 8 · 8)
+        predictions: dict[str, Tensor] = {}
+        for name in batch.y:
+            rows = batch.rows(name)
+            weights = self.gates[name](seen[rows]).float().softmax(1)  # (B_t, E)
+            alone = Batch(batch.x[rows], None, {name: batch.y[name]}, (name,))
+            predictions |= self.heads(torch.einsum("be,bef->bf", weights, features[rows].float()), alone)
+        return Output(predictions)
+
+    def shared_parameters(self) -> list[Parameter]:
+        """The experts."""
+        return list(self.experts.parameters())

@@ -1,0 +1,49 @@
+"""Hard sharing plus one low-rank adapter for all tasks: the control for MoLA's extra parameters.
+
+Source: LoRA, Hu et al. 2022, arXiv 2106.09685, trained jointly with the backbone as in MoLA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from pydantic import PositiveFloat
+from torch import nn
+from torch.nn import Parameter
+
+from mola.layers.adapt import adapt
+from mola.layers.gates import gate
+from mola.methods import Method
+from mola.models.backbones import width
+from mola.models.heads import Heads
+from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
+
+
+class SharedLoRA(Method):
+    """MoLA with E = 1: y = (W + ΔW) x for every sample."""
+
+    search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        backbone: Callable[[], nn.Module],
+        *,
+        rank: Rank = 4,
+        alpha: PositiveFloat = 16.0,
+        where: str = r".*(layer|stages|blocks).*",
+        factorisation: Factorisation = "loralib",
+    ) -> None:
+        super().__init__(tasks, backbone)
+        self.backbone = adapt(backbone(), experts=1, rank=rank, alpha=alpha, where=where, factorisation=factorisation)
+        self.heads = Heads(tasks, width(self.backbone))
+
+    def forward(self, batch: Batch) -> Output:
+        """Every sample through the one adapter."""
+        with gate(self.backbone, batch.x.new_zeros(len(batch.x)).long()):
+            return Output(self.heads(self.backbone(batch.x), batch))
+
+    def shared_parameters(self) -> list[Parameter]:
+        """The backbone and its adapter."""
+        return list(self.backbone.parameters())

@@ -1,0 +1,46 @@
+"""Single-task learning: a backbone and a head of its own for every task; nothing is shared.
+
+Source: the reference row of Δ (Maninis et al. 2019, arXiv 1904.08918); "STL" in the paper's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from mola.methods import Method
+from mola.methods.shared import Shared
+from mola.types import Batch, Output, Task
+
+
+class SingleTask(Method):
+    """T times hard sharing of one task: models that meet only in the batch.
+
+    All start from the same backbone weights, as T separate runs with one seed would.
+    """
+
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
+        super().__init__(tasks, backbone)
+        towers = {task.name: Shared([task], backbone) for task in tasks}
+        first = towers[tasks[0].name]
+        for tower in towers.values():
+            tower.backbone.load_state_dict(first.backbone.state_dict())
+        self.towers = nn.ModuleDict(towers)
+
+    def forward(self, batch: Batch) -> Output:
+        """Each task's samples through the task's own model."""
+        predictions: dict[str, Tensor] = {}
+        for name in batch.y:
+            alone = Batch(batch.x[batch.rows(name)], None, {name: batch.y[name]}, (name,))
+            predictions |= self.towers[name](alone).predictions
+        return Output(predictions)
+
+    def shared_parameters(self) -> list[Parameter]:
+        """None."""
+        return []
+
+    def parts(self) -> Mapping[str, tuple[nn.Module, tuple[str, ...]]]:
+        """Every task's model picks its own epoch."""
+        return {name: (tower, (name,)) for name, tower in self.towers.items()}

@@ -1,0 +1,41 @@
+"""Metrics of the tasks, each over a whole split: never an average of batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
+
+from mola.types import Task
+
+
+def evaluate_task(task: Task, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+    """The task's metrics on all N samples of a split.
+
+    predictions: (N, K) scores before the softmax; targets: (N,) int64.
+    """
+    measured = classification(predictions, targets)
+    return {name: measured[name] for name in task.metrics}
+
+
+def classification(predictions: Tensor, targets: Tensor) -> dict[str, float]:
+    """``accuracy``, ``balanced_accuracy`` and ``auc`` in [0, 1].
+
+    balanced_accuracy: mean recall over the classes that occur in the targets (torchmetrics' macro accuracy counts an
+                       absent class as 0).
+    auc: mean one-against-rest area under the ROC curve over the classes that have both positives and negatives; NaN if
+         none has.
+    """
+    if not predictions.isfinite().all():  # a diverged model knows nothing; its argmax would look like a guess
+        return {"accuracy": float("nan"), "balanced_accuracy": float("nan"), "auc": float("nan")}
+    classes = predictions.shape[1]
+    confusion = multiclass_confusion_matrix(predictions, targets, num_classes=classes).double()  # (K, K), rows: target
+    support = confusion.sum(1)
+    recall = confusion.diagonal() / support.clamp(min=1)
+    areas = multiclass_auroc(predictions.float().softmax(1), targets, num_classes=classes, average="none")
+    rankable = (support > 0) & (support < len(targets))
+    return {
+        "accuracy": float(confusion.diagonal().sum() / support.sum()),
+        "balanced_accuracy": float(recall[support > 0].mean()),
+        "auc": float(torch.as_tensor(areas)[rankable].double().mean()),
+    }

@@ -1,0 +1,214 @@
+"""One run: configuration → benchmark + method + balancer → fit → record."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock, Timeout
+
+from mola import registry
+from mola.config import Settings, Suite
+from mola.fingerprint import ROOT
+from mola.inputs import inputs
+from mola.methods import Method
+from mola.models.backbones import builder
+from mola.seeds import derive
+from mola.training import checkpoint
+from mola.training.cost import flops_per_sample, one_of_each, parameter_counts, peak_memory_bytes
+from mola.training.devices import claim
+from mola.training.fit import OnStep, Outcome, fit
+from mola.training.seeding import seed_everything
+from mola.types import BadInput, Balancer, Benchmark
+
+log = logging.getLogger(__name__)
+Status = Literal["done", "failed"]
+RECORD, CHECKPOINT, LOG, LOCK = "record.json", "checkpoint.pt", "log.txt", "lock"
+
+
+def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep = lambda done, total: None) -> Status:
+    """Train one seed of a cell and write its record; returns the record's status.
+
+    A finished record of the same fingerprint is kept, an interrupted run goes on from its last epoch, and a failed one
+    is tried again.
+    Raises BadInput, with nothing written, for everything that is wrong before the first step.
+    """
+    settings, told = suite.settings(benchmark, label), inputs(suite, benchmark, label)
+    folder = suite.cell(benchmark, label) / f"seed{seed}"
+    if finished(folder, told["fingerprint"]["all"]):
+        log.info("%s is done already", folder)
+        return "done"
+    with claim(suite.device) as device:
+        data, method, balancer = build(settings, suite.data, seed, device)
+        with _writing(folder):
+            log.info("%s on %s: %s", folder, device, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False))
+            record = {
+                "suite": suite.suite,
+                "benchmark": benchmark,
+                "method": label,
+                "seed": seed,
+                "config": told["settings"],
+            }
+            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **_cost(method, data, device)}
+            record |= _attempt(
+                settings, data, method, balancer, seed, device, folder, told["fingerprint"]["all"], on_step
+            )
+            checkpoint.write_json(folder / RECORD, record)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+    return "done" if record["status"] == "done" else "failed"
+
+
+def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
+    """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput."""
+    benchmark: Benchmark = registry.load("benchmarks", settings.benchmark)(data, **settings.benchmark_options)
+    backbone = builder(settings.backbone.name, settings.backbone.options, settings.backbone.weights)
+    seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
+    method: Method = registry.load("methods", settings.method)(benchmark.tasks, backbone, **settings.method_options)
+    balancer: Balancer = registry.load("balancers", settings.balancer)()
+    seed_everything(
+        derive(seed, "training"), settings.training.deterministic
+    )  # dropout draws the same whatever the method's weights drew
+    return benchmark, method.to(device), balancer
+
+
+def finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the folder holds a done record of this fingerprint."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return bool(record.get("status") == "done" and record.get("fingerprint", {}).get("all") == fingerprint)
+
+
+def _attempt(
+    settings: Settings,
+    data: Benchmark,
+    method: Method,
+    balancer: Balancer,
+    seed: int,
+    device: torch.device,
+    folder: Path,
+    fingerprint: str,
+    on_step: OnStep,
+) -> dict[str, Any]:
+    """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
+    row.
+    """
+    began = time.perf_counter()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    outcome, status, reason = Outcome(), "done", None
+    try:
+        outcome = fit(
+            method,
+            balancer,
+            data,
+            settings.training,
+            seed=seed,
+            device=device,
+            path=folder / CHECKPOINT,
+            fingerprint=fingerprint,
+            on_step=on_step,
+        )
+    except Exception as error:
+        status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+        log.error("%s failed: %s\n%s", folder, reason, traceback.format_exc())
+    return {
+        "status": status,
+        "reason": reason,
+        "selected": outcome.selected,
+        "valid": outcome.valid,
+        "test": outcome.test,
+        "curve": outcome.curve,
+        "seconds": time.perf_counter() - began,  # of this process; an interrupted run's earlier part is in the curve
+        "seconds_per_step": outcome.seconds_per_step if outcome.curve else None,
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "weights_sha256": _weights_sha256(method) if status == "done" else None,
+    }
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Hold the run's folder and add to its log. The lock dies with the process: an orphan of a killed workflow
+    still holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BadInput(f"{folder}: another process is training this run; wait for it or stop it") from None
+    except OSError as error:
+        raise BadInput(
+            f"{folder}: expected a folder that can be written, found: {(error.strerror or str(error)).lower()}"
+        ) from None
+    handler = logging.FileHandler(folder / LOG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("mola").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("mola").removeHandler(handler)
+        handler.close()
+        lock.release()
+
+
+def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+    batch = one_of_each(benchmark, device)
+    return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+
+
+def _surroundings(device: torch.device) -> dict[str, Any]:
+    """What a result may depend on outside the configuration."""
+    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+        **_commit(),
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+@functools.cache  # of the process's start: all its seeds run the code that it imported then
+def _commit() -> dict[str, Any]:
+    def git(*words: str) -> str | None:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        changed = git("status", "--porcelain", "--", ".", ":!results", ":!dvc.lock")  # results are what a run writes
+        return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
+    except OSError:  # no git on this machine
+        return {"commit": None, "dirty": None}
+
+
+def _weights_sha256(method: Method) -> str:
+    digest = hashlib.sha256()
+    for name, value in method.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""What a method costs: parameters, FLOPs, memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mola.methods import Method
+from mola.types import Batch, Benchmark
+
+
+def one_of_each(benchmark: Benchmark, device: torch.device) -> Batch:
+    """A batch with one validation image per task; where every sample has every task, a batch of one."""
+    first: dict[str, Batch] = {}
+    for batch in benchmark.batches("valid", size=1, seed=0, epoch=0):
+        for name in batch.y:
+            first.setdefault(name, batch)
+        if len(first) == len(benchmark.tasks):
+            break
+    batches = [first[task.name] for task in benchmark.tasks]
+    if batches[0].task is None:
+        return batches[0]
+    x = torch.cat([batch.x for batch in batches]).to(device)
+    y = {name: target.to(device) for batch in batches for name, target in batch.y.items()}
+    return Batch(x, torch.arange(len(batches), device=device), y, batches[0].tasks)
+
+
+def flops_per_sample(method: Method, batch: Batch) -> int:
+    """Floating-point operations of inference (a multiplication and an addition count as two), averaged over the
+    tasks.
+    """
+    method.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        method(batch)
+    return int(counter.get_total_flops()) // len(batch.x)
+
+
+def parameter_counts(method: Method, batch: Batch) -> dict[str, int]:
+    """``trainable``: all that the optimiser steps; ``inference``: those that the predictions of all tasks depend on."""
+    method.eval()
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        total = torch.stack([prediction.float().sum() for prediction in method(batch).predictions.values()]).sum()
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    used = sum(p.numel() for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
+    return {"trainable": sum(p.numel() for p in parameters), "inference": used}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the tensors on a GPU since its last reset; on a CPU the peak of the whole process since its start."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

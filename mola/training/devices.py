@@ -1,0 +1,58 @@
+"""One GPU per run: Snakemake counts GPUs but hands out no numbers, so each run locks the one it takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from mola.types import BadInput
+
+log = logging.getLogger(__name__)
+POLL = 5.0  # seconds between two looks for a free GPU
+
+
+@contextmanager
+def claim(wanted: str) -> Iterator[torch.device]:
+    """The device to train on, held until the block ends or the process dies.
+
+    wanted: "cpu", "cuda" (BadInput where there is none) or "auto" (a GPU if there is any). Waits while all GPUs are
+            held.
+    """
+    gpus = torch.cuda.device_count() if wanted != "cpu" else 0
+    if wanted == "cuda" and not gpus:
+        raise BadInput("device: expected a CUDA GPU, found none that torch can use")
+    if not gpus:
+        yield torch.device("cpu")
+        return
+    held, index = _first_free(gpus)
+    try:
+        torch.cuda.set_device(index)
+        yield torch.device("cuda", index)
+    finally:
+        held.release()
+
+
+def _first_free(gpus: int) -> tuple[FileLock, int]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    waited = False
+    while True:
+        for index in range(gpus):
+            physical = visible[index] if len(visible) == gpus and visible[index] else str(index)
+            lock = FileLock(Path(tempfile.gettempdir()) / f"mola-gpu-{physical.replace('/', '_')}.lock", mode=0o666)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            return lock, index
+        if not waited:
+            log.info("all %d GPUs are held by other runs; waiting for one", gpus)
+            waited = True
+        time.sleep(POLL)

@@ -1,0 +1,52 @@
+"""Evaluation: the metrics of a method over a whole split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+from mola.losses import task_losses
+from mola.methods import Method
+from mola.metrics import evaluate_task
+from mola.types import Batch, Benchmark, Split
+
+Scores = dict[str, dict[str, float]]  # task → metric → value; "loss" beside the task's own metrics
+
+
+@torch.no_grad()
+def evaluate(
+    method: Method, benchmark: Benchmark, split: Split, *, size: int, device: torch.device, amp: bool
+) -> Scores:
+    """Every sample of the split once, in order, without augmentation; batches of ``size`` samples."""
+    method.eval()
+    predictions: dict[str, list[Tensor]] = defaultdict(list)
+    targets: dict[str, list[Tensor]] = defaultdict(list)
+    losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for batch in benchmark.batches(split, size=size, seed=0, epoch=0):
+        batch = to_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            output = method(batch)
+        for name, loss in task_losses(benchmark.tasks, output, batch).items():
+            predictions[name].append(output.predictions[name].float().cpu())
+            targets[name].append(batch.y[name].cpu())
+            losses[name].append((float(loss), len(batch.y[name])))
+    return {
+        task.name: {
+            **evaluate_task(task, torch.cat(predictions[task.name]), torch.cat(targets[task.name])),
+            "loss": sum(value * n for value, n in losses[task.name]) / sum(n for _, n in losses[task.name]),
+        }
+        for task in benchmark.tasks
+    }
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on another device."""
+    task = None if batch.task is None else batch.task.to(device, non_blocking=True)
+    return Batch(
+        batch.x.to(device, non_blocking=True),
+        task,
+        {n: y.to(device, non_blocking=True) for n, y in batch.y.items()},
+        batch.tasks,
+    )

@@ -1,0 +1,59 @@
+# Checks the configuration, writes what each cell depends on, and knows the names of files.
+
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.utils import validate
+
+from mola.config import parse
+from mola.inputs import write_inputs
+from mola.types import BadInput
+
+# our own check first: one line with the key, the wish and what was found
+try:
+    suite = parse(config, "configuration")
+    validate(config, "../schemas/config.schema.json")
+    write_inputs(suite)
+except BadInput as error:
+    print(f"mola: {error}", file=sys.stderr)
+    sys.exit(2)
+except OSError as error:
+    print(
+        f"mola: {error.filename}: expected a place that can be written, found: {error.strerror}",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+# the jobs read the configuration with the command line's changes in it
+CONFIG = suite.folder / "config.yaml"
+text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+if not CONFIG.is_file() or CONFIG.read_text() != text:
+    CONFIG.write_text(text)
+
+# one GPU a job where there are any; Snakemake counts them, the job picks a free one
+GPUS = (
+    len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if suite.device != "cpu"
+    else 0
+)
+if GPUS:
+    workflow.global_resources.setdefault("gpu", GPUS)
+
+
+wildcard_constraints:
+    benchmark="|".join(suite.benchmarks),
+    method="|".join(map(re.escape, suite.methods)),
+
+
+def tables():
+    """The files of rule table."""
+    endings = ["csv", "md", "tex"]
+    names = expand(
+        "{name}.{ending}", name=[*suite.benchmarks, "summary"], ending=endings
+    )
+    curves = expand("{name}.curves.csv", name=suite.benchmarks)
+    return [
+        str(suite.folder / "tables" / name)
+        for name in [*names, *curves, "metrics.json"]
+    ]

@@ -1,0 +1,24 @@
+# Raw data, then prepared arrays. The split manifests that fix their content are committed under data/splits.
+
+
+rule fetch:
+    output:
+        touch(suite.data / "{benchmark}.fetched"),
+    log:
+        f"logs/{suite.suite}/{{benchmark}}.fetch.log",
+    resources:
+        download=1,  # hosts limit the rate: one download at a time (profiles/default)
+    shell:
+        "mola fetch -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"
+
+
+rule prepare:
+    input:
+        ancient(rules.fetch.output),
+    output:
+        # a stamp, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good
+        touch(suite.data / "{benchmark}.prepared"),
+    log:
+        f"logs/{suite.suite}/{{benchmark}}.prepare.log",
+    shell:
+        "mola prepare -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"

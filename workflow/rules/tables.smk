@@ -1,0 +1,13 @@
+# Tables are a pure function of records, and cheap: an edit of their code makes them again and trains nothing.
+
+
+rule table:
+    input:
+        expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
+        code=sorted(Path(workflow.basedir).glob("mola/reporting/*.py")),
+    output:
+        tables(),
+    log:
+        f"logs/{suite.suite}/table.log",
+    shell:
+        "mola table -c {CONFIG} > {log} 2>&1"
