@@ -1,0 +1,63 @@
+"""Shared by all tests: prepared data once per test run, a small backbone, repeatable randomness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """A data folder with digits prepared; made once, also when several workers run."""
+    from mola.benchmarks.digits import Digits
+
+    root = tmp_path_factory.getbasetemp().parent / "mola-data"
+    with FileLock(f"{root}.lock"):
+        Digits(root).prepare()
+    return root
+
+
+@pytest.fixture
+def digits(data_root):
+    """Digits with 24 images per task and split."""
+    from mola.benchmarks.digits import Digits
+
+    return Digits(data_root, limit=24)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(False)  # a run under test turns it on for its process
+
+
+@pytest.fixture
+def suite_file(tmp_path, data_root):
+    """Writes a configuration of a tiny suite and returns its path; keyword arguments replace top-level keys."""
+    import yaml
+
+    def write(**changes) -> Path:
+        content = {
+            "suite": "tiny",
+            "results": str(tmp_path / "results"),
+            "data": str(data_root),
+            "device": "cpu",
+            "seeds": [0],
+            "reference": None,
+            "benchmarks": {"digits": {"limit": 16}},
+            "training": {"epochs": 2, "batch": 16, "lr": 0.002},
+            "backbone": {"name": "test_resnet"},
+            "shared_options": {"where": r"layer[1-4]\..*conv\d", "router_width": 4, "router_pool": 2},
+            "methods": {"shared": None},
+        }
+        path = tmp_path / "suite.yaml"
+        path.write_text(yaml.safe_dump({**content, **changes}, sort_keys=False))
+        return path
+
+    return write

@@ -1,0 +1,120 @@
+"""Tables from records that are made here: every number can be checked by hand."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from mola.config import load
+from mola.inputs import inputs
+from mola.reporting.records import collect
+from mola.reporting.render import to_csv, to_latex, to_markdown
+from mola.reporting.tables import benchmark_table, summary_table
+from mola.types import Task
+
+TASKS = tuple(Task(n, "classes", 10, {"accuracy": "higher"}) for n in ("mnist", "optdigits", "mnistm", "printed"))
+
+
+@pytest.fixture
+def suite(suite_file):
+    return load(
+        suite_file(seeds=3, reference="single_task", methods={"single_task": None, "shared": None, "mola_grad": None})
+    )
+
+
+def write(suite, label, seed, accuracy, **changes):
+    told = {
+        "fingerprint": inputs(suite, "digits", label)["fingerprint"],
+        "status": "done",
+        "reason": None,
+        "dirty": False,
+        "test": {task.name: {"accuracy": accuracy} for task in TASKS},
+        "valid": {},
+        "curve": [],
+        "parameters": {"inference": 2_000_000, "trainable": 3_000_000},
+        "flops_per_sample": 5_000_000,
+        "seconds_per_step": 0.25,
+    }
+    path = suite.cell("digits", label) / f"seed{seed}" / "record.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**told, **changes}))
+    return path
+
+
+def fill(suite):
+    for seed, (single, shared, mola) in enumerate([(0.50, 0.40, 0.60), (0.50, 0.50, 0.55), (0.50, 0.45, 0.65)]):
+        write(suite, "single_task", seed, single)
+        write(suite, "shared", seed, shared)
+        write(suite, "mola_grad", seed, mola)
+
+
+def table(suite):
+    return benchmark_table("digits", TASKS, collect(suite, "digits"), suite.seeds, suite.reference)
+
+
+def test_numbers_marks_and_caption(suite):
+    fill(suite)
+    text = to_markdown(table(suite))
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
+    # sd 5, n = 3: half-width 4.302653 · 5 / √3 = 12.42; Δ of mola_grad: +20, +10, +30 percent
+    assert "**60.00 ± 12.42**" in rows["mola_grad"]
+    assert "**+20.00 ± 24.84**" in rows["mola_grad"]
+    assert "<u>50.00 ± 0.00</u>" in rows["single_task"]
+    assert "<u>−10.00 ± 24.84</u>" in rows["shared"]
+    assert "| 2.00 | 0.005 | 250 |" in rows["shared"]
+    assert "95 % t interval over 3 seeds (0–2)" in text
+    assert "selected on the validation split" in text
+    assert "relative gain over single_task" in text
+    assert "Notes" not in text
+
+
+def test_csv_is_exact(suite):
+    fill(suite)
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(to_csv(table(suite))))}
+    assert float(rows["mola_grad"]["mnist"]) == pytest.approx(60)
+    assert float(rows["mola_grad"]["delta_task_ci95"]) == pytest.approx(24.8414, abs=1e-3)
+    assert rows["mola_grad"]["average_n"] == "3"
+    assert rows["single_task"]["delta_task"] == ""
+
+
+def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
+    fill(suite)
+    write(suite, "mola_grad", 0, 0.99, status="failed", reason="ArithmeticError: training diverged")
+    write(suite, "shared", 1, 0.99, fingerprint={"all": "other"})
+    write(suite, "shared", 2, 0.45, dirty=True)
+    write(suite, "single_task", 2, 0.5).write_text("{")
+    made = table(suite)
+    text = to_markdown(made)
+    assert "mola_grad, seeds 0: failed: ArithmeticError: training diverged" in text
+    assert "shared, seeds 1: left out: trained with other code, settings or splits" in text
+    assert "shared, seeds 2: trained from a working tree with uncommitted changes" in text
+    assert "single_task, seeds 2: unreadable record" in text
+    assert "| mola_grad † |" in text
+    assert "60.00" in text  # the mean of 55 and 65, unmarked: the row lacks a seed
+    assert "**60.00" not in text
+    assert "0.99" not in text and "99.00" not in text
+
+
+def test_missing_runs_and_missing_reference(suite):
+    write(suite, "shared", 0, 0.4)
+    text = to_markdown(table(suite))
+    assert "single_task, seeds 0–2: missing: not trained" in text
+    assert "no finished run of the reference single_task: no Δ" in text
+    assert "Δ_task |" not in text
+
+
+def test_latex_is_booktabs_and_escaped(suite):
+    fill(suite)
+    text = to_latex(table(suite))
+    assert r"\toprule" in text and r"\bottomrule" in text
+    assert r"mola\_grad" in text and r"\textbf{60.00 $\pm$ 12.42}" in text and r"\underline{" in text
+    assert r"$\Delta$\_task" in text
+    assert not any(c in text for c in "±Δ–−†")
+
+
+def test_summary_has_a_pair_of_columns_per_benchmark(suite):
+    fill(suite)
+    made = summary_table("tiny", {"digits": (TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
+    assert [c.key for c in made.columns] == ["digits_average", "digits_delta_task"]
+    assert "| mola_grad | **60.00 ± 12.42** | **+20.00 ± 24.84** |" in to_markdown(made)

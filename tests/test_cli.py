@@ -1,0 +1,123 @@
+"""The command line as a user meets it: real processes, one line for bad input, exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def mola(*words, cwd=ROOT):
+    done = subprocess.run(
+        [sys.executable, "-m", "mola.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def refuses(done, *parts):
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_help_teaches():
+    text = mola("--help").stdout
+    for word in ("fetch", "prepare", "train", "table", "list", "status", "Exit codes", "mola list"):
+        assert word in text
+    assert "mola_router -s 0" in mola("train", "--help").stdout
+
+
+def test_help_is_free_of_heavy_imports():
+    code = (
+        "import sys; sys.argv = ['mola', '--help']\n"
+        "import mola.cli\n"
+        "try: mola.cli.main()\n"
+        "finally: assert not {'torch', 'pandas', 'yaml'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_list_shows_names_with_sources():
+    text = mola("list").stdout
+    assert "mola_router" in text and "arXiv 2406.09679" in text and "digits" in text and "LeCun" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["train", "-c", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["train", "-m", "mola_roter"], ["mola_roter", "did you mean 'mola_router'?"]),
+        (["train", "-b", "digit"], ["digit", "did you mean 'digits'?"]),
+        (["train", "-s", "zero"], ["zero", "integer"]),
+        (["train", "-s", "-1"], ["--seed"]),
+        (["trian"], ["trian"]),
+        (["train", "--sed", "0"], ["--sed"]),
+    ],
+)
+def test_bad_words_get_one_line(words, parts):
+    refuses(mola(*words), *parts)
+
+
+def test_bad_key_gets_one_line_and_writes_nothing(suite_file, tmp_path):
+    path = suite_file(training={"epohcs": 1})
+    refuses(mola("train", "-c", path), str(path), "training.epohcs: unknown key, did you mean 'epochs'?")
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_that_cannot_be_written(suite_file, tmp_path):
+    (tmp_path / "results").write_text("a file, not a folder")
+    refuses(mola("train", "-c", suite_file()), "results", "folder")
+
+
+def test_train_status_table_round(suite_file, tmp_path):
+    path = suite_file(seeds=2, reference="shared", methods={"shared": None, "mola_grad": None})
+    assert "4 to do" in mola("status", "-c", path).stdout
+    assert mola("train", "-c", path, "-m", "shared").returncode == 0
+    assert mola("train", "-c", path, "-m", "mola_grad", "-s", "1").returncode == 0
+    assert "3 done, 1 to do" in mola("status", "-c", path).stdout
+    cell = tmp_path / "results/tiny/digits"
+    assert json.loads((cell / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
+    assert not (cell / "mola_grad/runs.json").exists()  # a seed is still to do
+    assert mola("table", "-c", path).returncode == 0
+    text = (tmp_path / "results/tiny/tables/digits.md").read_text()
+    assert "| mola_grad † |" in text and "mola_grad, seeds 0: missing: not trained" in text
+
+
+def test_a_failed_run_exits_1_and_the_next_is_trained_all_the_same(suite_file, tmp_path):
+    wild = {"method": "shared", "training": {"lr": 1e30, "optimizer": "sgd"}}
+    path = suite_file(methods={"wild": wild, "shared": None})
+    done = mola("train", "-c", path)
+    assert done.returncode == 1
+    assert "digits/wild: seed 0" in done.stderr
+    assert "1 done, 1 failed" in mola("status", "-c", path).stdout
+    assert json.loads((tmp_path / "results/tiny/digits/wild/runs.json").read_text())["runs"]["0"]["status"] == "failed"
+
+
+def test_a_flipped_byte_in_the_prepared_data(suite_file, tmp_path, data_root):
+    import shutil
+
+    shutil.copytree(data_root, tmp_path / "data")
+    path = suite_file(data=str(tmp_path / "data"))
+    victim = max((tmp_path / "data/digits").glob("*.npy"), key=lambda p: p.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    refuses(mola("train", "-c", path), victim.name, "sha256", "mola prepare")
+    assert not (tmp_path / "results").exists()
+    assert mola("prepare", "-c", path).returncode == 0
+    assert np.load(victim).dtype == np.uint8
+    assert mola("train", "-c", path).returncode == 0
+
+
+def test_unprepared_data_says_what_to_run(suite_file, tmp_path):
+    content = yaml.safe_load(suite_file().read_text())
+    content["data"] = str(tmp_path / "empty")
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
+    refuses(mola("train", "-c", tmp_path / "suite.yaml"), "mola prepare")

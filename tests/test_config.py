@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from mola import config
+from mola.types import BadInput
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "config").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_committed_configurations_are_valid_for_us_and_for_the_schema(path):
+    assert config.load(path).methods
+    jsonschema.validate(config.read(path), config.schema())
+
+
+def test_committed_schema_is_the_models():
+    committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert committed == config.schema(), "python -m mola.config > workflow/schemas/config.schema.json"
+
+
+def test_layers_of_settings(suite_file):
+    path = suite_file(
+        training={"epochs": 5, "batch": 16},
+        benchmarks={"digits": {"limit": 16, "training": {"epochs": 7}, "backbone": {"name": "resnet10t"}}},
+        methods={"shared": None, "wide": {"method": "mola_grad", "rank": 8, "training": {"lr": 0.5}}},
+        shared_options={"rank": 2, "where": "layer1.*"},
+    )
+    suite = config.load(path)
+    wide, shared = suite.settings("digits", "wide"), suite.settings("digits", "shared")
+    assert (wide.method, wide.method_options["rank"], wide.method_options["where"]) == ("mola_grad", 8, "layer1.*")
+    assert (wide.training.epochs, wide.training.lr, wide.training.batch) == (7, 0.5, 16)
+    assert (shared.training.lr, shared.method_options, shared.backbone.name) == (1e-4, {}, "resnet10t")
+    assert shared.benchmark_options["limit"] == 16
+
+
+def test_an_integer_counts_seeds(suite_file):
+    assert config.load(suite_file(seeds=3)).seeds == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sutie": 1}, r"sutie: unknown key, did you mean 'suite'\?"),
+        ({"suite": "a/b"}, r"suite: .*pattern.*found 'a/b'"),
+        ({"seeds": [1, 1]}, r"seeds: expected seeds that all differ, found \[1, 1\]"),
+        ({"seeds": []}, r"seeds: "),
+        (
+            {"reference": "shred"},
+            r"reference: expected one of the methods or null, found 'shred', did you mean 'shared'",
+        ),
+        ({"training": {"epochs": "ten"}}, r"training\.epochs: .*integer.*found 'ten'"),
+        ({"training": {"epoch": 1}}, r"training\.epoch: unknown key, did you mean 'epochs'\?"),
+        ({"training": {"lr": -1}}, r"training\.lr: .*greater than 0, found -1"),
+        ({"benchmarks": {"digts": None}}, r"unknown benchmark 'digts', did you mean 'digits'\?"),
+        ({"benchmarks": {"digits": {"limt": 3}}}, r"benchmarks\.digits\.limt: unknown option of digits, did you mean"),
+        (
+            {"benchmarks": {"digits": {"training": {"lr": "x"}}}},
+            r"benchmarks\.digits\.training\.lr: .*number.*found 'x'",
+        ),
+        ({"methods": {"mola_grd": None}}, r"unknown method 'mola_grd', did you mean 'mola_grad'\?"),
+        ({"methods": {"../x": {"method": "shared"}}}, r"methods\.\.\./x: expected a name that can be a folder"),
+        ({"methods": {"shared": {"balancer": "smu"}}}, r"unknown balancer 'smu', did you mean 'sum'\?"),
+        ({"shared_options": {"rnk": 3}}, r"shared_options\.rnk: no method has this option, did you mean 'rank'\?"),
+        ({"methods": {}}, r"methods: "),
+    ],
+)
+def test_bad_configuration_names_the_key_in_one_line(suite_file, changes, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        config.load(suite_file(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_broken_and_doubled(tmp_path):
+    with pytest.raises(BadInput, match=r"nowhere\.yaml': no such file"):
+        config.load(tmp_path / "nowhere.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("suite: [a\nseeds: 1\n")
+    with pytest.raises(BadInput, match=r"broken\.yaml', line 2"):
+        config.load(broken)
+    broken.write_text("methods:\n  shared:\n  shared:\n")
+    with pytest.raises(BadInput, match="key 'shared' stands twice"):
+        config.load(broken)
+    broken.write_text("- a\n")
+    with pytest.raises(BadInput, match="expected a mapping of keys, found list"):
+        config.load(broken)
+
+
+def test_numbers_written_like_1e_3_are_numbers(suite_file):
+    path = suite_file()
+    path.write_text(path.read_text().replace("lr: 0.002", "lr: 2e-3"))  # YAML 1.1 reads that as a string
+    assert config.load(path).training.lr == 0.002

@@ -1,0 +1,174 @@
+"""Whole runs on a few images: determinism, resuming, kill −9, failure, records."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mola import runs
+from mola.config import load
+from mola.training import fit as fit_module
+from mola.types import BadInput
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def record(suite, label="shared", seed=0):
+    return json.loads((suite.cell("digits", label) / f"seed{seed}" / "record.json").read_text())
+
+
+def test_a_record_tells_everything(suite_file):
+    suite = load(suite_file(methods={"mola_router": None}))
+    assert runs.train(suite, "digits", "mola_router", 0) == "done"
+    told = record(suite, "mola_router")
+    assert told["status"] == "done"
+    assert told["reason"] is None
+    assert told["config"]["method_options"]["twd"] == 0.1
+    assert [e["epoch"] for e in told["curve"]] == [1, 2]
+    assert set(told["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "penalty"}
+    best = max(told["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
+    assert told["selected"] == {"model": best["epoch"]}
+    assert told["valid"] == best["valid"]
+    for split in ("valid", "test"):
+        for scores in told[split].values():
+            assert set(scores) == {"accuracy", "balanced_accuracy", "auc", "loss"}
+            assert 0 <= scores["accuracy"] <= 1
+    assert told["parameters"]["trainable"] - told["parameters"]["inference"] == 32 * 4 + 32  # TwD's projection
+    assert told["flops_per_sample"] > 1e6
+    assert told["seconds_per_step"] > 0
+    assert told["peak_memory_bytes"] > 1e8
+    assert {"python", "torch", "timm"} <= set(told["versions"])
+    assert {"commit", "dirty", "device", "threads", "fingerprint", "seconds", "weights_sha256"} <= set(told)
+    folder = suite.cell("digits", "mola_router") / "seed0"
+    assert sorted(p.name for p in folder.iterdir()) in (["lock", "log.txt", "record.json"], ["log.txt", "record.json"])
+    assert "epoch 2/2" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("label", ["single_task", "mola_router"])
+def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label):
+    hashes = []
+    for turn, seed in enumerate((0, 0, 1)):
+        suite = load(suite_file(results=str(tmp_path / f"r{turn}"), methods={label: None}))
+        runs.train(suite, "digits", label, seed)
+        told = record(suite, label, seed)
+        hashes.append((told["weights_sha256"], json.dumps([e["train"] for e in told["curve"]])))
+    assert hashes[0] == hashes[1]
+    assert hashes[0][0] != hashes[2][0]
+
+
+def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch):
+    changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch": 16, "lr": 0.002}}
+    whole = load(suite_file(results=str(tmp_path / "whole"), **changes))
+    runs.train(whole, "digits", "mola_router", 0)
+    cut = load(suite_file(results=str(tmp_path / "cut"), **changes))
+
+    def stop(done, total):
+        if done == total - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(cut, "digits", "mola_router", 0, stop)
+    folder = cut.cell("digits", "mola_router") / "seed0"
+    assert (folder / "checkpoint.pt").is_file()
+    assert not (folder / "record.json").exists()
+    torch.rand(5)  # whatever the new process drew before
+    runs.train(cut, "digits", "mola_router", 0)
+    assert "resumed after epoch 2" in (folder / "log.txt").read_text()
+    one, two = record(whole, "mola_router"), record(cut, "mola_router")
+    assert one["weights_sha256"] == two["weights_sha256"]
+    assert one["test"] == two["test"]
+    assert [e["valid"] for e in one["curve"]] == [e["valid"] for e in two["curve"]]
+
+
+@pytest.mark.slow
+def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
+    path = suite_file(training={"epochs": 40, "batch": 16, "lr": 0.002})
+    suite = load(path)
+    folder = suite.cell("digits", "shared") / "seed0"
+    command = [sys.executable, "-m", "mola.cli", "train", "-c", str(path), "-m", "shared", "-s", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 3/" in line:
+            break
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.poll() is None:  # the first still trains: the second must not touch its run
+        assert second.returncode == 2 and "another process is training this run" in second.stderr, second.stderr
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "record.json").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after epoch" in done.stderr
+    told = record(suite)
+    assert [e["epoch"] for e in told["curve"]] == list(range(1, 41))
+
+
+def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
+    suite = load(suite_file())
+    runs.train(suite, "digits", "shared", 0)
+    path = suite.cell("digits", "shared") / "seed0" / "record.json"
+    before = path.stat().st_mtime_ns
+    assert runs.train(suite, "digits", "shared", 0) == "done"
+    assert path.stat().st_mtime_ns == before
+    changed = load(suite_file(training={"epochs": 1, "batch": 16, "lr": 0.002}))
+    runs.train(changed, "digits", "shared", 0)
+    assert len(record(changed)["curve"]) == 1
+
+
+def test_divergence_is_a_failed_record_with_its_reason(suite_file):
+    suite = load(suite_file(training={"epochs": 2, "batch": 16, "lr": 1e30, "optimizer": "sgd"}))
+    assert runs.train(suite, "digits", "shared", 0) == "failed"
+    told = record(suite)
+    assert told["status"] == "failed"
+    assert "diverged in epoch" in told["reason"] or "no epoch gave finite" in told["reason"]
+    assert told["test"] == {}
+
+
+def test_bad_input_writes_nothing(suite_file):
+    suite = load(suite_file(methods={"mola_grad": {"where": "nothing_like_it"}}))
+    with pytest.raises(BadInput, match="nothing_like_it"):
+        runs.train(suite, "digits", "mola_grad", 0)
+    assert not suite.folder.exists()
+    suite = load(suite_file(methods={"mola_grad": {"rank": 4096}}))
+    with pytest.raises(BadInput, match="4096"):
+        runs.train(suite, "digits", "mola_grad", 0)
+    assert not suite.folder.exists()
+
+
+def test_test_is_read_once_after_selection(suite_file, monkeypatch):
+    seen = []
+    real = fit_module.evaluate
+
+    def watch(method, benchmark, split, **how):
+        seen.append(split)
+        return real(method, benchmark, split, **how)
+
+    monkeypatch.setattr(fit_module, "evaluate", watch)
+    suite = load(suite_file())
+    runs.train(suite, "digits", "shared", 0)
+    assert seen == ["valid", "valid", "valid", "test"]
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD")])
+def test_one_optimiser_and_schedules(suite_file, optimizer, kind):
+    training = load(suite_file(training={"optimizer": optimizer, "epochs": 4, "lr": 1.0})).training
+    weight = torch.nn.Parameter(torch.ones(1))
+    made = fit_module.make_optimizer(training, [weight])
+    assert type(made).__name__ == kind
+    assert not made.defaults.get("nesterov", False)
+    schedule = fit_module.make_schedule(training, made)
+    rates = []
+    for _ in range(4):
+        rates.append(schedule.get_last_lr()[0])
+        made.step()
+        schedule.step()
+    assert rates == pytest.approx([(1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)])
