@@ -1,0 +1,100 @@
+"""Give a model low-rank adapters, in place, by the names of its modules."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import nn
+
+from mola.layers.gates import GateSlot
+from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
+from mola.types import BadInput, Factorisation, Rank
+
+log = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def adapt(
+    model: Model,
+    *,
+    experts: int,
+    rank: Rank,
+    alpha: float = 16.0,
+    where: str = r".*",
+    factorisation: Factorisation = "loralib",
+) -> Model:
+    """Replace convolutions and linear layers by ones with E adapters; returns the same model.
+
+    experts:       E, the number of adapters in each layer.
+    rank:          r of every layer, or a mapping from regular expressions to ranks: the first that matches the whole name counts.
+    where:         regular expression that the whole dotted module name must match, e.g. ``layer[2-4]\\..*conv\\d``.
+    factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
+
+    The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads before or after.
+    Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match nothing, a rank
+    larger than a layer allows, and layers that can't be adapted exactly.
+    """
+    if any(isinstance(module, LowRank) for module in model.modules()):
+        raise BadInput("adapt: the model has adapters already")
+    if factorisation not in ("loralib", "two_conv"):
+        raise BadInput(f"factorisation: expected loralib or two_conv, found '{factorisation}'")
+    if experts < 1:
+        raise BadInput(f"experts: expected at least 1, found {experts}")
+    names = _matching(model, where)
+    ranks = {name: _rank(name, layer, rank, factorisation) for name, layer in names.items()}
+    slot, made = GateSlot(experts), {}
+    for name, layer in names.items():
+        new: LowRank
+        if isinstance(layer, nn.Conv2d):
+            new = LowRankConv2d(layer, experts, ranks[name], alpha, factorisation)
+        else:
+            new = LowRankLinear(layer, experts, ranks[name], alpha)
+        new.slot = slot
+        made[name] = new
+    for name, new in made.items():
+        model.set_submodule(name, new)
+    added = sum(new.A.numel() + new.B.numel() for new in made.values())
+    told = ", ".join(str(r) for r in sorted(set(ranks.values())))
+    log.info("adapted %d layers with %d experts of rank %s: %d parameters added", len(made), experts, told, added)
+    return model
+
+
+def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The layers to adapt, by name."""
+    pattern = _compiled(where, "where")
+    candidates = {n: m for n, m in model.named_modules() if n and isinstance(m, nn.Conv2d | nn.Linear)}
+    found = {name: layer for name, layer in candidates.items() if pattern.fullmatch(name)}
+    if not found:
+        some = ", ".join(list(candidates)[:4]) or "none"
+        raise BadInput(f"where: '{where}' matches no convolution or linear layer as a whole name; the model has {some} …")
+    for name, layer in found.items():
+        exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
+        if not exact or hasattr(layer, "parametrizations"):
+            raise BadInput(f"where: layer '{name}' is a {type(layer).__name__}, which can't be adapted exactly; leave it out")
+    return found
+
+
+def _rank(name: str, layer: nn.Conv2d | nn.Linear, rank: Rank, factorisation: Factorisation) -> int:
+    if isinstance(rank, Mapping):
+        fits = (r for pattern, r in rank.items() if _compiled(pattern, "rank").fullmatch(name))
+        chosen = next(fits, None)
+        if chosen is None:
+            raise BadInput(f"rank: no pattern matches layer '{name}'; it has {', '.join(rank)}")
+    else:
+        chosen = rank
+    largest = largest_rank(layer, factorisation)
+    if not 1 <= chosen <= largest:
+        raise BadInput(f"rank: layer '{name}' allows 1 to {largest}, found {chosen}")
+    if isinstance(layer, nn.Conv2d) and factorisation == "loralib" and layer.kernel_size[0] != layer.kernel_size[1]:
+        raise BadInput(f"where: layer '{name}' has a {layer.kernel_size} kernel; loralib needs a square one, or take two_conv")
+    return chosen
+
+
+def _compiled(pattern: str, key: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise BadInput(f"{key}: '{pattern}' is no regular expression: {error}") from None

@@ -1,0 +1,196 @@
+"""Convolution and linear layers with a shared weight and E low-rank adapters, all trained together.
+
+Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that of loralib (Hu et al. 2022, arXiv 2106.09685).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mola.layers import plans
+from mola.layers.gates import Gate, GateSlot
+from mola.types import BadInput, Factorisation
+
+Slice = tuple[slice, Tensor]  # input channels, and a kernel over them
+
+
+class LowRankConv2d(nn.Conv2d):
+    """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
+
+    weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
+    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, weight.shape) · α/r. The row-major
+        reshape mixes the axes for k > 1, so the update is not a sequence of two convolutions, and its rank is r·k², not r.
+    "two_conv" (PEFT's): A (E, r, C_in/groups, k, k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
+    A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, experts: int, rank: int, alpha: float = 16.0, factorisation: Factorisation = "loralib"
+    ) -> None:
+        """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what it can't be exact on."""
+        _check(experts, rank, largest_rank(conv, factorisation), "two_conv" if factorisation == "two_conv" else "loralib")
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            device="meta",  # the weights are taken over: nothing to draw
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        self.training = conv.training
+        self.experts, self.rank, self.alpha, self.factorisation = experts, rank, alpha, factorisation
+        self.dynamic_same = is_same_padded(conv)
+        self.slot = GateSlot(experts)
+        k, r, inputs, outputs = self.kernel_size[0], rank, self.in_channels, self.out_channels
+        if factorisation == "loralib":
+            a, b, fan_in = (experts, r * k, inputs * k), (experts, outputs // self.groups * k, r * k), inputs * k
+        else:
+            a, b = (experts, r, *self.weight.shape[1:]), (experts, outputs, r)
+            fan_in = self.weight[0].numel()
+        self.A, self.B = _pair(a, b, fan_in, self.weight)
+
+    def delta(self) -> Tensor:
+        """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be rounded away."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if self.factorisation == "loralib":
+                product = torch.bmm(self.B, self.A)
+            else:
+                product = torch.bmm(self.B, self.A.flatten(2))
+            return (self.alpha / self.rank) * product.view(self.experts, *self.weight.shape)
+
+    def factors(self) -> tuple[list[Slice], Tensor]:
+        """The update as convolutions: for groups = 1, Σ_e γ_e ΔW_e * x = up (γ ⊙ cat of the slices' convolutions).
+
+        Returns n slices of the input channels with kernels (E·q, channels, k, k), and ``up`` (C_out, n·E·q, 1, 1) with α/r; the
+        channels between are ordered slice, expert, q. "two_conv": n = 1, q = r.
+
+        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where a·C_in + j = i·k + u. So
+        row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a slice of about C_in/k channels, A shared by
+        all k slices, zeros where a channel is cut.
+        """
+        k, inputs = self.kernel_size[0], self.in_channels
+        scale = self.alpha / self.rank
+        if self.factorisation == "two_conv":
+            return [(slice(None), self.A.flatten(0, 1))], scale * self.B.transpose(0, 1).reshape(self.out_channels, -1, 1, 1)
+        rows = self.A.reshape(-1, inputs, k)  # (E·q, C_in, k): the column j·k + v of A, split
+        slices = []
+        for a in range(k):
+            first, last = a * inputs, (a + 1) * inputs  # of the flattened (i, u)
+            start, stop = first // k, -(-last // k)
+            kernel = F.pad(rows, (0, 0, first - start * k, stop * k - last))
+            slices.append((slice(start, stop), kernel.reshape(len(rows), stop - start, k, k)))
+        up = self.B.view(self.experts, self.out_channels, k, -1).permute(1, 2, 0, 3)  # (C_out, a, E, q)
+        return slices, scale * up.reshape(self.out_channels, -1, 1, 1)
+
+    def pad(self, x: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
+        """The input, padded where convolutions can't do it themselves, and the padding that is left to them."""
+        if self.dynamic_same:
+            return F.pad(x, _same_padding(x, self)), (0, 0)
+        if self.padding_mode != "zeros":
+            return F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode), (0, 0)
+        return x, self.padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
+        return plans.convolution(self, x, _open(self, self.slot, len(x)))
+
+    def extra_repr(self) -> str:
+        """The convolution's, then experts, rank and α."""
+        return f"{super().extra_repr()}, {_adapters(self)}, factorisation={self.factorisation}"
+
+
+class LowRankLinear(nn.Linear):
+    """y_i = (W + Σ_e γ_ie ΔW_e) x_i + b; A (E, r, C_in), B (E, C_out, r), ΔW_e = B_e A_e · α/r."""
+
+    def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
+        """Takes over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
+        _check(experts, rank, largest_rank(linear), "linear")
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.training = linear.training
+        self.experts, self.rank, self.alpha = experts, rank, alpha
+        self.slot = GateSlot(experts)
+        a, b = (experts, rank, self.in_features), (experts, self.out_features, rank)
+        self.A, self.B = _pair(a, b, self.in_features, self.weight)
+
+    def delta(self) -> Tensor:
+        """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return (self.alpha / self.rank) * torch.bmm(self.B, self.A)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """``down`` (E·r, C_in) and ``up`` (C_out, E·r) with α/r, so that Σ_e γ_e ΔW_e x = up (γ ⊙ down x)."""
+        return self.A.flatten(0, 1), (self.alpha / self.rank) * self.B.transpose(0, 1).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
+        return plans.linear(self, x, _open(self, self.slot, len(x)))
+
+    def extra_repr(self) -> str:
+        """The linear layer's, then experts, rank and α."""
+        return f"{super().extra_repr()}, {_adapters(self)}"
+
+
+LowRank = LowRankConv2d | LowRankLinear
+
+
+def largest_rank(layer: nn.Module, factorisation: Factorisation = "loralib") -> int:
+    """The rank from which on an adapter of the layer would be a full matrix."""
+    if isinstance(layer, nn.Linear):
+        return min(layer.in_features, layer.out_features)
+    assert isinstance(layer, nn.Conv2d)
+    if factorisation == "two_conv":
+        return min(layer.out_channels, layer.weight[0].numel())
+    return min(layer.in_channels, layer.out_channels // layer.groups)
+
+
+def is_same_padded(conv: nn.Conv2d) -> bool:
+    """Whether it is timm's ``Conv2dSame``, which pads by the size of its input. By name: timm takes seconds to import."""
+    return type(conv).__name__ == "Conv2dSame"
+
+
+def _check(experts: int, rank: int, largest: int, kind: str) -> None:
+    if experts < 1:
+        raise BadInput(f"experts: expected at least 1, found {experts}")
+    if not 1 <= rank <= largest:
+        raise BadInput(f"rank: expected 1 to {largest} for this {kind} layer, found {rank}")
+
+
+def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+    """A uniform within ±1/√fan_in, which is Kaiming-uniform with a = √5 of one expert's matrix; B zeros."""
+    bound = fan_in**-0.5
+    first = torch.empty(a, device=like.device, dtype=like.dtype).uniform_(-bound, bound)
+    return nn.Parameter(first), nn.Parameter(torch.zeros(b, device=like.device, dtype=like.dtype))
+
+
+def _open(layer: nn.Module, slot: GateSlot, size: int) -> Gate:
+    """The open gate. Raises RuntimeError where there is none, ValueError where it is for another number of samples."""
+    if slot.gate is None:
+        raise RuntimeError("this model has low-rank adapters and no gate is open; call it inside `with mola.gate(model, gate):`")
+    if slot.gate.size != size:
+        raise BadInput(
+            f"gate: expected one entry per sample, {slot.gate.size} found, but {type(layer).__name__} got {size} samples "
+            "along its first axis (a layer behind a reshape that merges samples with positions can't be adapted)"
+        )
+    return slot.gate
+
+
+def _adapters(layer: LowRank) -> str:
+    return f"experts={layer.experts}, rank={layer.rank}, alpha={layer.alpha:g}"
+
+
+def _same_padding(x: Tensor, conv: nn.Conv2d) -> list[int]:
+    """left, right, top, bottom, as TensorFlow's "same": the output has ⌈size/stride⌉ positions."""
+    padding: list[int] = []
+    for axis in (1, 0):
+        size, k, stride, dilation = x.shape[2 + axis], conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
+        total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        padding += [total // 2, total - total // 2]
+    return padding
