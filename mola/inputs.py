@@ -7,13 +7,13 @@ it changes, so the workflow can take it as the one input that decides whether to
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from mola.config import Suite
-from mola.fingerprint import ROOT, fingerprint
+from mola.data.manifest import manifest_sha256
+from mola.fingerprint import fingerprint
 
 NAME = "inputs.json"
 
@@ -35,17 +35,6 @@ def inputs(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
         "seeds": suite.seeds,
         "settings": told,
     }
-
-
-def manifest_path(benchmark: str) -> Path:
-    """The committed split manifest of a benchmark."""
-    return ROOT / "data" / "splits" / f"{benchmark}.json"
-
-
-def manifest_sha256(benchmark: str) -> str:
-    """Its checksum; "" for a benchmark whose splits are part of its source."""
-    path = manifest_path(benchmark)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def write_inputs(suite: Suite) -> list[Path]:

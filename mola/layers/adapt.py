@@ -29,12 +29,15 @@ def adapt(
     """Replace convolutions and linear layers by ones with E adapters; returns the same model.
 
     experts:       E, the number of adapters in each layer.
-    rank:          r of every layer, or a mapping from regular expressions to ranks: the first that matches the whole name counts.
+    rank:          r of every layer, or a mapping from regular expressions to ranks: the first that matches the whole
+                   name counts.
     where:         regular expression that the whole dotted module name must match, e.g. ``layer[2-4]\\..*conv\\d``.
     factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
 
-    The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads before or after.
-    Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match nothing, a rank
+    The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
+    before or after.
+    Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match
+    nothing, a rank
     larger than a layer allows, and layers that can't be adapted exactly.
     """
     if any(isinstance(module, LowRank) for module in model.modules()):
@@ -69,11 +72,15 @@ def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
     found = {name: layer for name, layer in candidates.items() if pattern.fullmatch(name)}
     if not found:
         some = ", ".join(list(candidates)[:4]) or "none"
-        raise BadInput(f"where: '{where}' matches no convolution or linear layer as a whole name; the model has {some} …")
+        raise BadInput(
+            f"where: '{where}' matches no convolution or linear layer as a whole name; the model has {some} …"
+        )
     for name, layer in found.items():
         exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
         if not exact or hasattr(layer, "parametrizations"):
-            raise BadInput(f"where: layer '{name}' is a {type(layer).__name__}, which can't be adapted exactly; leave it out")
+            raise BadInput(
+                f"where: layer '{name}' is a {type(layer).__name__}, which can't be adapted exactly; leave it out"
+            )
     return found
 
 
@@ -89,7 +96,9 @@ def _rank(name: str, layer: nn.Conv2d | nn.Linear, rank: Rank, factorisation: Fa
     if not 1 <= chosen <= largest:
         raise BadInput(f"rank: layer '{name}' allows 1 to {largest}, found {chosen}")
     if isinstance(layer, nn.Conv2d) and factorisation == "loralib" and layer.kernel_size[0] != layer.kernel_size[1]:
-        raise BadInput(f"where: layer '{name}' has a {layer.kernel_size} kernel; loralib needs a square one, or take two_conv")
+        raise BadInput(
+            f"where: layer '{name}' has a {layer.kernel_size} kernel; loralib needs a square one, or take two_conv"
+        )
     return chosen
 
 

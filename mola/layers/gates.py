@@ -1,4 +1,6 @@
-"""Gates: which experts a sample gets. One gate is opened around a model's forward and reaches all its adapted layers."""
+"""Gates: which experts a sample gets. One gate is opened around a model's forward and reaches all its adapted
+layers.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ Gate = IndexGate | WeightGate
 
 
 class GateSlot:
-    """Where the open gate lies; one object that all adapted layers of a model share. ``deepcopy`` gives the copy a slot of its own."""
+    """Where the open gate lies; one object that all adapted layers of a model share. ``deepcopy`` gives the copy a
+    slot of its own.
+    """
 
     def __init__(self, experts: int) -> None:
         self.experts = experts
@@ -58,13 +62,17 @@ class GateSlot:
 def gate(model: nn.Module, gate: Tensor) -> Iterator[None]:
     """Open a gate for all adapted layers inside ``model`` until the block ends. Gates nest: the inner one counts.
 
-    gate: (B,) int64, the expert of each sample (MoLA-Grad), or (B, E) floating point, the weight of each expert (MoLA-Router).
-    Raises ValueError, before any computation, for a gate of another shape or type, for an expert outside 0 … E − 1, and for a
+    gate: (B,) int64, the expert of each sample (MoLA-Grad), or (B, E) floating point, the weight of each expert
+          (MoLA-Router).
+    Raises ValueError, before any computation, for a gate of another shape or type, for an expert outside 0 … E − 1,
+    and for a
     model that was never adapted.
 
-    On a GPU an index gate is read back once (the number of samples of each expert decides the shapes of the computation).
+    On a GPU an index gate is read back once (the number of samples of each expert decides the shapes of the
+    computation).
     """
-    slots = {id(layer.slot): layer.slot for layer in model.modules() if isinstance(getattr(layer, "slot", None), GateSlot)}
+    found = (getattr(module, "slot", None) for module in model.modules())
+    slots = {id(slot): slot for slot in found if isinstance(slot, GateSlot)}
     if not slots:
         raise BadInput("gate: the model has no adapted layer; call mola.adapt(model, ...) first")
     opened = [(slot, checked(gate, slot.experts)) for slot in slots.values()]

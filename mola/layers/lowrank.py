@@ -1,6 +1,7 @@
 """Convolution and linear layers with a shared weight and E low-rank adapters, all trained together.
 
-Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that of loralib (Hu et al. 2022, arXiv 2106.09685).
+Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that of loralib (Hu et al. 2022, arXiv
+2106.09685).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ class LowRankConv2d(nn.Conv2d):
     """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
 
     weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
-    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, weight.shape) · α/r. The row-major
-        reshape mixes the axes for k > 1, so the update is not a sequence of two convolutions, and its rank is r·k², not r.
+    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, weight.shape) ·
+    α/r. The row-major
+        reshape mixes the axes for k > 1, so the update is not a sequence of two convolutions, and its rank is r·k²,
+        not r.
     "two_conv" (PEFT's): A (E, r, C_in/groups, k, k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
     A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
     """
@@ -29,8 +32,12 @@ class LowRankConv2d(nn.Conv2d):
     def __init__(
         self, conv: nn.Conv2d, experts: int, rank: int, alpha: float = 16.0, factorisation: Factorisation = "loralib"
     ) -> None:
-        """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what it can't be exact on."""
-        _check(experts, rank, largest_rank(conv, factorisation), "two_conv" if factorisation == "two_conv" else "loralib")
+        """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what
+        it can't be exact on.
+        """
+        _check(
+            experts, rank, largest_rank(conv, factorisation), "two_conv" if factorisation == "two_conv" else "loralib"
+        )
         super().__init__(
             conv.in_channels,
             conv.out_channels,
@@ -57,7 +64,9 @@ class LowRankConv2d(nn.Conv2d):
         self.A, self.B = _pair(a, b, fan_in, self.weight)
 
     def delta(self) -> Tensor:
-        """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be rounded away."""
+        """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
+        rounded away.
+        """
         with torch.autocast(self.weight.device.type, enabled=False):
             if self.factorisation == "loralib":
                 product = torch.bmm(self.B, self.A)
@@ -68,17 +77,22 @@ class LowRankConv2d(nn.Conv2d):
     def factors(self) -> tuple[list[Slice], Tensor]:
         """The update as convolutions: for groups = 1, Σ_e γ_e ΔW_e * x = up (γ ⊙ cat of the slices' convolutions).
 
-        Returns n slices of the input channels with kernels (E·q, channels, k, k), and ``up`` (C_out, n·E·q, 1, 1) with α/r; the
+        Returns n slices of the input channels with kernels (E·q, channels, k, k), and ``up`` (C_out, n·E·q, 1, 1) with
+        α/r; the
         channels between are ordered slice, expert, q. "two_conv": n = 1, q = r.
 
-        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where a·C_in + j = i·k + u. So
-        row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a slice of about C_in/k channels, A shared by
+        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where a·C_in +
+        j = i·k + u. So
+        row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a slice of about C_in/k
+        channels, A shared by
         all k slices, zeros where a channel is cut.
         """
         k, inputs = self.kernel_size[0], self.in_channels
         scale = self.alpha / self.rank
         if self.factorisation == "two_conv":
-            return [(slice(None), self.A.flatten(0, 1))], scale * self.B.transpose(0, 1).reshape(self.out_channels, -1, 1, 1)
+            return [(slice(None), self.A.flatten(0, 1))], scale * self.B.transpose(0, 1).reshape(
+                self.out_channels, -1, 1, 1
+            )
         rows = self.A.reshape(-1, inputs, k)  # (E·q, C_in, k): the column j·k + v of A, split
         slices = []
         for a in range(k):
@@ -103,7 +117,8 @@ class LowRankConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """The convolution's, then experts, rank and α."""
-        return f"{super().extra_repr()}, {_adapters(self)}, factorisation={self.factorisation}"
+        base: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{base}, {_adapters(self)}, factorisation={self.factorisation}"
 
 
 class LowRankLinear(nn.Linear):
@@ -152,7 +167,9 @@ def largest_rank(layer: nn.Module, factorisation: Factorisation = "loralib") -> 
 
 
 def is_same_padded(conv: nn.Conv2d) -> bool:
-    """Whether it is timm's ``Conv2dSame``, which pads by the size of its input. By name: timm takes seconds to import."""
+    """Whether it is timm's ``Conv2dSame``, which pads by the size of its input. By name: timm takes seconds to
+    import.
+    """
     return type(conv).__name__ == "Conv2dSame"
 
 
@@ -173,11 +190,11 @@ def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> 
 def _open(layer: nn.Module, slot: GateSlot, size: int) -> Gate:
     """The open gate. Raises RuntimeError where there is none, ValueError where it is for another number of samples."""
     if slot.gate is None:
-        raise RuntimeError("this model has low-rank adapters and no gate is open; call it inside `with mola.gate(model, gate):`")
+        raise RuntimeError("an adapted model needs an open gate: call it inside `with mola.gate(model, gate):`")
     if slot.gate.size != size:
         raise BadInput(
-            f"gate: expected one entry per sample, {slot.gate.size} found, but {type(layer).__name__} got {size} samples "
-            "along its first axis (a layer behind a reshape that merges samples with positions can't be adapted)"
+            f"gate: expected one entry per sample, found {slot.gate.size} for {size} samples in a {type(layer).__name__} "
+            "(a layer behind a reshape that merges samples with positions can't be adapted)"
         )
     return slot.gate
 

@@ -37,7 +37,7 @@ def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
         return y
     slices, up = layer.factors()
     small = torch.cat([convolve(x[:, channels], kernel) for channels, kernel in slices], dim=1)  # (B, n·E·q, H', W')
-    gated = small.unflatten(1, (len(slices), layer.experts, -1)) * weights[:, None, :, None, None, None]
+    gated = small.view(len(x), len(slices), layer.experts, -1, *small.shape[2:]) * weights[:, None, :, None, None, None]
     return y + F.conv2d(gated.flatten(1, 3), up)
 
 
@@ -47,7 +47,7 @@ def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
         return grouped(x, gate, layer.weight, layer.delta(), lambda part, weight: F.linear(part, weight, layer.bias))
     y = F.linear(x, layer.weight, layer.bias)
     down, up = layer.factors()
-    small = F.linear(x, down).unflatten(-1, (layer.experts, -1))  # (B, …, E, r)
+    small = F.linear(x, down).view(*x.shape[:-1], layer.experts, -1)  # (B, …, E, r)
     weights = gate.weights.to(y.dtype).view(len(x), *(1,) * (x.dim() - 2), layer.experts, 1)
     return y + F.linear((small * weights).flatten(-2), up)
 
@@ -63,7 +63,7 @@ def grouped(
         return apply(x, weight)
     if gate.order is not None:
         x = x[gate.order]
-    parts = x.split(gate.counts)
+    parts = torch.split(x, gate.counts)
     y = torch.cat([apply(part, weight + delta[expert]) for expert, part in enumerate(parts) if len(part)])
     if gate.order is None:
         return y

@@ -1,6 +1,7 @@
 """The router network: a small residual network that looks at the image and scores the experts.
 
-Source: the ResNet-20 for small images of He et al. 2016 (arXiv 1512.03385, Section 4.2), as the paper's released code describes it.
+Source: the ResNet-20 for small images of He et al. 2016 (arXiv 1512.03385, Section 4.2), as the paper's released code
+describes it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ class Router(nn.Module):
     """(B, 3, H, W) → scores (B, E), before the softmax.
 
     width: channels of the first stage; the next two have twice and four times as many. 16 is the paper's.
-    pool:  the image is average-pooled by this factor first. 1 is the paper's; the network at full size costs half of a ResNet-50.
+    pool:  the image is average-pooled by this factor first. 1 is the paper's; the network at full size costs half of a
+           ResNet-50.
     """
 
     def __init__(self, experts: int, width: int = 16, pool: int = 1) -> None:

@@ -1,0 +1,168 @@
+"""Benchmarks: sets of tasks with their data. One file each; the file's name is the benchmark's name.
+
+A benchmark says what its tasks are and how raw items become arrays; splits, checks, storage, sampling and batches are
+shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mola.data import augment, sampling, store
+from mola.data.manifest import Ids, Manifest
+from mola.types import BadInput, Batch, Sampling, Source, Split, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Images = NDArray[np.uint8]  # (N, H, W, 3)
+Labels = NDArray[np.int64]  # (N,)
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class Benchmark(ABC):
+    """Base of all benchmarks. Options are keyword-only arguments of the subclass's constructor.
+
+    root:  the data folder; the prepared arrays lie in ``root/<name>``.
+    limit: the first n samples of every task and split, for trying things out.
+    """
+
+    name: ClassVar[str]
+    heterogeneity: ClassVar[Literal["domain", "multi-input task", "single-input task"]]
+    tasks: ClassVar[tuple[Task, ...]]
+    sources: ClassVar[tuple[Source, ...]]
+    version: ClassVar[int]  # of the recipe: raise it when build() gives other arrays
+    mean: ClassVar[tuple[float, float, float]]
+    std: ClassVar[tuple[float, float, float]]
+
+    def __init__(self, root: Path, *, limit: int | None = None) -> None:
+        self.folder, self.limit = Path(root) / self.name, limit
+
+    @abstractmethod
+    def content(self, source: str) -> bytes:
+        """The raw content of a source, for its checksum. Raises OSError where it is not to be had."""
+
+    @abstractmethod
+    def ids(self) -> Ids:
+        """The split of the raw items, task → split → ids: asked once, to write the committed manifest."""
+
+    @abstractmethod
+    def build(self, task: str, ids: Sequence[int]) -> tuple[Images, Labels]:
+        """The prepared arrays of some raw items: (N, H, W, 3) and (N,). Must not depend on anything but the ids."""
+
+    @abstractmethod
+    def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
+        """A training batch (B, H, W, 3), changed by the numbers (B, 8) in [0, 1) of each sample."""
+
+    def fetch(self) -> None:
+        """Check every source against its checksum."""
+        for source in self.sources:
+            try:
+                found = hashlib.sha256(self.content(source.name)).hexdigest()
+            except (OSError, ImportError) as error:
+                raise BadInput(f"{self.name}: source '{source.name}' ({source.origin}) is not there: {error}") from None
+            if found != source.sha256:
+                wanted = f"expected sha256 {source.sha256[:16]}…, found {found[:16]}…"
+                raise BadInput(f"{self.name}: source '{source.name}': {wanted}; install {source.origin}")
+
+    def prepare(self) -> Path:
+        """Build what is missing or damaged, and check it against the committed manifest. Costs a checksum where all
+        is there.
+        """
+        manifest = self.manifest
+        for task, splits in manifest.ids.items():
+            for split, ids in splits.items():
+                names = f"{task}.{split}.images", f"{task}.{split}.labels"
+                if not any(store.fault(self.folder, name, manifest.arrays[name]) for name in names):
+                    continue
+                made: tuple[store.Array, store.Array] = self.build(task, ids)
+                for name, array in zip(names, made, strict=True):
+                    if (found := store.digest(array)) != manifest.arrays[name]:
+                        wanted = f"expected sha256 {manifest.arrays[name][:16]}…, found {found[:16]}…"
+                        raise BadInput(
+                            f"{self.name}: {name}: {wanted}; the versions of requirements.lock make the former"
+                        )
+                    store.write(self.folder, name, array)
+        return self.folder
+
+    def write_manifest(self) -> Path:
+        """Write the committed manifest anew: for maintainers, after a change of the recipe."""
+        ids = self.ids()
+        arrays: dict[str, str] = {}
+        for task, splits in ids.items():
+            for split, chosen in splits.items():
+                images, labels = self.build(task, chosen)
+                arrays |= {
+                    f"{task}.{split}.images": store.digest(images),
+                    f"{task}.{split}.labels": store.digest(labels),
+                }
+        sources = {source.name: source.sha256 for source in self.sources}
+        return Manifest(self.name, self.version, sources, ids, arrays).write()
+
+    def sizes(self, split: Split) -> dict[str, int]:
+        """Samples of each task in a split, by name, in the tasks' order."""
+        whole = {task.name: len(self.manifest.ids[task.name][split]) for task in self.tasks}
+        return {name: min(size, self.limit or size) for name, size in whole.items()}
+
+    def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
+        """The number of training batches of an epoch."""
+        return _steps(self.sizes("train"), size, sampling)
+
+    def batches(
+        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
+    ) -> Iterator[Batch]:
+        """The batches of one pass, samples ordered by task. train: shuffled and augmented; else every sample once,
+        in order.
+        """
+        sizes = self.sizes(split)
+        if split != "train":
+            for name, number in sizes.items():
+                for start in range(0, number, size):
+                    yield self._batch(split, {name: np.arange(start, min(start + size, number))}, None)
+            return
+        tables = {name: augment.uniforms(number, 8, seed, epoch, name) for name, number in sizes.items()}
+        for picked in _picks(sizes, size, seed, epoch, sampling):
+            yield self._batch(split, picked, tables)
+
+    def _batch(self, split: Split, picked: sampling.Picks, tables: dict[str, NDArray[np.float32]] | None) -> Batch:
+        import torch
+
+        images, owner, y = [], [], {}
+        for index, task in enumerate(self.tasks):
+            if (rows := picked.get(task.name)) is None:
+                continue
+            chosen = self._arrays[f"{task.name}.{split}.images"][rows]
+            images.append(chosen if tables is None else self.augmented(chosen, tables[task.name][rows]))  # type: ignore[arg-type]
+            owner.append(np.full(len(rows), index))
+            y[task.name] = torch.from_numpy(self._arrays[f"{task.name}.{split}.labels"][rows])
+        names = tuple(task.name for task in self.tasks)
+        return Batch(self.normalised(np.concatenate(images)), torch.from_numpy(np.concatenate(owner)), y, names)
+
+    def normalised(self, images: Images) -> Tensor:
+        """(B, H, W, 3) uint8 → (B, 3, H, W) float32, (x/255 − mean)/std."""
+        import torch
+
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+        return (
+            torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std).contiguous()
+        )
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The committed manifest."""
+        return Manifest.read(self.name)
+
+    @cached_property
+    def _arrays(self) -> dict[str, store.Array]:
+        return store.open_arrays(self.folder, self.manifest.arrays, f"mola prepare -b {self.name}")
+
+
+_steps, _picks = sampling.steps, sampling.picks  # the option of the same name hides the module
