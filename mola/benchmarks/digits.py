@@ -196,10 +196,8 @@ def _printed(identity: int) -> Images:
     ImageDraw.Draw(canvas).text((x, y), str(identity % 10), fill=255, font=font, anchor="mm")
     turned = canvas.rotate(int(rng.integers(-30, 31)), Image.Resampling.NEAREST)
     mask = np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX)).astype(np.int32)[..., None]
-    paper, ink = rng.integers(0, 256, (2, 3))
-    while abs(int(paper.sum()) - int(ink.sum())) < 150:  # readable: 50 grey levels apart on average
-        paper, ink = rng.integers(0, 256, (2, 3))
-    strength = int(rng.integers(0, 60))
+    paper, ink = rng.integers(145, 256, 3), rng.integers(0, 111, 3)  # dark on light, of any hue
+    strength = int(rng.integers(0, 80))
     noise = rng.integers(-strength, strength + 1, (SIDE, SIDE, 3))
     image: Images = np.clip((paper * (255 - mask) + ink * mask) // 255 + noise, 0, 255).astype(np.uint8)
     return image

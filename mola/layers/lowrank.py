@@ -35,9 +35,9 @@ class LowRankConv2d(nn.Conv2d):
         """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what
         it can't be exact on.
         """
-        _check(
-            experts, rank, largest_rank(conv, factorisation), "two_conv" if factorisation == "two_conv" else "loralib"
-        )
+        _check(experts, rank, largest_rank(conv, factorisation))
+        if factorisation == "loralib" and conv.kernel_size[0] != conv.kernel_size[1]:
+            raise BadInput(f"loralib: expected a square kernel, found {conv.kernel_size}; two_conv takes it")
         super().__init__(
             conv.in_channels,
             conv.out_channels,
@@ -126,7 +126,7 @@ class LowRankLinear(nn.Linear):
 
     def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
         """Takes over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
-        _check(experts, rank, largest_rank(linear), "linear")
+        _check(experts, rank, largest_rank(linear))
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
         self.training = linear.training
@@ -173,11 +173,11 @@ def is_same_padded(conv: nn.Conv2d) -> bool:
     return type(conv).__name__ == "Conv2dSame"
 
 
-def _check(experts: int, rank: int, largest: int, kind: str) -> None:
+def _check(experts: int, rank: int, largest: int) -> None:
     if experts < 1:
         raise BadInput(f"experts: expected at least 1, found {experts}")
     if not 1 <= rank <= largest:
-        raise BadInput(f"rank: expected 1 to {largest} for this {kind} layer, found {rank}")
+        raise BadInput(f"rank: expected 1 to {largest} for this layer, found {rank}")
 
 
 def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
@@ -193,7 +193,7 @@ def _open(layer: nn.Module, slot: GateSlot, size: int) -> Gate:
         raise RuntimeError("an adapted model needs an open gate: call it inside `with mola.gate(model, gate):`")
     if slot.gate.size != size:
         raise BadInput(
-            f"gate: expected one entry per sample, found {slot.gate.size} for {size} samples in a {type(layer).__name__} "
+            f"gate: expected one entry per sample, found {slot.gate.size} for {size} of a {type(layer).__name__} "
             "(a layer behind a reshape that merges samples with positions can't be adapted)"
         )
     return slot.gate

@@ -63,7 +63,7 @@ def grouped(
         return apply(x, weight)
     if gate.order is not None:
         x = x[gate.order]
-    parts = torch.split(x, gate.counts)
+    parts = torch.split(x, list(gate.counts))
     y = torch.cat([apply(part, weight + delta[expert]) for expert, part in enumerate(parts) if len(part)])
     if gate.order is None:
         return y

@@ -1,0 +1,108 @@
+"""Every registered benchmark passes through here on arrival."""
+
+import numpy as np
+import pytest
+import torch
+
+from mola import registry
+from mola.data.manifest import Manifest
+
+BENCHMARKS = registry.names("benchmarks")
+
+
+@pytest.fixture(params=BENCHMARKS)
+def benchmark_(request, data_root):
+    return registry.load("benchmarks", request.param)(data_root)
+
+
+def test_it_says_what_it_is(benchmark_):
+    assert benchmark_.heterogeneity in ("domain", "multi-input task", "single-input task")
+    assert len({task.name for task in benchmark_.tasks}) == len(benchmark_.tasks) >= 2
+    for task in benchmark_.tasks:
+        assert task.ranking[1] in ("higher", "lower")
+    for source in benchmark_.sources:
+        assert source.licence and source.origin and len(source.sha256) == 64
+
+
+def test_no_item_stands_in_two_splits(benchmark_):
+    for task, splits in benchmark_.manifest.ids.items():
+        items = [item for ids in splits.values() for item in ids]
+        assert len(set(items)) == len(items), task
+        assert set(splits) == {"train", "valid", "test"}
+
+
+def test_the_committed_manifest_fits_the_code(benchmark_):
+    manifest = Manifest.read(benchmark_.name)
+    assert manifest.version == benchmark_.version
+    assert manifest.sources == {source.name: source.sha256 for source in benchmark_.sources}
+    assert set(manifest.ids) == {task.name for task in benchmark_.tasks}
+
+
+def test_sources_are_what_they_were(benchmark_):
+    benchmark_.fetch()
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluation_sees_every_sample_once_whatever_the_batch(benchmark_, split):
+    def whole(size):
+        batches = list(benchmark_.batches(split, size=size, seed=size, epoch=size))
+        xs = {t.name: torch.cat([b.x[b.rows(t.name)] for b in batches if t.name in b.y]) for t in benchmark_.tasks}
+        ys = {t.name: torch.cat([b.y[t.name] for b in batches if t.name in b.y]) for t in benchmark_.tasks}
+        return xs, ys
+
+    (xs, ys), (other_xs, other_ys) = whole(64), whole(101)
+    for task in benchmark_.tasks:
+        assert len(ys[task.name]) == benchmark_.sizes(split)[task.name]
+        assert torch.equal(xs[task.name], other_xs[task.name])
+        assert torch.equal(ys[task.name], other_ys[task.name])
+        assert set(ys[task.name].tolist()) == set(range(task.outputs))  # every class is measured
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "proportional"])
+def test_training_batches(benchmark_, sampling):
+    batches = list(benchmark_.batches("train", size=32, seed=0, epoch=0, sampling=sampling))
+    assert len(batches) == benchmark_.steps(size=32, sampling=sampling)
+    for batch in batches[:3]:
+        assert batch.x.shape[:2] == (32, 3)
+        assert batch.x.dtype == torch.float32
+        assert batch.x.isfinite().all() and -5 < batch.x.min() < 0 < batch.x.max() < 5
+        assert sum(len(y) for y in batch.y.values()) == 32
+        for name, y in batch.y.items():
+            assert len(batch.rows(name)) == len(y)
+        if sampling == "balanced":
+            assert set(batch.y) == {task.name for task in benchmark_.tasks}
+
+
+def test_training_is_a_function_of_seed_and_epoch(benchmark_):
+    def first(seed, epoch):
+        return next(iter(benchmark_.batches("train", size=32, seed=seed, epoch=epoch))).x
+
+    assert torch.equal(first(0, 0), first(0, 0))
+    assert not torch.equal(first(0, 0), first(0, 1))
+    assert not torch.equal(first(0, 0), first(1, 0))
+
+
+def test_augmentation_does_not_depend_on_the_company(benchmark_):
+    """The same sample in the same epoch has the same pixels in batches of another size and order."""
+    name = benchmark_.tasks[0].name
+
+    def pixels(size, sampling):
+        return {
+            row.numpy().tobytes()
+            for batch in benchmark_.batches("train", size=size, seed=0, epoch=0, sampling=sampling)
+            if name in batch.y
+            for row in batch.x[batch.rows(name)]
+        }
+
+    small, large = pixels(16, "proportional"), pixels(48, "proportional")
+    assert len(small & large) > 0.9 * len(large)
+
+
+def test_a_limit_is_a_prefix(benchmark_):
+    part = type(benchmark_)(benchmark_.folder.parent, limit=20)
+    assert set(part.sizes("test").values()) == {20}
+    name = benchmark_.tasks[0].name
+    long = next(iter(benchmark_.batches("test", size=20, seed=0, epoch=0)))
+    short = next(iter(part.batches("test", size=20, seed=0, epoch=0)))
+    assert torch.equal(long.x, short.x) and torch.equal(long.y[name], short.y[name])
+    assert np.unique(short.y[name]).size > 1

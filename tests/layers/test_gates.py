@@ -1,0 +1,106 @@
+import copy
+import io
+
+import pytest
+import torch
+from reference import filled
+from torch import nn
+
+import mola
+from mola.layers.lowrank import LowRankLinear
+
+
+@pytest.fixture
+def layer():
+    return filled(LowRankLinear(nn.Linear(4, 5), 3, 2))
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 4)
+
+
+def test_no_gate_is_an_error_that_says_what_to_do(layer, x):
+    with pytest.raises(RuntimeError, match=r"with mola\.gate\(model, gate\)"):
+        layer(x)
+
+
+def test_gates_nest_and_close_under_exceptions(layer, x):
+    zero, two = torch.tensor([0, 0]), torch.tensor([2, 2])
+    with mola.gate(layer, zero):
+        outer = layer(x)
+        with mola.gate(layer, two):
+            inner = layer(x)
+        assert torch.equal(layer(x), outer)
+        with pytest.raises(KeyError), mola.gate(layer, two):
+            raise KeyError
+        assert torch.equal(layer(x), outer)
+        with torch.no_grad():
+            assert torch.equal(layer(x), outer)
+    assert not torch.equal(inner, outer)
+    with pytest.raises(RuntimeError):
+        layer(x)
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        (torch.tensor([0, 3]), "expert indices from 0 to 2, found 3"),
+        (torch.tensor([-1, 0]), "expert indices from 0 to 2, found -1"),
+        (torch.zeros(2, 4), r"\(B, 3\) floating-point tensor of weights, found \(2, 4\) float32"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"found \(2, 3\) int64"),
+        (torch.zeros(2), r"found \(2,\) float32"),
+        (torch.zeros(2, dtype=torch.int32), "int32"),
+        ([0, 1], "found list"),
+    ],
+)
+def test_a_wrong_gate_is_refused_before_anything_runs(layer, gate, message):
+    with pytest.raises(ValueError, match=message), mola.gate(layer, gate):
+        raise AssertionError("the block must not run")
+
+
+def test_a_gate_of_another_length(layer, x):
+    for gate in (torch.tensor([0, 1, 2]), torch.rand(3, 3)):
+        with pytest.raises(ValueError, match="found 3 for 2"), mola.gate(layer, gate):
+            layer(x)
+
+
+def test_a_model_without_adapters():
+    with pytest.raises(ValueError, match=r"call mola\.adapt\(model"), mola.gate(nn.Linear(2, 2), torch.tensor([0])):
+        pass
+
+
+def test_a_gate_on_the_whole_reaches_the_adapted_part(x):
+    whole = nn.Sequential(
+        mola.adapt(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), experts=2, rank=1), nn.Linear(4, 1)
+    )
+    with mola.gate(whole, torch.tensor([1, 0])):
+        assert whole(x).shape == (2, 1)
+
+
+def test_a_copy_has_a_gate_of_its_own_and_pickles(layer, x):
+    with mola.gate(layer, torch.tensor([0, 1])):
+        twin = copy.deepcopy(layer)
+        with pytest.raises(RuntimeError):
+            twin(x)
+        wanted = layer(x)
+    buffer = io.BytesIO()
+    torch.save(twin, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    with mola.gate(loaded, torch.tensor([0, 1])):
+        assert torch.equal(loaded(x), wanted)
+    assert set(layer.state_dict()) == {"weight", "bias", "A", "B"}
+
+
+def test_copies_of_a_model_share_no_slot_but_their_layers_do():
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), experts=2, rank=1)
+    twin = copy.deepcopy(model)
+    assert model[0].slot is model[1].slot
+    assert twin[0].slot is twin[1].slot
+    assert twin[0].slot is not model[0].slot
+
+
+def test_an_empty_batch(layer):
+    with mola.gate(layer, torch.zeros(0, dtype=torch.int64)):
+        assert layer(torch.zeros(0, 4)).shape == (0, 5)
