@@ -34,5 +34,5 @@ tests: setup
 
 smoke: setup
 	rm -rf results/smoke
-	snakemake --cores all --configfile config/smoke.yaml all
+	snakemake --cores all all --configfile config/smoke.yaml
 	@cat results/smoke/tables/digits.md

@@ -2,7 +2,7 @@
 # Every rule is one `mola` call of the same name; the configuration decides what there is to do.
 #
 #   snakemake --cores all all                                       the embedded suite
-#   snakemake --cores all --configfile config/smoke.yaml all        another suite
+#   snakemake --cores all all --configfile config/smoke.yaml        another suite
 
 from snakemake.utils import min_version
 

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 if TYPE_CHECKING:
     from mola.config import Suite
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     help="Compare ways of training one model on heterogeneous data: "
@@ -26,6 +24,7 @@ app = typer.Typer(
     epilog="Start with: mola list; then: mola prepare -b digits, mola train -b digits -m mola_grad -s 0, mola table. "
     "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
 )
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, of typer's own click since 0.26
 DEFAULT = Path("config/config.yaml")
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
 Benchmarks = Annotated[
@@ -142,14 +141,12 @@ def main() -> None:
     from mola.types import BadInput
 
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except BadInput as error:
         _fail(str(error))
-    except click.UsageError as error:
-        _fail(error.format_message())
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except USAGE_ERROR as error:
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; the same command goes on where this one stopped", 130)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -203,8 +200,9 @@ def _logging() -> Iterator[None]:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("mola")
+    handler.setLevel(logging.INFO)
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:

@@ -28,7 +28,7 @@ from mola.methods import Method
 from mola.models.backbones import builder
 from mola.seeds import derive
 from mola.training import checkpoint
-from mola.training.cost import flops_per_sample, one_of_each, parameter_counts, peak_memory_bytes
+from mola.training.cost import few_of_each, flops_per_sample, parameter_counts, peak_memory_bytes
 from mola.training.devices import claim
 from mola.training.fit import OnStep, Outcome, fit
 from mola.training.seeding import seed_everything
@@ -53,6 +53,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
         return "done"
     with claim(suite.device) as device:
         data, method, balancer = build(settings, suite.data, seed, device)
+        cost = _cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
         with _writing(folder):
             log.info("%s on %s: %s", folder, device, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False))
             record = {
@@ -62,7 +63,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "seed": seed,
                 "config": told["settings"],
             }
-            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **_cost(method, data, device)}
+            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
             record |= _attempt(
                 settings, data, method, balancer, seed, device, folder, told["fingerprint"]["all"], on_step
             )
@@ -125,7 +126,8 @@ def _attempt(
         )
     except Exception as error:
         status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-        log.error("%s failed: %s\n%s", folder, reason, traceback.format_exc())
+        log.error("%s failed: %s", folder, reason)
+        log.debug("%s", traceback.format_exc())  # to the run's log alone
     return {
         "status": status,
         "reason": reason,
@@ -157,17 +159,21 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from None
     handler = logging.FileHandler(folder / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger("mola").addHandler(handler)
+    logger = logging.getLogger("mola")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        logging.getLogger("mola").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
         handler.close()
         lock.release()
 
 
 def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
-    batch = one_of_each(benchmark, device)
+    batch = few_of_each(benchmark, device)
     return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
 
 

@@ -12,12 +12,13 @@ REPOSITORY = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """A data folder with digits prepared; made once, also when several workers run."""
-    from mola.benchmarks.digits import Digits
+    """A data folder with every benchmark prepared; made once, also when several workers run."""
+    from mola import registry
 
     root = tmp_path_factory.getbasetemp().parent / "mola-data"
     with FileLock(f"{root}.lock"):
-        Digits(root).prepare()
+        for name in registry.names("benchmarks"):
+            registry.load("benchmarks", name)(root).prepare()
     return root
 
 

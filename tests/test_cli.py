@@ -28,7 +28,8 @@ def refuses(done, *parts):
 
 
 def test_help_teaches():
-    text = mola("--help").stdout
+    text = " ".join(mola("--help").stdout.split())
+    assert mola().stdout.split() == mola("--help").stdout.split()
     for word in ("fetch", "prepare", "train", "table", "list", "status", "Exit codes", "mola list"):
         assert word in text
     assert "mola_router -s 0" in mola("train", "--help").stdout
@@ -55,7 +56,7 @@ def test_list_shows_names_with_sources():
         (["train", "-c", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
         (["train", "-m", "mola_roter"], ["mola_roter", "did you mean 'mola_router'?"]),
         (["train", "-b", "digit"], ["digit", "did you mean 'digits'?"]),
-        (["train", "-s", "zero"], ["zero", "integer"]),
+        (["train", "-s", "zero"], ["--seed", "integer"]),
         (["train", "-s", "-1"], ["--seed"]),
         (["trian"], ["trian"]),
         (["train", "--sed", "0"], ["--sed"]),
@@ -96,6 +97,8 @@ def test_a_failed_run_exits_1_and_the_next_is_trained_all_the_same(suite_file, t
     done = mola("train", "-c", path)
     assert done.returncode == 1
     assert "digits/wild: seed 0" in done.stderr
+    log = (tmp_path / "results/tiny/digits/wild/seed0/log.txt").read_text()
+    assert "training diverged" in log and "Traceback" in log
     assert "1 done, 1 failed" in mola("status", "-c", path).stdout
     assert json.loads((tmp_path / "results/tiny/digits/wild/runs.json").read_text())["runs"]["0"]["status"] == "failed"
 

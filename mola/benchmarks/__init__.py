@@ -70,8 +70,10 @@ class Benchmark(ABC):
             except (OSError, ImportError) as error:
                 raise BadInput(f"{self.name}: source '{source.name}' ({source.origin}) is not there: {error}") from None
             if found != source.sha256:
-                wanted = f"expected sha256 {source.sha256[:16]}…, found {found[:16]}…"
-                raise BadInput(f"{self.name}: source '{source.name}': {wanted}; install {source.origin}")
+                wanted = f"expected sha256 {source.sha256}, found {found}"
+                raise BadInput(
+                    f"{self.name}: source '{source.name}' ({source.origin}): {wanted}; see requirements.lock"
+                )
 
     def prepare(self) -> Path:
         """Build what is missing or damaged, and check it against the committed manifest. Costs a checksum where all

@@ -76,7 +76,7 @@ def benchmark_table(
         told = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
         caption += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {told}. "
     caption += (
-        "params: parameters that a prediction depends on; GFLOPs: one image, forward; "
+        "params: parameters that a prediction depends on; GFLOPs: forward, per image of a small batch; "
         "ms/step: one training step on the machine of the run."
     )
     incomplete = frozenset(cell.label for cell in cells if not cell.complete)

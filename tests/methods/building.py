@@ -1,0 +1,16 @@
+"""A method on a small backbone whose residual branches are live from the start."""
+
+import torch
+
+from mola import registry
+from mola.models.backbones import builder
+
+OPTIONS = {"where": r"layer[1-4]\..*conv\d", "router_width": 4}
+
+
+def build(name, tasks, seed=0, **changes):
+    known = registry.option_names("methods", name)
+    options = {k: v for k, v in (OPTIONS | changes).items() if k in known}
+    torch.manual_seed(seed)
+    backbone = builder("test_resnet", {"zero_init_last": False})
+    return registry.load("methods", name)(tasks, backbone, **registry.check_options("methods", name, options, name))

@@ -1,0 +1,180 @@
+"""Snakemake for real, in a copy of the repository: what runs, what does not run again, and what survives a kill."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = {
+    "suite": "tiny",
+    "seeds": 1,
+    "reference": None,
+    "benchmarks": {"digits": {"limit": 16}},
+    "training": {"epochs": 1, "batch": 16, "lr": 0.002},
+    "backbone": {"name": "test_resnet"},
+}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory, data_root) -> Path:
+    """A copy of the tree as it is now, with prepared data, and without results."""
+    copy = tmp_path_factory.mktemp("repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith("results/") and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    shutil.copytree(data_root / "digits", copy / "data/digits")
+    return copy
+
+
+def write_suite(repository, **changes) -> Path:
+    path = repository / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, **changes}, sort_keys=False))
+    return path
+
+
+def environment(repository) -> dict[str, str]:
+    """The copy's package, and this environment's programs."""
+    programs = str(Path(sys.executable).parent)
+    return os.environ | {
+        "PYTHONPATH": str(repository),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def snakemake(repository, *words, check=True):
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words, "all", "--configfile", "tiny.yaml"]
+    done = subprocess.run(
+        command, cwd=repository, env=environment(repository), capture_output=True, text=True, check=False
+    )
+    told = done.stdout + done.stderr
+    if check:
+        assert done.returncode == 0, told
+    return done.returncode, told
+
+
+def planned(repository) -> dict[str, int]:
+    """Rule → jobs of a dry run."""
+    _, told = snakemake(repository, "-n", "--quiet")
+    return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE) if name != "total"}
+
+
+def conformance(repository, file, name):
+    """The tests that a new file meets on arrival."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", name]
+    done = subprocess.run(
+        command, cwd=repository, env=environment(repository), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+
+
+def code_of(document: str, language: str) -> str:
+    return re.search(rf"```{language}\n(.*?)```", (ROOT / "docs" / document).read_text(), re.DOTALL)[1]
+
+
+@pytest.mark.slow
+def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again(repository):
+    (repository / "mola/methods/task_bias.py").write_text(code_of("add-a-method.md", "python"))
+    write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
+    _, told = snakemake(repository)
+    assert "profile profiles/default" in told, "the profile must be loaded, or a kill would need --rerun-incomplete"
+    table = (repository / "results/tiny/tables/digits.md").read_text()
+    assert "| task_bias |" in table and "| shared |" in table
+
+    assert planned(repository) == {}, "everything is done"
+
+    tables = repository / "mola/reporting/tables.py"
+    tables.write_text(tables.read_text() + "\n# an edit of the tables\n")
+    assert planned(repository) == {"table": 1, "all": 1}
+    snakemake(repository)
+
+    bias = repository / "mola/methods/task_bias.py"
+    bias.write_text(bias.read_text().replace("self.scale * self.bias", "2 * self.scale * self.bias"))
+    assert planned(repository) == {"train": 1, "table": 1, "all": 1}, "a method's code retrains that method alone"
+    snakemake(repository)
+
+    fit = repository / "mola/training/fit.py"
+    fit.write_text(fit.read_text() + "\nEDIT = 1\n")
+    assert planned(repository) == {"train": 2, "table": 1, "all": 1}, "the trainer's code retrains everything"
+    fit.write_text(fit.read_text().removesuffix("\nEDIT = 1\n"))
+
+    conformance(repository, "tests/methods/test_every_method.py", "task_bias")
+
+
+@pytest.mark.slow
+def test_a_clone_with_committed_results_trains_nothing(repository, tmp_path):
+    write_suite(repository, methods={"shared": None})
+    snakemake(repository)
+    clone = tmp_path / "clone"
+    shutil.copytree(repository, clone, ignore=shutil.ignore_patterns(".snakemake", "logs", "*.prepared", "*.fetched"))
+    for path in sorted(p for p in clone.rglob("*") if p.is_file()):
+        path.touch()  # as git writes them: new, one after the other, in the order of their names
+    assert "train" not in planned(clone)
+
+
+@pytest.mark.slow
+def test_the_documented_benchmark_runs_through(repository):
+    (repository / "mola/benchmarks/turned.py").write_text(code_of("add-a-benchmark.md", "python"))
+    environment_ = environment(repository)
+    subprocess.run([sys.executable, "-m", "mola.benchmarks.turned"], cwd=repository, env=environment_, check=True)
+    benchmarks = yaml.safe_load(code_of("add-a-benchmark.md", "yaml"))["benchmarks"]
+    benchmarks["turned"] |= {"limit": 40, "training": {"epochs": 1}}
+    write_suite(repository, suite="turned", benchmarks=benchmarks, methods={"shared": None, "single_task": None})
+    snakemake(repository)
+    assert "| single_task |" in (repository / "results/turned/tables/turned.md").read_text()
+    conformance(repository, "tests/benchmarks/test_every_benchmark.py", "turned")
+
+
+@pytest.mark.slow
+def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
+    wild = {"method": "shared", "training": {"lr": 1.0e30, "optimizer": "sgd"}}
+    write_suite(repository, suite="wild", methods={"shared": None, "wild": wild})
+    snakemake(repository)
+    table = (repository / "results/wild/tables/digits.md").read_text()
+    assert "| wild † |" in table and "wild, seeds 0: failed: ArithmeticError: training diverged" in table
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_workflow(repository):
+    """The trainer of a killed Snakemake lives on; the next call waits for nobody and nothing is lost or torn."""
+    write_suite(repository, suite="killed", seeds=2, training={"epochs": 120, "batch": 16}, methods={"shared": None})
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "all", "--configfile", "tiny.yaml"]
+    process = subprocess.Popen(
+        command, cwd=repository, env=environment(repository), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    cell = repository / "results/killed/digits/shared"
+    while not (cell / "seed1/checkpoint.pt").is_file():
+        assert process.poll() is None, "the workflow ended too early for this test"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = (cell / "seed0/record.json").stat().st_mtime_ns
+    assert not (cell / "seed1/record.json").exists()
+    snakemake(repository, "--unlock")
+    snakemake(repository)
+    assert (cell / "seed0/record.json").stat().st_mtime_ns == first
+    assert "resumed after epoch" in (cell / "seed1/log.txt").read_text()
+    assert "| shared |" in (repository / "results/killed/tables/digits.md").read_text()
+
+
+def test_bad_configuration_is_one_line_and_writes_nothing(repository):
+    write_suite(repository, suite="bad", methods={"mola_gard": None})
+    code, told = snakemake(repository, check=False)
+    lines = [line for line in told.splitlines() if line.startswith("mola: ")]
+    assert code != 0
+    assert len(lines) == 1 and "unknown method 'mola_gard', did you mean 'mola_grad'?" in lines[0]
+    assert "Traceback" not in told
+    assert not (repository / "results/bad").exists()
