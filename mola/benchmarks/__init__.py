@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mola.data import augment, sampling, store
-from mola.data.manifest import Ids, Manifest
+from mola.data import augment, preparation, store
+from mola.data.manifest import Ids, Manifest, manifest_path
+from mola.data.sampling import Picks, picks
+from mola.data.sampling import steps as number_of_steps
 from mola.types import BadInput, Batch, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
@@ -63,12 +65,12 @@ class Benchmark(ABC):
         """A training batch (B, H, W, 3), changed by the numbers (B, 8) in [0, 1) of each sample."""
 
     def fetch(self) -> None:
-        """Check every source against its checksum."""
+        """Check every source against its checksum. Raises BadInput for the first that is missing or another."""
         for source in self.sources:
             try:
                 found = hashlib.sha256(self.content(source.name)).hexdigest()
-            except (OSError, ImportError) as error:
-                raise BadInput(f"{self.name}: source '{source.name}' ({source.origin}) is not there: {error}") from None
+            except (OSError, ImportError, ValueError) as error:
+                found = f"none that can be read: {error}".partition("\n")[0]
             if found != source.sha256:
                 wanted = f"expected sha256 {source.sha256}, found {found}"
                 raise BadInput(
@@ -79,35 +81,14 @@ class Benchmark(ABC):
         """Build what is missing or damaged, and check it against the committed manifest. Costs a checksum where all
         is there.
         """
-        manifest = self.manifest
-        for task, splits in manifest.ids.items():
-            for split, ids in splits.items():
-                names = f"{task}.{split}.images", f"{task}.{split}.labels"
-                if not any(store.fault(self.folder, name, manifest.arrays[name]) for name in names):
-                    continue
-                made: tuple[store.Array, store.Array] = self.build(task, ids)
-                for name, array in zip(names, made, strict=True):
-                    if (found := store.digest(array)) != manifest.arrays[name]:
-                        wanted = f"expected sha256 {manifest.arrays[name][:16]}…, found {found[:16]}…"
-                        raise BadInput(
-                            f"{self.name}: {name}: {wanted}; the versions of requirements.lock make the former"
-                        )
-                    store.write(self.folder, name, array)
+        preparation.prepare(self.folder, self.manifest, self.build)
         return self.folder
 
     def write_manifest(self) -> Path:
         """Write the committed manifest anew: for maintainers, after a change of the recipe."""
         ids = self.ids()
-        arrays: dict[str, str] = {}
-        for task, splits in ids.items():
-            for split, chosen in splits.items():
-                images, labels = self.build(task, chosen)
-                arrays |= {
-                    f"{task}.{split}.images": store.digest(images),
-                    f"{task}.{split}.labels": store.digest(labels),
-                }
         sources = {source.name: source.sha256 for source in self.sources}
-        return Manifest(self.name, self.version, sources, ids, arrays).write()
+        return Manifest(self.name, self.version, sources, ids, preparation.checksums(ids, self.build)).write()
 
     def sizes(self, split: Split) -> dict[str, int]:
         """Samples of each task in a split, by name, in the tasks' order."""
@@ -116,7 +97,7 @@ class Benchmark(ABC):
 
     def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
         """The number of training batches of an epoch."""
-        return _steps(self.sizes("train"), size, sampling)
+        return number_of_steps(self.sizes("train"), size, sampling)
 
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
@@ -131,10 +112,10 @@ class Benchmark(ABC):
                     yield self._batch(split, {name: np.arange(start, min(start + size, number))}, None)
             return
         tables = {name: augment.uniforms(number, 8, seed, epoch, name) for name, number in sizes.items()}
-        for picked in _picks(sizes, size, seed, epoch, sampling):
+        for picked in picks(sizes, size, seed, epoch, sampling):
             yield self._batch(split, picked, tables)
 
-    def _batch(self, split: Split, picked: sampling.Picks, tables: dict[str, NDArray[np.float32]] | None) -> Batch:
+    def _batch(self, split: Split, picked: Picks, tables: dict[str, NDArray[np.float32]] | None) -> Batch:
         import torch
 
         images, owner, y = [], [], {}
@@ -142,7 +123,7 @@ class Benchmark(ABC):
             if (rows := picked.get(task.name)) is None:
                 continue
             chosen = self._arrays[f"{task.name}.{split}.images"][rows]
-            images.append(chosen if tables is None else self.augmented(chosen, tables[task.name][rows]))  # type: ignore[arg-type]
+            images.append(chosen if tables is None else self.augmented(chosen, tables[task.name][rows]))
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self._arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)
@@ -159,12 +140,13 @@ class Benchmark(ABC):
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The committed manifest."""
-        return Manifest.read(self.name)
+        """The committed manifest. Raises BadInput where it is not of this recipe."""
+        manifest = Manifest.read(self.name)
+        if manifest.version != self.version:
+            wanted = f"expected version {self.version} of the recipe, found {manifest.version}"
+            raise BadInput(f"{manifest_path(self.name)}: {wanted}; take both the file and the code from one commit")
+        return manifest
 
     @cached_property
     def _arrays(self) -> dict[str, store.Array]:
         return store.open_arrays(self.folder, self.manifest.arrays, f"mola prepare -b {self.name}")
-
-
-_steps, _picks = sampling.steps, sampling.picks  # the option of the same name hides the module

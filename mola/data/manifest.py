@@ -12,6 +12,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mola.types import BadInput
+
 SPLITS = Path(__file__).parent.parent.parent / "data" / "splits"
 Ids = dict[str, dict[str, list[int]]]  # task → split → ids of items in the raw data
 
@@ -28,8 +30,14 @@ class Manifest:
 
     @classmethod
     def read(cls, benchmark: str) -> Manifest:
-        """The committed manifest."""
-        return cls(**json.loads(manifest_path(benchmark).read_text()))
+        """The committed manifest. Raises BadInput where it is missing or can't be read as one."""
+        path = manifest_path(benchmark)
+        if not path.is_file():
+            raise BadInput(f"{path}: expected the split manifest of '{benchmark}', found none; git has it")
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:  # not JSON, not text, or other keys
+            raise BadInput(f"{path}: expected a split manifest, found: {error}; git has it") from None
 
     def write(self) -> Path:
         """Replace the committed manifest: for maintainers, when the recipe changes."""

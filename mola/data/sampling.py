@@ -24,11 +24,10 @@ def picks(sizes: Mapping[str, int], size: int, seed: int, epoch: int, sampling: 
     """The samples of each training batch, by task in the tasks' order.
 
     balanced:     every batch holds size/T samples of every task; what is left over goes round. A smaller task starts
-                  again with a
-                  fresh shuffle, a larger one is not seen whole in one epoch.
-    proportional: one shuffle of all samples, cut into batches of ``size``; a task may be absent from a batch. The last
-                  samples,
-                  too few for a batch, wait for another epoch's shuffle: BatchNorm fails on a batch of one.
+                  again with a fresh shuffle, a larger one is not seen whole in one epoch.
+    proportional: one shuffle of all samples, cut into batches of ``size``; a task may be absent from a batch. The
+                  last samples, too few for a batch, wait for another epoch's shuffle: every step then averages over
+                  as many samples, and BatchNorm never meets a batch of one.
     """
     number = steps(sizes, size, sampling)
     if sampling == "proportional":

