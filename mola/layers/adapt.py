@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Mapping
@@ -35,30 +36,32 @@ def adapt(
     factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
 
     The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
-    before or after.
+    before or, with ``strict=False``, after.
     Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match
-    nothing, a rank
-    larger than a layer allows, and layers that can't be adapted exactly.
+    nothing, a rank larger than a layer allows, and layers that can't be adapted exactly.
     """
     if any(isinstance(module, LowRank) for module in model.modules()):
         raise BadInput("adapt: the model has adapters already")
     if factorisation not in ("loralib", "two_conv"):
         raise BadInput(f"factorisation: expected loralib or two_conv, found '{factorisation}'")
-    if experts < 1:
-        raise BadInput(f"experts: expected at least 1, found {experts}")
+    if not isinstance(experts, int) or experts < 1:
+        raise BadInput(f"experts: expected at least 1, found {experts!r}")
     names = _matching(model, where)
     ranks = {name: _rank(name, layer, rank, factorisation) for name, layer in names.items()}
-    slot, made = GateSlot(experts), {}
+    slot = GateSlot(experts)
+    made: dict[nn.Module, LowRank] = {}
     for name, layer in names.items():
+        if layer in made:
+            continue
         new: LowRank
         if isinstance(layer, nn.Conv2d):
             new = LowRankConv2d(layer, experts, ranks[name], alpha, factorisation)
         else:
             new = LowRankLinear(layer, experts, ranks[name], alpha)
         new.slot = slot
-        made[name] = new
-    for name, new in made.items():
-        model.set_submodule(name, new)
+        made[layer] = new
+    for name, layer in names.items():
+        model.set_submodule(name, made[layer])
     added = sum(new.A.numel() + new.B.numel() for new in made.values())
     told = ", ".join(str(r) for r in sorted(set(ranks.values())))
     log.info("adapted %d layers with %d experts of rank %s: %d parameters added", len(made), experts, told, added)
@@ -68,8 +71,10 @@ def adapt(
 def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
     """The layers to adapt, by name."""
     pattern = _compiled(where, "where")
-    candidates = {n: m for n, m in model.named_modules() if n and isinstance(m, nn.Conv2d | nn.Linear)}
-    found = {name: layer for name, layer in candidates.items() if pattern.fullmatch(name)}
+    modules = model.named_modules(remove_duplicate=False)  # a layer used under two names is replaced under both
+    candidates = {n: m for n, m in modules if n and isinstance(m, nn.Conv2d | nn.Linear)}
+    wanted = {layer for name, layer in candidates.items() if pattern.fullmatch(name)}
+    found = {name: layer for name, layer in candidates.items() if layer in wanted}
     if not found:
         some = ", ".join(list(candidates)[:4]) or "none"
         raise BadInput(
@@ -78,10 +83,26 @@ def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
     for name, layer in found.items():
         exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
         if not exact or hasattr(layer, "parametrizations"):
+            kind = f"{type(layer).__module__}.{type(layer).__name__}"
+            raise BadInput(f"where: layer '{name}' is a {kind}, which can't be adapted exactly; leave it out")
+        owner = model.get_submodule(name.rpartition(".")[0])
+        if _reads_weight(owner, name.rpartition(".")[2]):
+            kind = type(owner).__name__
             raise BadInput(
-                f"where: layer '{name}' is a {type(layer).__name__}, which can't be adapted exactly; leave it out"
+                f"where: layer '{name}' can't be adapted: {kind} reads its weight past the layer; leave it out"
             )
     return found
+
+
+def _reads_weight(owner: nn.Module, child: str) -> bool:
+    """Whether a module's forward uses a child's weight without calling the child, so that adapters would silently have
+    no effect: qkv of timm's BEiT, EVA and Swin v2; the fast path of torch's TransformerEncoderLayer in evaluation.
+    """
+    try:
+        source = inspect.getsource(type(owner).forward)
+    except (OSError, TypeError):
+        return False
+    return re.search(rf"self\.{re.escape(child)}\.weight\b(?!\.(dtype|device|shape))", source) is not None
 
 
 def _rank(name: str, layer: nn.Conv2d | nn.Linear, rank: Rank, factorisation: Factorisation) -> int:
@@ -93,8 +114,8 @@ def _rank(name: str, layer: nn.Conv2d | nn.Linear, rank: Rank, factorisation: Fa
     else:
         chosen = rank
     largest = largest_rank(layer, factorisation)
-    if not 1 <= chosen <= largest:
-        raise BadInput(f"rank: layer '{name}' allows 1 to {largest}, found {chosen}")
+    if not isinstance(chosen, int) or not 1 <= chosen <= largest:
+        raise BadInput(f"rank: layer '{name}' allows 1 to {largest}, found {chosen!r}")
     if isinstance(layer, nn.Conv2d) and factorisation == "loralib" and layer.kernel_size[0] != layer.kernel_size[1]:
         raise BadInput(
             f"where: layer '{name}' has a {layer.kernel_size} kernel; loralib needs a square one, or take two_conv"

@@ -6,6 +6,9 @@ Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,12 +70,15 @@ class LowRankConv2d(nn.Conv2d):
         """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
         rounded away.
         """
-        with torch.autocast(self.weight.device.type, enabled=False):
-            if self.factorisation == "loralib":
-                product = torch.bmm(self.B, self.A)
-            else:
-                product = torch.bmm(self.B, self.A.flatten(2))
-            return (self.alpha / self.rank) * product.view(self.experts, *self.weight.shape)
+        with _no_autocast(self.weight):
+            product = torch.bmm((self.alpha / self.rank) * self.B, self.A.flatten(2))
+            return product.view(self.experts, *self.weight.shape)
+
+    def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
+        """W + ΔW_e of the given experts, each of the weight's shape. Never autocast."""
+        rows, columns = self.B.shape[1], self.A[0, 0].numel()
+        merged = _merged(self, self.weight.reshape(rows, columns), experts)
+        return tuple(weight.view(self.weight.shape) for weight in merged)
 
     def factors(self) -> tuple[list[Slice], Tensor]:
         """The update as convolutions: for groups = 1, Σ_e γ_e ΔW_e * x = up (γ ⊙ cat of the slices' convolutions).
@@ -103,6 +109,20 @@ class LowRankConv2d(nn.Conv2d):
         up = self.B.view(self.experts, self.out_channels, k, -1).permute(1, 2, 0, 3)  # (C_out, a, E, q)
         return slices, scale * up.reshape(self.out_channels, -1, 1, 1)
 
+    def columns(self, x: Tensor, padding: str | tuple[int, ...]) -> Tensor:
+        """What the kernel sees at every position, cut as A meets it: (B, H'·W', n, columns of A); n as in
+        :meth:`factors`. ``x`` and ``padding`` from :meth:`pad`.
+        """
+        if isinstance(padding, str):
+            x, padding = F.pad(x, self._reversed_padding_repeated_twice), (0, 0)
+        columns = F.unfold(x, self.kernel_size, self.dilation, padding, self.stride)  # (B, C_in·k·k, H'·W')
+        width = self.A[0, 0].numel()
+        return columns.view(len(x), columns.shape[1] // width, width, columns.shape[2]).permute(0, 3, 1, 2)
+
+    def by_columns(self) -> tuple[Tensor, Tensor]:
+        """``down`` (E, q, columns of A) and ``up`` (E, C_out, n·q) with α/r, for :meth:`columns`; groups = 1."""
+        return self.A.flatten(2), (self.alpha / self.rank) * self.B.reshape(self.experts, self.out_channels, -1)
+
     def pad(self, x: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
         """The input, padded where convolutions can't do it themselves, and the padding that is left to them."""
         if self.dynamic_same:
@@ -113,6 +133,8 @@ class LowRankConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
+        if x.dim() != 4:
+            raise BadInput(f"LowRankConv2d: expected an input (B, C, H, W), found {tuple(x.shape)}")
         return plans.convolution(self, x, _open(self, self.slot, len(x)))
 
     def extra_repr(self) -> str:
@@ -137,8 +159,16 @@ class LowRankLinear(nn.Linear):
 
     def delta(self) -> Tensor:
         """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
-        with torch.autocast(self.weight.device.type, enabled=False):
-            return (self.alpha / self.rank) * torch.bmm(self.B, self.A)
+        with _no_autocast(self.weight):
+            return torch.bmm((self.alpha / self.rank) * self.B, self.A)
+
+    def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
+        """W + ΔW_e of the given experts, (C_out, C_in) each. Never autocast."""
+        return _merged(self, self.weight, experts)
+
+    def by_columns(self) -> tuple[Tensor, Tensor]:
+        """``down`` (E, r, C_in) and ``up`` (E, C_out, r) with α/r."""
+        return self.A, (self.alpha / self.rank) * self.B
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """``down`` (E·r, C_in) and ``up`` (C_out, E·r) with α/r, so that Σ_e γ_e ΔW_e x = up (γ ⊙ down x)."""
@@ -170,7 +200,22 @@ def is_same_padded(conv: nn.Conv2d) -> bool:
     """Whether it is timm's ``Conv2dSame``, which pads by the size of its input. By name: timm takes seconds to
     import.
     """
-    return type(conv).__name__ == "Conv2dSame"
+    return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
+
+
+def _no_autocast(like: Tensor) -> AbstractContextManager[object]:
+    device = like.device.type  # "meta", for counting, knows no autocast
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def _merged(layer: LowRank, base: Tensor, experts: Sequence[int]) -> tuple[Tensor, ...]:
+    """``base`` + B_e A_e · α/r for the given experts, in one pass over the memory."""
+    a: Tensor = layer.A.flatten(2)
+    b: Tensor = layer.B
+    if len(experts) < layer.experts:
+        a, b = (torch.stack([every[e] for e in experts]) for every in (a.unbind(), b.unbind()))
+    with _no_autocast(base):
+        return torch.baddbmm(base.expand(len(experts), -1, -1), b, a, alpha=layer.alpha / layer.rank).unbind()
 
 
 def _check(experts: int, rank: int, largest: int) -> None:

@@ -13,17 +13,20 @@ BLOCKS = 3  # of each of the three stages
 
 
 class Router(nn.Module):
-    """(B, 3, H, W) → scores (B, E), before the softmax.
+    """(B, C, H, W) → scores (B, E), before the softmax.
 
     width: channels of the first stage; the next two have twice and four times as many. 16 is the paper's.
     pool:  the image is average-pooled by this factor first. 1 is the paper's; the network at full size costs half of a
            ResNet-50.
+    channels: C of the image.
     """
 
-    def __init__(self, experts: int, width: int = 16, pool: int = 1) -> None:
+    def __init__(self, experts: int, width: int = 16, pool: int = 1, channels: int = 3) -> None:
         super().__init__()
         self.pool = pool
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         blocks: list[nn.Module] = []
         inputs = width
         for stage in range(3):
@@ -35,7 +38,7 @@ class Router(nn.Module):
         self.head = nn.Linear(inputs, experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) → (B, E)."""
+        """(B, C, H, W) → (B, E)."""
         if self.pool > 1:
             x = F.avg_pool2d(x, self.pool)
         scores: Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))

@@ -7,7 +7,7 @@ from reference import filled
 from torch import nn
 
 import mola
-from mola.layers.lowrank import LowRankLinear
+from mola.layers.lowrank import LowRankConv2d, LowRankLinear
 
 
 @pytest.fixture
@@ -101,6 +101,28 @@ def test_copies_of_a_model_share_no_slot_but_their_layers_do():
     assert twin[0].slot is not model[0].slot
 
 
-def test_an_empty_batch(layer):
-    with mola.gate(layer, torch.zeros(0, dtype=torch.int64)):
+@pytest.mark.parametrize("gate", [torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3)], ids=["index", "weights"])
+def test_an_empty_batch(layer, gate):
+    with mola.gate(layer, gate):
         assert layer(torch.zeros(0, 4)).shape == (0, 5)
+    convolution = filled(LowRankConv2d(nn.Conv2d(4, 5, 3), 3, 2))
+    with mola.gate(convolution, gate):
+        assert convolution(torch.zeros(0, 4, 8, 8)).shape == (0, 5, 6, 6)
+
+
+def test_a_single_image_without_batch_axis_is_refused():
+    """With C_in experts' worth of indices it would otherwise pass for a batch."""
+    convolution = filled(LowRankConv2d(nn.Conv2d(4, 5, 3), 3, 2))
+    gate = torch.zeros(4, dtype=torch.int64)
+    with mola.gate(convolution, gate), pytest.raises(ValueError, match=r"\(B, C, H, W\), found \(4, 8, 8\)"):
+        convolution(torch.zeros(4, 8, 8))
+
+
+def test_a_sorted_and_an_unsorted_index_gate_agree(layer):
+    x, index = torch.randn(6, 4), torch.tensor([2, 0, 1, 2, 0, 0])
+    with mola.gate(layer, index):
+        wanted = layer(x)
+    order = index.argsort()
+    with mola.gate(layer, index[order]):
+        assert layer.slot.gate.order is None
+        torch.testing.assert_close(layer(x[order]), wanted[order])
