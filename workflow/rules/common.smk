@@ -38,8 +38,8 @@ GPUS = (
     if suite.device != "cpu"
     else 0
 )
-if GPUS:
-    workflow.global_resources.setdefault("gpu", GPUS)
+if GPUS and "gpu" not in workflow.global_resources:  # `--resources gpu=2` goes first
+    workflow.register_resource("gpu", GPUS)
 
 
 wildcard_constraints:

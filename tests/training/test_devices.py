@@ -1,0 +1,49 @@
+import threading
+
+import pytest
+import torch
+
+from mola.training import devices
+from mola.types import BadInput
+
+
+@pytest.fixture
+def two_gpus(monkeypatch, tmp_path):
+    """The bookkeeping of a machine with two GPUs; no CUDA is touched."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(devices, "POLL", 0.01)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_each_run_gets_a_gpu_of_its_own_and_the_third_waits(two_gpus):
+    got = []
+
+    def third():
+        with devices.claim("auto") as device:
+            got.append(device)
+
+    with devices.claim("cuda") as one:
+        with devices.claim("cuda") as two:
+            assert {one.index, two.index} == {0, 1}
+            waiting = threading.Thread(target=third)
+            waiting.start()
+            waiting.join(0.1)
+            assert waiting.is_alive() and not got
+        waiting.join(5)
+    assert got == [two]
+
+
+def test_visible_devices_are_locked_by_their_physical_names(two_gpus, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    with devices.claim("cuda"):
+        assert [path.name for path in tmp_path.glob("*.lock")] == ["mola-gpu-5.lock"]
+
+
+def test_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with devices.claim("auto") as device:
+        assert device.type == "cpu"
+    with pytest.raises(BadInput, match="device: expected a CUDA GPU, found none"), devices.claim("cuda"):
+        pass
