@@ -1,10 +1,10 @@
 """Mixtures of low-rank adapters, and an honest benchmark of training on heterogeneous data.
 
->>> import timm, torch, mola
->>> model = mola.adapt(timm.create_model("resnet18"), experts=3, rank=4, where=r"layer[2-4]\\..*conv\\d")  # doctest:
-+SKIP
->>> with mola.gate(model, torch.tensor([0, 2, 1])):  # the expert of each sample (MoLA-Grad)  # doctest: +SKIP
-...     y = model(torch.randn(3, 3, 64, 64))
+::
+
+    model = mola.adapt(timm.create_model("resnet18"), experts=3, rank=4, where=r"layer[2-4]\\..*conv\\d")
+    with mola.gate(model, torch.tensor([0, 2, 1])):  # the expert of each sample (MoLA-Grad)
+        y = model(torch.randn(3, 3, 64, 64))
 """
 
 from __future__ import annotations

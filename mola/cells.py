@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from mola.config import Suite
 from mola.inputs import inputs
 from mola.runs import RECORD, train
+from mola.terminal import console
 from mola.training.checkpoint import write_json
 from mola.training.fit import OnStep
 
@@ -54,9 +55,8 @@ def _progress(title: str) -> Iterator[OnStep]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with Progress(console=console(), transient=True) as bars:
         bar = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

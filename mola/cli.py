@@ -193,10 +193,12 @@ def _logging() -> Iterator[None]:
     """Log lines of the package on stderr; above a progress bar where that is a terminal."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
-        from rich.console import Console
+        from rich.highlighter import NullHighlighter
         from rich.logging import RichHandler
 
-        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        from mola.terminal import console
+
+        handler = RichHandler(console=console(), show_path=False, show_level=False, highlighter=NullHighlighter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("mola")

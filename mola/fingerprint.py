@@ -1,8 +1,7 @@
 """What a result depends on, as one hash: the code that a run executes, its settings, and the split manifest.
 
 The workflow keeps it in a file beside the records and rewrites that only when it changes. So editing the trainer
-retrains, editing a
-method retrains that method, and editing the tables, a comment or a docstring retrains nothing.
+retrains, editing a method retrains that method, and editing the tables, a comment or a docstring retrains nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What each cell of a suite depends on, in a file beside its records.
 
 ``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the resolved settings. It is
-rewritten only when
-it changes, so the workflow can take it as the one input that decides whether to train again, after ``git clone`` too.
+rewritten only when it changes, so the workflow can take it as the one input that decides whether to train again, after
+``git clone`` too.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
         data, method, balancer = build(settings, suite.data, seed, device)
         cost = _cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
         with _writing(folder):
-            log.info("%s on %s: %s", folder, device, json.dumps(settings.model_dump(mode="json"), ensure_ascii=False))
+            log.info("%s on %s", folder, device)
+            log.debug("%s", json.dumps(told["settings"], ensure_ascii=False))
             record = {
                 "suite": suite.suite,
                 "benchmark": benchmark,

@@ -24,10 +24,9 @@ class LowRankConv2d(nn.Conv2d):
     """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
 
     weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
-    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, weight.shape) ·
-    α/r. The row-major
-        reshape mixes the axes for k > 1, so the update is not a sequence of two convolutions, and its rank is r·k²,
-        not r.
+    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, W.shape) · α/r.
+        The row-major reshape mixes the axes for k > 1: the update is no sequence of two convolutions, and its rank is
+        r·k², not r.
     "two_conv" (PEFT's): A (E, r, C_in/groups, k, k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
     A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
     """
@@ -84,21 +83,17 @@ class LowRankConv2d(nn.Conv2d):
         """The update as convolutions: for groups = 1, Σ_e γ_e ΔW_e * x = up (γ ⊙ cat of the slices' convolutions).
 
         Returns n slices of the input channels with kernels (E·q, channels, k, k), and ``up`` (C_out, n·E·q, 1, 1) with
-        α/r; the
-        channels between are ordered slice, expert, q. "two_conv": n = 1, q = r.
+        α/r; the channels between are ordered slice, expert, q. "two_conv": n = 1, q = r.
 
-        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where a·C_in +
-        j = i·k + u. So
-        row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a slice of about C_in/k
-        channels, A shared by
-        all k slices, zeros where a channel is cut.
+        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where
+        a·C_in + j = i·k + u. So row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a
+        slice of about C_in/k channels, A shared by all k slices, zeros where a channel is cut.
         """
         k, inputs = self.kernel_size[0], self.in_channels
         scale = self.alpha / self.rank
         if self.factorisation == "two_conv":
-            return [(slice(None), self.A.flatten(0, 1))], scale * self.B.transpose(0, 1).reshape(
-                self.out_channels, -1, 1, 1
-            )
+            up = self.B.transpose(0, 1).reshape(self.out_channels, -1, 1, 1)
+            return [(slice(None), self.A.flatten(0, 1))], scale * up
         rows = self.A.reshape(-1, inputs, k)  # (E·q, C_in, k): the column j·k + v of A, split
         slices = []
         for a in range(k):

@@ -32,6 +32,10 @@ text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     CONFIG.write_text(text)
 
+# stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good
+FETCHED = str(suite.data / "{benchmark}.fetched")
+PREPARED = str(suite.data / "{benchmark}.prepared")
+
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = (
     len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

@@ -3,7 +3,7 @@
 
 rule fetch:
     output:
-        touch(suite.data / "{benchmark}.fetched"),
+        touch(FETCHED),
     log:
         f"logs/{suite.suite}/{{benchmark}}.fetch.log",
     resources:
@@ -14,10 +14,9 @@ rule fetch:
 
 rule prepare:
     input:
-        ancient(rules.fetch.output),
+        ancient(FETCHED),
     output:
-        # a stamp, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good
-        touch(suite.data / "{benchmark}.prepared"),
+        touch(PREPARED),
     log:
         f"logs/{suite.suite}/{{benchmark}}.prepare.log",
     shell:
