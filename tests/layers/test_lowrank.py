@@ -82,7 +82,7 @@ def test_delta_is_the_formula(name, factorisation):
     torch.testing.assert_close(layer.delta(), delta_by_elements(layer), rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kernel=st.sampled_from([1, 2, 3, 5]),
     inputs=st.integers(1, 10),
