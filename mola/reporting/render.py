@@ -19,6 +19,8 @@ ESCAPES = {
 }
 ESCAPES |= {"–": "--", "−": "$-$", "†": r"$^\dagger$", "…": r"\dots{}"}
 
+DELTA = r"$\Delta_\mathrm{task}$"
+
 
 def to_csv(table: Table) -> str:
     """A row per method; for every column the mean, ``<key>_ci95`` (half-width) and ``<key>_n`` (seeds)."""
@@ -55,7 +57,7 @@ def to_latex(table: Table) -> str:
     frame = pd.DataFrame(
         {
             _escape(c.title): [
-                looks[marks(table, c).get(row)].format(_escape(_text(c, e))) for row, e in enumerate(c.estimates)
+                looks[marks(table, c).get(row)].format(_cell(_text(c, e))) for row, e in enumerate(c.estimates)
             ]
             for c in table.columns
         },
@@ -68,7 +70,14 @@ def to_latex(table: Table) -> str:
     fitted = (
         f"\\sbox0{{%\n{body}}}\\ifdim\\wd0>\\linewidth\\resizebox{{\\linewidth}}{{!}}{{\\usebox0}}\\else\\usebox0\\fi"
     )
-    return f"\\begin{{table}}\n\\centering\n{caption}\n{fitted}{notes}\n\\end{{table}}\n"
+    head = "\\begin{table}\n\\centering\n\\setlength{\\tabcolsep}{3pt}"
+    return f"{head}\n{caption}\n\\par\\medskip\n{fitted}{notes}\n\\end{{table}}\n"
+
+
+def _cell(text: str) -> str:
+    """The half-width is set small: the mean is what the eye looks for, and more columns fit."""
+    mean, plus_minus, half_width = _escape(text).partition(r" $\pm$ ")
+    return f"{mean}{{\\scriptsize\\,$\\pm$\\,{half_width}}}" if plus_minus else mean
 
 
 def _text(column: Column, value: Estimate | None) -> str:
@@ -94,4 +103,4 @@ def _notes(table: Table) -> tuple[str, ...]:
 
 
 def _escape(text: str) -> str:
-    return "".join(ESCAPES.get(character, character) for character in text)
+    return "".join(ESCAPES.get(character, character) for character in text).replace(r"$\Delta$\_task", DELTA)

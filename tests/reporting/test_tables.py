@@ -108,8 +108,8 @@ def test_latex_is_booktabs_and_escaped(suite):
     fill(suite)
     text = to_latex(table(suite))
     assert r"\toprule" in text and r"\bottomrule" in text
-    assert r"mola\_grad" in text and r"\textbf{60.00 $\pm$ 12.42}" in text and r"\underline{" in text
-    assert r"$\Delta$\_task" in text
+    assert r"mola\_grad" in text and r"\textbf{60.00{\scriptsize\,$\pm$\,12.42}}" in text and r"\underline{" in text
+    assert r"$\Delta_\mathrm{task}$" in text and r"\Delta$\_task" not in text
     assert not any(c in text for c in "±Δ–−†")
 
 
