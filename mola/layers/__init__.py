@@ -1,5 +1,5 @@
 """Mixtures of low-rank adapters: the layers, their gates, and :func:`adapt`. Knows nothing of the harness.
 
 Reading order: ``lowrank`` (what a layer holds), ``gates`` (which expert a sample gets), ``plans`` (how the output
-is computed), ``adapt`` (how a model gets such layers), ``router`` (the paper's router network).
+is computed, and which way), ``by_expert`` and ``by_weight`` (the fast ways), ``adapt`` (how a model gets such layers), ``router`` (the paper's router network).
 """

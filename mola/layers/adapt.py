@@ -6,13 +6,14 @@ import inspect
 import logging
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from torch import nn
 
 from mola.layers.gates import GateSlot
 from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
-from mola.types import BadInput, Factorisation, Rank
+from mola.layers.plans import checked
+from mola.types import BadInput, Factorisation, Plan, Rank
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -26,6 +27,7 @@ def adapt(
     alpha: float = 16.0,
     where: str = r".*",
     factorisation: Factorisation = "loralib",
+    plan: Plan | Literal["auto"] = "auto",
 ) -> Model:
     """Replace convolutions and linear layers by ones with E adapters; returns the same model.
 
@@ -34,6 +36,7 @@ def adapt(
                    name counts.
     where:         regular expression that the whole dotted module name must match, e.g. ``layer[2-4]\\..*conv\\d``.
     factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
+    plan:          forces one execution plan, see :mod:`mola.layers.plans`; all compute the same.
 
     The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
     before or, with ``strict=False``, after.
@@ -48,6 +51,7 @@ def adapt(
         raise BadInput(f"experts: expected at least 1, found {experts!r}")
     names = _matching(model, where)
     ranks = {name: _rank(name, layer, rank, factorisation) for name, layer in names.items()}
+    forced = checked(plan)
     slot = GateSlot(experts)
     made: dict[nn.Module, LowRank] = {}
     for name, layer in names.items():
@@ -58,10 +62,12 @@ def adapt(
             new = LowRankConv2d(layer, experts, ranks[name], alpha, factorisation)
         else:
             new = LowRankLinear(layer, experts, ranks[name], alpha)
-        new.slot = slot
+        new.slot, new.plan = slot, forced
         made[layer] = new
     for name, layer in names.items():
         model.set_submodule(name, made[layer])
+    model.register_forward_pre_hook(slot.enter, with_kwargs=True)
+    model.register_forward_hook(slot.leave, always_call=True)
     added = sum(new.A.numel() + new.B.numel() for new in made.values())
     told = ", ".join(str(r) for r in sorted(set(ranks.values())))
     log.info("adapted %d layers with %d experts of rank %s: %d parameters added", len(made), experts, told, added)

@@ -4,40 +4,65 @@ layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from mola.types import BadInput
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class IndexGate:
     """Each sample has one expert. Nothing of shape (B, E) is built.
 
-    counts:  samples of each expert, E numbers.
-    present: the experts that have samples, in order.
-    order:   (B,) int64 that sorts the batch by expert; None where it is sorted already.
+    index:  (B,) int64, the expert of each sample, on the CPU.
+    counts: samples of each expert, E numbers.
+    order:  (B,) int64 that sorts the batch by expert, on the layers' device; None where it is sorted already.
     """
 
-    size: int
+    index: Tensor
     counts: tuple[int, ...]
     order: Tensor | None
+    taken: set[bool] = field(default_factory=set)  # whether layers ran on the sorted batch, on the unsorted one
+
+    @property
+    def size(self) -> int:
+        """B."""
+        return len(self.index)
 
     @cached_property
     def present(self) -> tuple[int, ...]:
+        """The experts that have samples, in order."""
         return tuple(expert for expert, count in enumerate(self.counts) if count)
 
+    @cached_property
+    def inverse(self) -> Tensor:
+        """(B,) int64 that undoes ``order``."""
+        assert self.order is not None
+        return self.order.argsort()
 
-@dataclass(frozen=True)
+    @cached_property
+    def in_order(self) -> IndexGate:
+        """The gate of the sorted batch."""
+        return self if self.order is None else IndexGate(self.index.sort().values, self.counts, None)
+
+
+@dataclass(frozen=True, eq=False)
 class WeightGate:
-    """Each sample weighs all experts; ``weights``: (B, E)."""
+    """Each sample weighs all experts, or those that a sparse gate uses at all.
+
+    weights: (B, E), or (B, experts used).
+    experts: (experts used,) int64 on the layers' device; None for all.
+    """
 
     weights: Tensor
+    experts: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -51,11 +76,15 @@ Gate = IndexGate | WeightGate
 class GateSlot:
     """Where the open gate lies; one object that all adapted layers of a model share. ``deepcopy`` gives the copy a
     slot of its own.
+
+    Its two hooks on the model sort the batch by expert once, at the entry, and put the output back into the batch's own
+    order; the layers between find it sorted.
     """
 
     def __init__(self, experts: int) -> None:
         self.experts = experts
         self.gate: Gate | None = None
+        self.outside: IndexGate | None = None  # the gate as it was opened, while the model runs on a sorted batch
 
     def __getstate__(self) -> dict[str, int]:
         return {"experts": self.experts}  # an open gate belongs to one forward: neither copied nor pickled
@@ -63,52 +92,147 @@ class GateSlot:
     def __setstate__(self, state: dict[str, int]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The forward pre-hook. Only a single tensor with one row per sample is sorted; other models' layers sort for
+        themselves.
+        """
+        gate, tensors = self.gate, [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if not isinstance(gate, IndexGate) or gate.order is None or len(tensors) != 1 or tensors[0].dim() == 0:
+            return None
+        if len(tensors[0]) != gate.size:
+            return None
+        self.outside, self.gate = gate, gate.in_order
+        order = gate.order
+
+        def sort(value: object) -> object:
+            return value[order] if isinstance(value, Tensor) else value
+
+        return tuple(sort(value) for value in args), {name: sort(value) for name, value in kwargs.items()}
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """The forward hook. Called after an exception too."""
+        if (gate := self.outside) is None:
+            return None
+        self.gate, self.outside = gate, None
+        return tree_map(lambda leaf: _unsorted(leaf, gate), output)
+
+    def current(self) -> Gate | None:
+        """The gate for a layer that runs now.
+
+        A layer that runs in a backward pass is recomputed from a checkpoint; then the model's hooks don't run, and it
+        gets the gate it had in the forward pass. Raises RuntimeError where it had both.
+        """
+        gate = self.gate
+        if not isinstance(gate, IndexGate) or torch.compiler.is_compiling():
+            return gate
+        opened = self.outside or gate
+        if opened.order is None:
+            return gate
+        if torch._C._current_graph_task_id() == -1:  # type: ignore[attr-defined]
+            opened.taken.add(self.outside is not None)
+            return gate
+        if len(opened.taken) > 1:
+            raise RuntimeError(
+                "gate: the model and parts of it ran under one gate, so a checkpoint can't tell whether its batch was "
+                "sorted; open a gate for each, or sort the batch by expert"
+            )
+        return gate.in_order if True in opened.taken else gate
+
+
+def _unsorted(leaf: object, gate: IndexGate) -> object:
+    """Tensors with one row per sample in the batch's own order; numbers and tensors of another length as they are."""
+    if isinstance(leaf, Tensor):
+        return leaf[gate.inverse] if leaf.dim() and len(leaf) == gate.size else leaf
+    if leaf is None or isinstance(leaf, bool | int | float | str):
+        return leaf
+    raise RuntimeError(
+        f"gate: can't put a {type(leaf).__name__} back into the batch's order; let the model return tensors, in lists "
+        "or dictionaries if need be, or sort the batch by expert"
+    )
+
 
 @contextmanager
-def gate(model: nn.Module, gate: Tensor) -> Iterator[None]:
+def gate(model: nn.Module, gate: Tensor | tuple[Tensor, Tensor]) -> Iterator[None]:
     """Open a gate for all adapted layers inside ``model`` until the block ends. Gates nest: the inner one counts.
 
-    gate: (B,) int64, the expert of each sample (MoLA-Grad), or (B, E) floating point, the weight of each expert
-          (MoLA-Router).
-    Raises ValueError, before any computation, for a gate of another shape or type, for an expert outside 0 … E − 1,
-    and for a model that was never adapted.
+    gate: (B,) int64, the expert of each sample (MoLA-Grad); or (B, E) floating point, the weight of each expert
+          (MoLA-Router); or what ``torch.topk`` returns, (B, k) weights and (B, k) int64 experts: then experts that no
+          sample chose cost nothing.
+    Raises ValueError, before any computation, for a gate of another shape, type or device, for an expert outside
+    0 … E − 1, and for a model that was never adapted; under ``torch.autograd.detect_anomaly`` for NaN.
 
-    An index gate may lie on the CPU while the model is on a GPU; one on the GPU is read back once (the number of
-    samples of each expert decides the shapes of the computation). The backward of checkpointed activations runs the
-    layers again: keep it inside the block.
+    Indices may lie on the CPU while the model is on a GPU; those on the GPU are read back once (the number of samples
+    of each expert decides the shapes of the computation). The model runs on the batch sorted by expert and its output
+    is put back, so inside it samples come in another order: that matters only to a model that doesn't treat them alike.
+    The backward of checkpointed activations runs the layers again: keep it inside the block.
     """
     found: dict[GateSlot, torch.device] = {}
     for module in model.modules():
         if isinstance(slot := getattr(module, "slot", None), GateSlot):
             found[slot] = next(module.parameters(recurse=False)).device
+            if (expert := getattr(module, "merged_expert", None)) is not None:
+                raise BadInput(f"gate: the model is merged with expert {expert}; unmerge it first")
     if not found:
         raise BadInput("gate: the model has no adapted layer; call mola.adapt(model, ...) first")
     opened = [(slot, checked(gate, slot.experts, device)) for slot, device in found.items()]
-    before = [slot.gate for slot, _ in opened]
+    before = [(slot.gate, slot.outside) for slot, _ in opened]
     for slot, new in opened:
-        slot.gate = new
+        slot.gate, slot.outside = new, None
     try:
         yield
     finally:
         for (slot, _), old in zip(opened, before, strict=True):
-            slot.gate = old
+            slot.gate, slot.outside = old
 
 
-def checked(gate: Tensor, experts: int, device: torch.device | None = None) -> Gate:
-    """The gate that a tensor means, for layers of E experts on a device. Raises ValueError."""
+def checked(gate: object, experts: int, device: torch.device) -> Gate:
+    """The gate that a tensor, or a pair, means for layers of E experts on a device. Raises ValueError."""
+    if isinstance(gate, tuple) and len(gate) == 2 and all(isinstance(part, Tensor) for part in gate):
+        return _sparse(*gate, experts, device)
     expected = f"expected a (B,) int64 tensor of expert indices or a (B, {experts}) floating-point tensor of weights"
     if not isinstance(gate, Tensor):
         raise BadInput(f"gate: {expected}, found {type(gate).__name__}")
     if gate.dim() == 2 and gate.is_floating_point() and gate.shape[1] == experts:
+        _check_weights(gate, device)
         return WeightGate(gate)
     if gate.dim() != 1 or gate.dtype != torch.int64:
-        raise BadInput(f"gate: {expected}, found {tuple(gate.shape)} {str(gate.dtype).removeprefix('torch.')}")
-    if len(gate) == 0:
-        return IndexGate(0, (0,) * experts, None)
-    gate = gate.cpu()  # the one time that a GPU is waited for: labels that are on the CPU already spare it
-    low, high = (int(end) for end in torch.aminmax(gate))
-    if low < 0 or high >= experts:
-        raise BadInput(f"gate: expected expert indices from 0 to {experts - 1}, found {low if low < 0 else high}")
-    counts = tuple(torch.bincount(gate, minlength=experts).tolist())
-    order = None if bool((gate[1:] >= gate[:-1]).all()) else gate.argsort(stable=True).to(device)
-    return IndexGate(len(gate), counts, order)
+        raise BadInput(f"gate: {expected}, found {_kind(gate)}")
+    index = _indices(gate, experts, device)
+    counts = tuple(torch.bincount(index, minlength=experts).tolist())
+    order = None if bool((index[1:] >= index[:-1]).all()) else index.argsort(stable=True).to(device)
+    return IndexGate(index, counts, order)
+
+
+def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device) -> WeightGate:
+    if weights.dim() != 2 or weights.shape != chosen.shape or not weights.is_floating_point():
+        wanted = "expected (B, k) floating-point weights and (B, k) int64 experts"
+        raise BadInput(f"gate: {wanted}, found {_kind(weights)} and {_kind(chosen)}")
+    if chosen.dtype != torch.int64:
+        raise BadInput(f"gate: expected int64 experts, found {_kind(chosen)}")
+    _check_weights(weights, device)
+    used, place = _indices(chosen, experts, device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    dense = weights.new_zeros(len(weights), len(used)).scatter_add(1, place.to(device), weights)
+    return WeightGate(dense, used.to(device))
+
+
+def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:
+    if gate.device not in (torch.device("cpu"), device):
+        raise BadInput(f"gate: expected indices on the CPU or on {device}, found them on {gate.device}")
+    gate = gate.detach().cpu()  # the one time that a GPU is waited for: labels that are on the CPU already spare it
+    if gate.numel():
+        low, high = (int(end) for end in torch.aminmax(gate))
+        if low < 0 or high >= experts:
+            raise BadInput(f"gate: expected expert indices from 0 to {experts - 1}, found {low if low < 0 else high}")
+    return gate
+
+
+def _check_weights(gate: Tensor, device: torch.device) -> None:
+    if gate.device != device:
+        raise BadInput(f"gate: expected weights on {device}, where the layers are, found them on {gate.device}")
+    if torch.is_anomaly_enabled() and bool(gate.isnan().any()):
+        row = int(gate.isnan().any(1).nonzero()[0])
+        raise BadInput(f"gate: expected finite weights, found NaN for sample {row}")
+
+
+def _kind(gate: Tensor) -> str:
+    return f"{tuple(gate.shape)} {str(gate.dtype).removeprefix('torch.')}"

@@ -7,7 +7,7 @@ Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,63 @@ from torch import Tensor, nn
 
 from mola.layers import plans
 from mola.layers.gates import Gate, GateSlot
-from mola.types import BadInput, Factorisation
-
-Slice = tuple[slice, Tensor]  # input channels, and a kernel over them
+from mola.types import BadInput, Factorisation, Plan
 
 
-class LowRankConv2d(nn.Conv2d):
+class Adapted(nn.Module):
+    """What both layers have.
+
+    slot:          where the open gate lies.
+    plan:          the execution plan that is forced; None chooses by :func:`mola.layers.plans.choose`.
+    last_plan:     what ran last.
+    merged_expert: the expert that ``mola.merge`` added to the weight; then the layer is a plain one.
+    """
+
+    experts: int
+    rank: int
+    alpha: float
+    slot: GateSlot
+    plan: Plan | None = None
+    last_plan: Plan | None = None
+    merged_expert: int | None = None
+
+    def gate(self, size: int) -> Gate:
+        """The open gate, for this many samples. Raises RuntimeError where there is none, BadInput where it is for
+        another number.
+        """
+        gate = self.slot.current()
+        if gate is None:
+            raise RuntimeError(
+                "an adapted model needs an open gate: call it inside `with mola.gate(model, gate):` "
+                "(and keep the backward of checkpointed activations inside, too)"
+            )
+        if gate.size != size:
+            raise BadInput(
+                f"gate: expected one entry per sample, found {gate.size} for {size} of a {type(self).__name__} "
+                "(a layer behind a reshape that merges samples with positions can't be adapted)"
+            )
+        return gate
+
+    def extra_repr(self) -> str:
+        """The plain layer's, then experts, rank and α."""
+        merged = "" if self.merged_expert is None else f", merged_expert={self.merged_expert}"
+        adapters = f"experts={self.experts}, rank={self.rank}, alpha={self.alpha:g}"
+        return f"{super().extra_repr()}, {adapters}{merged}"
+
+    def _replicate_for_data_parallel(self) -> Any:
+        replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica.slot = GateSlot(self.experts)  # replicas run in threads: each opens its own gate, inside its forward
+        return replica
+
+
+class LowRankConv2d(Adapted, nn.Conv2d):
     """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
 
     weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
     "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, W.shape) · α/r.
         The row-major reshape mixes the axes for k > 1: the update is no sequence of two convolutions, and its rank is
         r·k², not r.
-    "two_conv" (PEFT's): A (E, r, C_in/groups, k, k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
+    "two_conv" (PEFT's): A (E, r, C_in/groups·k·k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
     A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
     """
 
@@ -61,7 +105,7 @@ class LowRankConv2d(nn.Conv2d):
         if factorisation == "loralib":
             a, b, fan_in = (experts, r * k, inputs * k), (experts, outputs // self.groups * k, r * k), inputs * k
         else:
-            a, b = (experts, r, *self.weight.shape[1:]), (experts, outputs, r)
+            a, b = (experts, r, self.weight[0].numel()), (experts, outputs, r)
             fan_in = self.weight[0].numel()
         self.A, self.B = _pair(a, b, fan_in, self.weight)
 
@@ -69,76 +113,44 @@ class LowRankConv2d(nn.Conv2d):
         """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
         rounded away.
         """
-        with _no_autocast(self.weight):
-            product = torch.bmm((self.alpha / self.rank) * self.B, self.A.flatten(2))
+        with plans.no_autocast(self.weight):
+            product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
             return product.view(self.experts, *self.weight.shape)
 
     def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
         """W + ΔW_e of the given experts, each of the weight's shape. Never autocast."""
-        rows, columns = self.B.shape[1], self.A[0, 0].numel()
+        rows, columns = self.B.shape[1], self.A.shape[2]
         merged = _merged(self, self.weight.reshape(rows, columns), experts)
         return tuple(weight.view(self.weight.shape) for weight in merged)
 
-    def factors(self) -> tuple[list[Slice], Tensor]:
-        """The update as convolutions: for groups = 1, Σ_e γ_e ΔW_e * x = up (γ ⊙ cat of the slices' convolutions).
-
-        Returns n slices of the input channels with kernels (E·q, channels, k, k), and ``up`` (C_out, n·E·q, 1, 1) with
-        α/r; the channels between are ordered slice, expert, q. "two_conv": n = 1, q = r.
-
-        "loralib": n = k, q = r·k. Position (o, i, u, v) of ΔW is row o·k + a and column j·k + v of B A, where
-        a·C_in + j = i·k + u. So row group a of B meets only the C_in rows of the flattened (i, u) from a·C_in on: a
-        slice of about C_in/k channels, A shared by all k slices, zeros where a channel is cut.
-        """
-        k, inputs = self.kernel_size[0], self.in_channels
-        scale = self.alpha / self.rank
-        if self.factorisation == "two_conv":
-            up = self.B.transpose(0, 1).reshape(self.out_channels, -1, 1, 1)
-            return [(slice(None), self.A.flatten(0, 1))], scale * up
-        rows = self.A.reshape(-1, inputs, k)  # (E·q, C_in, k): the column j·k + v of A, split
-        slices = []
-        for a in range(k):
-            first, last = a * inputs, (a + 1) * inputs  # of the flattened (i, u)
-            start, stop = first // k, -(-last // k)
-            kernel = F.pad(rows, (0, 0, first - start * k, stop * k - last))
-            slices.append((slice(start, stop), kernel.reshape(len(rows), stop - start, k, k)))
-        up = self.B.view(self.experts, self.out_channels, k, -1).permute(1, 2, 0, 3)  # (C_out, a, E, q)
-        return slices, scale * up.reshape(self.out_channels, -1, 1, 1)
-
-    def columns(self, x: Tensor, padding: str | tuple[int, ...]) -> Tensor:
-        """What the kernel sees at every position, cut as A meets it: (B, H'·W', n, columns of A); n as in
-        :meth:`factors`. ``x`` and ``padding`` from :meth:`pad`.
-        """
-        if isinstance(padding, str):
-            x, padding = F.pad(x, self._reversed_padding_repeated_twice), (0, 0)
-        columns = F.unfold(x, self.kernel_size, self.dilation, padding, self.stride)  # (B, C_in·k·k, H'·W')
-        width = self.A[0, 0].numel()
-        return columns.view(len(x), columns.shape[1] // width, width, columns.shape[2]).permute(0, 3, 1, 2)
-
-    def by_columns(self) -> tuple[Tensor, Tensor]:
-        """``down`` (E, q, columns of A) and ``up`` (E, C_out, n·q) with α/r, for :meth:`columns`; groups = 1."""
-        return self.A.flatten(2), (self.alpha / self.rank) * self.B.reshape(self.experts, self.out_channels, -1)
-
-    def pad(self, x: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
-        """The input, padded where convolutions can't do it themselves, and the padding that is left to them."""
+    def pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """The input, padded where a convolution can't do it itself, and the padding that is left to it."""
         if self.dynamic_same:
             return F.pad(x, _same_padding(x, self)), (0, 0)
         if self.padding_mode != "zeros":
             return F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode), (0, 0)
-        return x, self.padding
+        if self.padding == "same":
+            left, right, top, bottom = self._reversed_padding_repeated_twice
+            return (
+                (x, (top, left)) if (top, left) == (bottom, right) else (F.pad(x, [left, right, top, bottom]), (0, 0))
+            )
+        return x, (0, 0) if isinstance(self.padding, str) else self.padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
         if x.dim() != 4:
             raise BadInput(f"LowRankConv2d: expected an input (B, C, H, W), found {tuple(x.shape)}")
-        return plans.convolution(self, x, _open(self, self.slot, len(x)))
+        if self.merged_expert is not None:
+            x, padding = self.pad(x)
+            return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return plans.convolution(self, x, self.gate(len(x)))
 
     def extra_repr(self) -> str:
-        """The convolution's, then experts, rank and α."""
-        base: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{base}, {_adapters(self)}, factorisation={self.factorisation}"
+        """The convolution's, then experts, rank, α and the factorisation."""
+        return f"{super().extra_repr()}, factorisation={self.factorisation}"
 
 
-class LowRankLinear(nn.Linear):
+class LowRankLinear(Adapted, nn.Linear):
     """y_i = (W + Σ_e γ_ie ΔW_e) x_i + b; A (E, r, C_in), B (E, C_out, r), ΔW_e = B_e A_e · α/r."""
 
     def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
@@ -154,28 +166,18 @@ class LowRankLinear(nn.Linear):
 
     def delta(self) -> Tensor:
         """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
-        with _no_autocast(self.weight):
+        with plans.no_autocast(self.weight):
             return torch.bmm((self.alpha / self.rank) * self.B, self.A)
 
     def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
         """W + ΔW_e of the given experts, (C_out, C_in) each. Never autocast."""
         return _merged(self, self.weight, experts)
 
-    def by_columns(self) -> tuple[Tensor, Tensor]:
-        """``down`` (E, r, C_in) and ``up`` (E, C_out, r) with α/r."""
-        return self.A, (self.alpha / self.rank) * self.B
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """``down`` (E·r, C_in) and ``up`` (C_out, E·r) with α/r, so that Σ_e γ_e ΔW_e x = up (γ ⊙ down x)."""
-        return self.A.flatten(0, 1), (self.alpha / self.rank) * self.B.transpose(0, 1).flatten(1)
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
-        return plans.linear(self, x, _open(self, self.slot, len(x)))
-
-    def extra_repr(self) -> str:
-        """The linear layer's, then experts, rank and α."""
-        return f"{super().extra_repr()}, {_adapters(self)}"
+        if self.merged_expert is not None:
+            return super().forward(x)
+        return plans.linear(self, x, self.gate(len(x)))
 
 
 LowRank = LowRankConv2d | LowRankLinear
@@ -198,18 +200,13 @@ def is_same_padded(conv: nn.Conv2d) -> bool:
     return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
 
 
-def _no_autocast(like: Tensor) -> AbstractContextManager[object]:
-    device = like.device.type  # "meta", for counting, knows no autocast
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-
-
 def _merged(layer: LowRank, base: Tensor, experts: Sequence[int]) -> tuple[Tensor, ...]:
     """``base`` + B_e A_e · α/r for the given experts, in one pass over the memory."""
-    a: Tensor = layer.A.flatten(2)
+    a: Tensor = layer.A
     b: Tensor = layer.B
     if len(experts) < layer.experts:
         a, b = (torch.stack([every[e] for e in experts]) for every in (a.unbind(), b.unbind()))
-    with _no_autocast(base):
+    with plans.no_autocast(base):
         return torch.baddbmm(base.expand(len(experts), -1, -1), b, a, alpha=layer.alpha / layer.rank).unbind()
 
 
@@ -225,22 +222,6 @@ def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> 
     bound = fan_in**-0.5
     first = torch.empty(a, device=like.device, dtype=like.dtype).uniform_(-bound, bound)
     return nn.Parameter(first), nn.Parameter(torch.zeros(b, device=like.device, dtype=like.dtype))
-
-
-def _open(layer: nn.Module, slot: GateSlot, size: int) -> Gate:
-    """The open gate. Raises RuntimeError where there is none, ValueError where it is for another number of samples."""
-    if slot.gate is None:
-        raise RuntimeError("an adapted model needs an open gate: call it inside `with mola.gate(model, gate):`")
-    if slot.gate.size != size:
-        raise BadInput(
-            f"gate: expected one entry per sample, found {slot.gate.size} for {size} of a {type(layer).__name__} "
-            "(a layer behind a reshape that merges samples with positions can't be adapted)"
-        )
-    return slot.gate
-
-
-def _adapters(layer: LowRank) -> str:
-    return f"experts={layer.experts}, rank={layer.rank}, alpha={layer.alpha:g}"
 
 
 def _same_padding(x: Tensor, conv: nn.Conv2d) -> list[int]:

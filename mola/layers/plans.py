@@ -1,113 +1,185 @@
 """Execution plans: how an adapted layer computes its output. All are exact; this file is the one place that chooses.
 
-grouped   (index gate)   the batch is sorted by expert; one call per expert present, with W + ΔW_e.
-separate  (index gate, few positions)  y = W x, plus B_e A_e x of each sample's own expert on unfolded columns.
-factored  (weight gate)  y = W x + B (γ ⊙ A x), γ on the smaller of B and A x: no full weight per sample, no map per
-                         expert and output channel.
-stacked   (weight gate, grouped convolutions)  one convolution per expert: those are cheap there.
+index gate
+    grouped   the samples of each expert with W + ΔW_e: a plain layer's operations, and E merged weights.
+    separate  y = W x, plus the thin products of each sample's own expert; a convolution's on unfolded columns.
+weight gate
+    factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
+both, and what the others are measured against
+    stacked   y = W x + Σ_e γ_e ΔW_e x, one full operation per expert.
+    merged    a weight of its own for every sample.
+
+What is chosen, with N positions in the whole batch (samples × H'·W', or tokens):
+
+==============  ===========================================================================================
+convolution     separate where merging costs more than unfolding: present experts × C_out > FEW × N
+ index gate     else grouped
+convolution     stacked with groups (one more map per expert is cheap there)
+ weight gate    merged for a single sample whose N × (operations of the small maps) exceed those of merging
+                else factored
+linear          separate with an index gate, factored with weights, at any size: merged weights have cost more
+                wherever they were timed
+==============  ===========================================================================================
+
+Operations alone mislead: per-sample weights look cheapest for large kernels on small maps and took 2.6 to 49 times as
+long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`` times them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import logging
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.gates import Gate, IndexGate
+from mola.layers.by_expert import Grouped, SeparateRows, separate_columns
+from mola.layers.by_weight import FactoredConvolution, FactoredRows
+from mola.layers.gates import Gate, IndexGate, WeightGate
+from mola.layers.operations import Convolve, Multiply, Operation
+from mola.types import BadInput, Plan
 
 if TYPE_CHECKING:
-    from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+    from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
 
+log = logging.getLogger(__name__)
 FEW = 4  # measured on a CPU: one more matrix of merged weights costs about as much as this many unfolded columns
-
-
-def few_positions(gate: IndexGate, outputs: int, positions: int) -> bool:
-    """Whether a merged weight for every expert present costs more than the low-rank path on all positions.
-
-    outputs: C_out; positions: of one sample's output, H'·W' or tokens.
-    """
-    return len(gate.present) * outputs > FEW * gate.size * positions > 0
 
 
 def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
     """(B, C_in, H, W) → (B, C_out, H', W')."""
     x, padding = layer.pad(x)
-
-    def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
-
-    if isinstance(gate, IndexGate):
-        positions = x.shape[2] * x.shape[3] // (layer.stride[0] * layer.stride[1])
-        if layer.groups == 1 and few_positions(gate, layer.out_channels, positions):
-            y = convolve(x, layer.weight, layer.bias)
-            update = separate(layer.columns(x, padding), gate, *layer.by_columns())  # (B, H'·W', C_out)
-            return y + update.transpose(1, 2).reshape(y.shape)
-        return grouped(x, gate, layer, lambda part, weight: convolve(part, weight, layer.bias))
-    y = convolve(x, layer.weight, layer.bias)
-    weights = gate.weights.to(y.dtype)  # (B, E)
-    if layer.groups > 1:
-        for expert, delta in enumerate(layer.delta().unbind()):
-            y = y + weights[:, expert, None, None, None] * convolve(x, delta)
-        return y
-    slices, up = layer.factors()
-    small = torch.cat([convolve(x[:, channels], kernel) for channels, kernel in slices], dim=1)  # (B, n·E·q, H', W')
-    parts = (len(slices), layer.experts, small.shape[1] // (len(slices) * layer.experts))  # n, E, q
-    if y.shape[2] * y.shape[3] >= layer.out_channels:  # then γ is cheaper on B, (B, C_out, n·E·q), than on the maps
-        ups = up.view(1, -1, *parts) * gate.weights.to(up.dtype)[:, None, None, :, None]
-        return torch.baddbmm(y.flatten(2), ups.flatten(2), small.flatten(2)).view(y.shape)
-    gated = small.view(len(x), *parts, *small.shape[2:]) * weights[:, None, :, None, None, None]
-    return y + F.conv2d(gated.flatten(1, 3), up)
+    operation = Convolve(layer.stride, padding, layer.dilation, layer.groups)
+    positions = x.shape[2] * x.shape[3] // (layer.stride[0] * layer.stride[1])
+    return _run(layer, operation, x, gate, _plan(layer, gate, positions))
 
 
 def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
     """(B, …, C_in) → (B, …, C_out)."""
+    positions = math.prod(x.shape[1:-1])
+    flat = x.reshape(len(x), positions, x.shape[-1])
+    y = _run(layer, Multiply(), flat, gate, _plan(layer, gate, positions))
+    return y.view(*x.shape[:-1], layer.out_features)
+
+
+def choose(layer: LowRank, gate: Gate, positions: int) -> Plan:
+    """The plan for a layer; positions: of one sample's output, H'·W' or tokens."""
+    groups, flat = getattr(layer, "groups", 1), layer.weight.dim() == 2
     if isinstance(gate, IndexGate):
-        if few_positions(gate, layer.out_features, x[0, ..., 0].numel() if len(x) else 0):
-            y = F.linear(x, layer.weight, layer.bias)
-            return y + separate(x.reshape(len(x), -1, 1, x.shape[-1]), gate, *layer.by_columns()).view_as(y)
-        return grouped(x, gate, layer, lambda part, weight: F.linear(part, weight, layer.bias))
-    y = F.linear(x, layer.weight, layer.bias)
-    down, up = layer.factors()
-    small = F.linear(x, down).view(*x.shape[:-1], layer.experts, layer.rank)  # (B, …, E, r)
-    weights = gate.weights.to(y.dtype).view(len(x), *(1,) * (x.dim() - 2), layer.experts, 1)
-    return y + F.linear((small * weights).flatten(-2), up)
+        few = len(gate.present) * len(layer.weight) > FEW * gate.size * positions
+        return "separate" if groups == 1 and (flat or few) else "grouped"
+    if groups > 1:
+        return "stacked"
+    rows, width = layer.B.shape[1], layer.A.shape[2]
+    if gate.size == 1 and positions * (rows + layer.weight[0].numel()) > rows * width:
+        return "merged"
+    return "factored"
 
 
-def grouped(
-    x: Tensor, gate: IndexGate, layer: LowRankConv2d | LowRankLinear, apply: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """``apply(part of the batch, W + ΔW_e)`` for every expert present, in the batch's own order.
+def applicable(layer: LowRank, gate: Gate) -> tuple[Plan, ...]:
+    """The plans that a layer can be forced to."""
+    own: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
+    ungrouped = getattr(layer, "groups", 1) == 1
+    return (*(plan for plan in own if ungrouped or plan == "grouped"), "stacked", "merged")
 
-    The gradient of an expert that has no sample is zero, and nothing is computed for it.
-    """
+
+def checked(plan: str) -> Plan | None:
+    """The plan of a name; None for "auto". Raises BadInput."""
+    if plan not in ("auto", *get_args(Plan)):
+        raise BadInput(f"plan: expected auto, {', '.join(get_args(Plan))}, found '{plan}'")
+    return None if plan == "auto" else plan  # type: ignore[return-value]
+
+
+def _plan(layer: LowRank, gate: Gate, positions: int) -> Plan:
+    plan = layer.plan or choose(layer, gate, positions)
+    if layer.plan and plan not in (possible := applicable(layer, gate)):
+        kind = "an index gate" if isinstance(gate, IndexGate) else "a weight gate"
+        raise BadInput(f"plan: {layer} takes {', '.join(possible)} with {kind}, found '{plan}'")
+    if not torch.compiler.is_compiling() and layer.last_plan != plan:
+        layer.last_plan = plan
+        log.debug("%s, %s of %d samples × %d positions: %s", layer, type(gate).__name__, gate.size, positions, plan)
+    return plan
+
+
+def _run(layer: LowRank, operation: Operation, x: Tensor, gate: Gate, plan: Plan) -> Tensor:
+    """One plan, in the precision of autocast where that is on; W and ΔW are added before they are rounded."""
     if gate.size == 0:
-        return apply(x, layer.weight)
-    merged = layer.merged(gate.present)
-    return by_expert(x, gate, lambda part, place: apply(part, merged[place]))
+        return operation(x, layer.weight, layer.bias)
+    run = _by_expert if isinstance(gate, IndexGate) else _by_weight
+    x = x.to(_precision(x))
+    with no_autocast(x):
+        return run(layer, operation, x, gate, plan)  # type: ignore[arg-type]
 
 
-def separate(columns: Tensor, gate: IndexGate, down: Tensor, up: Tensor) -> Tensor:
-    """B_e A_e of each sample's own expert e. columns: (B, L, n, c) → (B, L, C_out).
+def _by_expert(layer: LowRank, operation: Operation, x: Tensor, gate: IndexGate, plan: Plan) -> Tensor:
+    a, b, scale = _adapters(layer)
+    if plan == "merged":
+        index = gate.index.to(x.device)
+        delta = torch.bmm(scale * b[index], a[index])
+        return _merged(layer, operation, x, delta)
+    if plan == "stacked":
+        index = gate.index.to(x.device)
+        return _stacked(layer, operation, x, index[:, None] == torch.arange(len(a), device=x.device), a, b)
+    if gate.order is not None:
+        x = x[gate.order]
+    if plan == "grouped":
+        y: Tensor = Grouped.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
+    elif isinstance(operation, Multiply):
+        y = SeparateRows.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts)
+    else:
+        y = _plain(layer, operation, x)
+        columns = operation.columns(x, layer.weight.shape[2:], a.shape[2])
+        y = y + separate_columns(columns, a, b, scale, gate.counts).transpose(1, 2).reshape(y.shape)
+    return y if gate.order is None else y[gate.inverse]
 
-    down: (E, q, c), met by each of the n parts of a column; up: (E, C_out, n·q), α/r included.
-    """
-    downs, ups = down.unbind(), up.unbind()
 
-    def apply(part: Tensor, place: int) -> Tensor:
-        expert = gate.present[place]
-        return F.linear(F.linear(part, downs[expert]).flatten(2), ups[expert])
+def _by_weight(layer: LowRank, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
+    (a, b, scale), gamma = _adapters(layer), gate.weights
+    if gate.experts is not None:  # a sparse gate names those that it uses
+        a, b = a[gate.experts], b[gate.experts]
+    if plan == "merged":
+        gated = (gamma.to(b.dtype) * scale)[:, None, :, None] * b.transpose(0, 1)  # (B, m, E, q)
+        return _merged(layer, operation, x, gated.flatten(2) @ a.flatten(0, 1))
+    if plan == "stacked":
+        return _stacked(layer, operation, x, gamma, a, b)
+    if isinstance(operation, Multiply):
+        return FactoredRows.apply(x, layer.weight, layer.bias, a, b, scale, gamma)  # type: ignore[no-any-return]
+    return FactoredConvolution.apply(x, layer.weight, layer.bias, a, b, scale, gamma, operation)  # type: ignore[no-any-return]
 
-    return by_expert(columns, gate, apply)
+
+def _adapters(layer: LowRank) -> tuple[Tensor, Tensor, float]:
+    return layer.A, layer.B, layer.alpha / layer.rank
 
 
-def by_expert(x: Tensor, gate: IndexGate, apply: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """``apply(samples of one expert, its place among those present)``, put back into the batch's own order."""
-    order = gate.order
-    if order is not None:
-        x = x[order]
-    parts = torch.split(x, [gate.counts[expert] for expert in gate.present])
-    y = torch.cat([apply(part, place) for place, part in enumerate(parts)])
-    return y if order is None else torch.empty_like(y).index_copy(0, order, y)
+def _merged(layer: LowRank, operation: Operation, x: Tensor, delta: Tensor) -> Tensor:
+    """delta: (B, …) of any shape that is reshaped to the weight's."""
+    weights = layer.weight + delta.reshape(len(x), *layer.weight.shape)
+    return operation.each(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+
+
+def _stacked(layer: LowRank, operation: Operation, x: Tensor, gamma: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    y = _plain(layer, operation, x)
+    deltas = torch.bmm(layer.alpha / layer.rank * b, a).to(x.dtype)
+    for each, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
+        y = y + each.view(-1, *(1,) * (y.dim() - 1)) * operation(x, delta.view(layer.weight.shape))
+    return y
+
+
+def _plain(layer: LowRank, operation: Operation, x: Tensor) -> Tensor:
+    return operation(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """What autocast would compute in; it leaves double precision alone."""
+    on = x.dtype != torch.float64 and torch.amp.is_autocast_available(x.device.type)
+    if on and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+def no_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """For what must keep its precision."""
+    device = like.device.type  # "meta", for counting, knows no autocast
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

@@ -20,7 +20,10 @@ def delta_by_elements(layer: LowRankConv2d) -> torch.Tensor:
                 for u in range(kernel):
                     for v in range(kernel):
                         if layer.factorisation == "two_conv":
-                            value = sum(layer.B[e, o, s] * layer.A[e, s, i, u, v] for s in range(layer.rank))
+                            value = sum(
+                                layer.B[e, o, s] * layer.A[e, s, (i * kernel + u) * kernel + v]
+                                for s in range(layer.rank)
+                            )
                         else:
                             position = ((o * inputs + i) * kernel + u) * kernel + v
                             row, column = divmod(position, layer.A.shape[2])

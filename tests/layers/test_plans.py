@@ -1,4 +1,7 @@
-"""Every plan computes the same: each is forced on layers that would choose another."""
+"""Every plan computes the written formula: each is forced on layers that would choose another."""
+
+import copy
+import logging
 
 import pytest
 import torch
@@ -7,87 +10,224 @@ from torch import nn
 
 import mola
 from mola.layers import plans
-from mola.layers.gates import checked
+from mola.layers.gates import IndexGate, WeightGate, checked
 from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+from mola.types import BadInput
 
-
-def outcome(layer, x, gate):
-    """The output, and the gradients of the input, W, bias, A and B under a fixed upstream gradient."""
-    x = x.clone().requires_grad_()
-    with mola.gate(layer, gate):
-        y = layer(x)
-    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
-    return [y, *torch.autograd.grad(y, [x, *layer.parameters()], upstream)]
-
-
+CPU = torch.device("cpu")
 LAYERS = {
     "3x3 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, stride=2, padding=1), 4, 2),
     "1x1": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1), 4, 2),
+    "1x1 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, stride=3, bias=False), 4, 2),
     "dilated": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, dilation=2, padding=2), 4, 2),
     "two_conv": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, padding=1), 4, 2, factorisation="two_conv"),
     "two_conv, one by three": lambda: LowRankConv2d(
         nn.Conv2d(5, 8, (1, 3), padding=(0, 1)), 4, 2, factorisation="two_conv"
     ),
     "same, even kernel": lambda: LowRankConv2d(nn.Conv2d(5, 8, 2, padding="same"), 4, 2),
+    "same, odd kernel": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, padding="same"), 4, 2),
     "valid": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, padding="valid"), 4, 2),
     "circular": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, padding=1, padding_mode="circular"), 4, 2),
+    "grouped": lambda: LowRankConv2d(nn.Conv2d(6, 8, 3, padding=1, groups=2), 4, 2),
+    "depthwise, two_conv": lambda: LowRankConv2d(nn.Conv2d(6, 6, 3, groups=6), 4, 2, factorisation="two_conv"),
     "linear": lambda: LowRankLinear(nn.Linear(5, 8), 4, 2),
+    "linear, no bias": lambda: LowRankLinear(nn.Linear(5, 8, bias=False), 4, 2),
 }
+GATES = {
+    "mixed": torch.tensor([3, 0, 3, 1]),
+    "sorted": torch.tensor([0, 1, 3, 3]),
+    "one expert": torch.tensor([2, 2, 2, 2]),
+    "one sample": torch.tensor([1]),
+    "weights": torch.tensor([[0.5, -1, 0, 2], [0, 0, 1, 0], [1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4]]),
+    "weights of one sample": torch.tensor([[0.5, -1, 0, 2]]),
+}
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
-@pytest.mark.parametrize("index", [[3, 0, 3, 1], [0, 1, 3, 3], [2, 2, 2, 2]], ids=["mixed", "sorted", "one expert"])
+def inputs(layer, size):
+    if isinstance(layer, LowRankLinear):
+        return torch.randn(size, 7, 5, dtype=layer.weight.dtype)
+    return torch.randn(size, layer.in_channels, 9, 7, dtype=layer.weight.dtype)
+
+
+def gradients(y, wanted_of):
+    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    return torch.autograd.grad(y, wanted_of, upstream)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["fp64", "fp32"])
+@pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
 @pytest.mark.parametrize("name", LAYERS)
-def test_separate_is_grouped(name, index, monkeypatch):
+def test_every_plan_is_the_formula(name, gate, dtype):
+    """Values, and the gradients of the input, the gate, W, bias, A and B."""
+    layer = filled(LAYERS[name]().to(dtype))
+    x = inputs(layer, len(gate)).requires_grad_()
+    if gate.is_floating_point():
+        gate = gate.to(dtype).requires_grad_()
+    weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).to(dtype)
+    asked = [x, *layer.parameters(), *([gate] if gate.requires_grad else [])]
+    wanted = output_by_samples(layer, x, weights)
+    wanted_gradients = gradients(wanted, asked)
+    possible = plans.applicable(layer, checked(gate, 4, CPU))
+    assert set(possible) >= {"stacked", "merged"}
+    for plan in (None, *possible):
+        layer.plan = plan
+        with mola.gate(layer, gate):
+            y = layer(x)
+        assert layer.last_plan == plan or plan is None
+        tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+        torch.testing.assert_close(y, wanted, **tolerance)
+        for one, other in zip(gradients(y, asked), wanted_gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("frozen", ["weight bias", "A B", "x", "x weight bias", "B weight", "A x"])
+@pytest.mark.parametrize("name", ["3x3 strided", "linear"])
+def test_what_is_frozen_costs_no_gradient_and_changes_no_other(name, frozen):
     layer = filled(LAYERS[name]().double())
-    x = torch.randn(4, 7, 5) if name == "linear" else torch.randn(4, 5, 9, 7)
-    taken = []
-    outcomes = []
-    for few in (True, False):
-        monkeypatch.setattr(plans, "few_positions", lambda *_, few=few: taken.append(few) or few)
-        outcomes.append(outcome(layer, x.double(), torch.tensor(index)))
-    assert taken == [True, False]
-    for one, other in zip(*outcomes, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    for gate in (GATES["mixed"], GATES["weights"].double()):
+        for plan in plans.applicable(layer, checked(gate, 4, CPU)):
+            layer.plan = plan
+            x = inputs(layer, 4)
+            outcomes = []
+            for frozen_now in ("", frozen):
+                x = x.detach().requires_grad_("x" not in frozen_now.split())
+                for key, parameter in layer.named_parameters():
+                    parameter.requires_grad_(key not in frozen_now.split())
+                with mola.gate(layer, gate):
+                    y = layer(x)
+                asked = {k: v for k, v in {"x": x, **dict(layer.named_parameters())}.items() if v.requires_grad}
+                outcomes.append(dict(zip(asked, gradients(y, list(asked.values())), strict=True)))
+            assert set(outcomes[1]) == set(outcomes[0]) - set(frozen.split())
+            for key, value in outcomes[1].items():
+                torch.testing.assert_close(value, outcomes[0][key], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [2, 12])  # fewer and more positions than output channels: γ on the maps, γ on B
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("factorisation", ["loralib", "two_conv"])
-def test_factored_is_the_formula_wherever_the_weights_enter(size, factorisation):
-    layer = filled(LowRankConv2d(nn.Conv2d(7, 8, 3, padding=1), 3, 2, factorisation=factorisation).double())
-    x = torch.randn(4, 7, size, size, dtype=torch.float64)
-    gate, weights = (torch.rand(4, 3, dtype=torch.float64).requires_grad_() for _ in range(2))
-    weights.data.copy_(gate.data)
+def test_memory_formats_and_many_experts(factorisation, memory_format):
+    """Twelve experts: the small maps are more than the input and are made again in backward."""
+    layer = filled(LowRankConv2d(nn.Conv2d(7, 8, 3, padding=1), 12, 2, factorisation=factorisation).double())
+    layer.to(memory_format=memory_format)
+    x = torch.randn(4, 7, 9, 9, dtype=torch.float64).to(memory_format=memory_format)
+    gate = torch.randn(4, 12, dtype=torch.float64).requires_grad_()
+    wanted = output_by_samples(layer, x, gate)
     with mola.gate(layer, gate):
         y = layer(x)
-    wanted = output_by_samples(layer, x, weights)
     torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
-    upstream = torch.randn_like(y)
-    ours = torch.autograd.grad(y, [gate, *layer.parameters()], upstream)
-    theirs = torch.autograd.grad(wanted, [weights, *layer.parameters()], upstream)
-    for one, other in zip(ours, theirs, strict=True):
+    asked = [gate, *layer.parameters()]
+    for one, other in zip(gradients(y, asked), gradients(wanted, asked), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["one of many", "top two"])
-def test_sparse_weights_are_exact(kind):
-    """Experts with weight 0 contribute nothing, and one expert with weight 1 is LoRA."""
-    layer = filled(LowRankConv2d(nn.Conv2d(5, 8, 3, padding=1), 1 if kind == "one of many" else 4, 2).double())
-    x = torch.randn(3, 5, 6, 6, dtype=torch.float64)
-    weights = torch.ones(3, 1).double() if kind == "one of many" else torch.rand(3, 4).double()
-    if kind == "top two":
-        kept = weights.topk(2).indices
-        weights = torch.zeros_like(weights).scatter(1, kept, weights.gather(1, kept))
-        assert ((weights > 0).sum(1) == 2).all()
-    with mola.gate(layer, weights):
-        torch.testing.assert_close(layer(x), output_by_samples(layer, x, weights), rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("gate", [GATES["sorted"], GATES["weights"]], ids=["index", "weights"])
+@pytest.mark.parametrize("name", ["3x3 strided", "linear"])
+def test_gradients_of_several_losses_at_once(name, gate):
+    """Balancers take the gradient of every task's loss in one backward under vmap, as TorchJD does."""
+    layer = filled(LAYERS[name]().double())
+    with mola.gate(layer, gate.double() if gate.is_floating_point() else gate):
+        y = layer(inputs(layer, 4))
+    upstream = torch.randn(3, *y.shape, dtype=y.dtype)
+    together = torch.vmap(lambda each: torch.autograd.grad(y, list(layer.parameters()), each, retain_graph=True))(
+        upstream
+    )
+    for row in range(3):
+        one_by_one = torch.autograd.grad(y, list(layer.parameters()), upstream[row], retain_graph=True)
+        for one, other in zip(one_by_one, together, strict=True):
+            torch.testing.assert_close(one, other[row], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
+@pytest.mark.parametrize("name", ["3x3 strided", "linear", "grouped"])
+def test_autocast_computes_in_half_precision_and_adds_before_it_rounds(name, gate):
+    layer = filled(LAYERS[name]())
+    x = inputs(layer, 4).requires_grad_()
+    weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).float()
+    wanted = output_by_samples(layer, x, weights)
+    for plan in (None, *plans.applicable(layer, checked(gate, 4, CPU))):
+        layer.plan = plan
+        with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, gate):
+            y = layer(x)
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.float(), wanted, rtol=0.03, atol=0.03 * float(wanted.detach().abs().max()))
+        for parameter, grad in zip(layer.parameters(), gradients(y, list(layer.parameters())), strict=True):
+            assert grad.dtype == parameter.dtype == torch.float32
+    layer.plan = "merged"
+    with torch.no_grad():
+        layer.B.mul_(1e-4 / layer.B.abs().max())  # under the rounding of W alone in bfloat16, seen only in the sum
+    with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, gate):
+        assert layer(x).isfinite().all()
+
+
+@pytest.mark.parametrize("gate", ["index", "weights"])
+def test_ten_steps_of_training_agree(gate):
+    """A small network with BatchNorm, momentum and weight decay, in fp64: the same trajectory with every plan."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1, stride=2)
+    )
+    network = nn.Sequential(network, nn.ReLU(), nn.Flatten(2), nn.Linear(9, 5), nn.Flatten(), nn.Linear(40, 3)).double()
+    mola.adapt(network, experts=3, rank=2)
+    index = torch.randint(3, (10, 6))
+    weights = torch.randn(10, 6, 3, dtype=torch.float64).softmax(2)
+    x, y = torch.randn(10, 6, 3, 12, 12, dtype=torch.float64), torch.randint(3, (10, 6))
+    curves = {}
+    for plan in ("auto", *(("grouped", "separate") if gate == "index" else ("factored",)), "stacked", "merged"):
+        model = copy.deepcopy(network)
+        for layer in model.modules():
+            if isinstance(layer, LowRankConv2d | LowRankLinear):
+                layer.plan = plans.checked(plan)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
+        curves[plan] = []
+        for step in range(10):
+            optimizer.zero_grad()
+            with mola.gate(model, index[step] if gate == "index" else weights[step]):
+                loss = nn.functional.cross_entropy(model(x[step]), y[step])
+            loss.backward()
+            optimizer.step()
+            curves[plan].append(float(loss.detach()))
+        curves[plan].extend(float(parameter.detach().sum()) for parameter in model.parameters())
+    assert curves["auto"][0] != pytest.approx(curves["auto"][9], rel=1e-2)
+    for curve in curves.values():
+        assert curve == pytest.approx(curves["auto"], rel=1e-8, abs=1e-10)
 
 
 def test_the_choice():
-    gate = checked(torch.tensor([0, 1, 2, 3] * 16), 4)
-    assert gate.present == (0, 1, 2, 3)
-    assert plans.few_positions(gate, outputs=256, positions=1)
-    assert not plans.few_positions(gate, outputs=256, positions=64)
-    assert not plans.few_positions(checked(torch.zeros(0, dtype=torch.int64), 4), outputs=256, positions=1)
+    index = checked(torch.tensor([0, 1, 2, 3] * 16), 4, CPU)
+    assert isinstance(index, IndexGate)
+    assert index.present == (0, 1, 2, 3)
+    wide, grouped = (LowRankConv2d(nn.Conv2d(256, 256, 3, groups=g), 4, 2) for g in (1, 2))
+    flat = LowRankLinear(nn.Linear(256, 256), 4, 2)
+    assert plans.choose(wide, index, positions=1) == "separate"
+    assert plans.choose(wide, index, positions=64) == "grouped"
+    assert plans.choose(grouped, index, positions=1) == "grouped"
+    assert plans.choose(flat, index, positions=64) == "separate"
+    weights, single = (WeightGate(torch.rand(size, 4)) for size in (8, 1))
+    assert plans.choose(wide, weights, positions=4096) == "factored"
+    assert plans.choose(grouped, weights, positions=64) == "stacked"
+    assert plans.choose(flat, weights, positions=64) == "factored"
+    assert plans.choose(wide, single, positions=4096) == "merged"
+    assert plans.choose(wide, single, positions=16) == "factored"
+
+
+def test_the_choice_is_logged_once(caplog):
+    layer = filled(LAYERS["3x3 strided"]())
+    with caplog.at_level(logging.DEBUG, logger="mola"), mola.gate(layer, GATES["mixed"]):
+        layer(inputs(layer, 4))
+        layer(inputs(layer, 4))
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["grouped"]
+
+
+def test_a_plan_that_does_not_exist_or_does_not_apply():
+    with pytest.raises(BadInput, match=r"plan: expected auto, grouped, .* found 'fastest'"):
+        mola.adapt(nn.Sequential(nn.Linear(4, 4)), experts=2, rank=1, plan="fastest")
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 4)), experts=2, rank=1, plan="grouped")
+    with mola.gate(model, torch.rand(3, 2)), pytest.raises(BadInput, match="takes factored, stacked, merged with a we"):
+        model(torch.zeros(3, 4))
+    layer = LAYERS["grouped"]()
+    layer.plan = "separate"
+    with mola.gate(layer, GATES["mixed"]), pytest.raises(BadInput, match="takes grouped, stacked, merged with an ind"):
+        layer(inputs(layer, 4))
 
 
 def test_only_present_experts_are_merged():

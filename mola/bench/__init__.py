@@ -1,0 +1,1 @@
+"""Measuring: time, memory and operations of a model with adapters against the plain one."""

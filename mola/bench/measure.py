@@ -1,0 +1,97 @@
+"""Time, memory and operations of a piece of work, so that two pieces can be compared on a busy machine."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+Work = Callable[[], object]
+
+
+@dataclass
+class Times:
+    """Seconds of each repeat: on the wall, and of this process on all its cores (on a GPU: of the GPU)."""
+
+    wall: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+
+
+def interleaved(works: Mapping[str, Work], repeats: int, device: torch.device) -> dict[str, Times]:
+    """Each work once in turn, ``repeats`` times over, after one round that doesn't count: what slows the machine down
+    for a while then slows all of them.
+    """
+    times = {name: Times() for name in works}
+    for work in works.values():
+        work()
+    gc.collect()
+    gc.disable()  # a collection falls on whatever work runs then
+    try:
+        for _ in range(repeats):
+            for name, work in works.items():
+                wall, busy = _once(work, device)
+                times[name].wall.append(wall)
+                times[name].busy.append(busy)
+    finally:
+        gc.enable()
+    return times
+
+
+def _once(work: Work, device: torch.device) -> tuple[float, float]:
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize(device)
+        wall = time.perf_counter()
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - wall, start.elapsed_time(end) / 1000
+    wall, busy = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - busy
+
+
+def ratios(times: Times, base: Times) -> tuple[float, float, float]:
+    """Median, lowest and highest of the busy time against the base's in the same round."""
+    each = [a / b for a, b in zip(times.busy, base.busy, strict=True)]
+    return statistics.median(each), min(each), max(each)
+
+
+def wall_ratio(times: Times, base: Times) -> float:
+    """Median of the wall time against the base's in the same round."""
+    return statistics.median(a / b for a, b in zip(times.wall, base.wall, strict=True))
+
+
+def peak_bytes(work: Work, device: torch.device) -> int:
+    """The most that ``work`` held at one time of what torch's allocator gave it, beyond what was there before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
+        work()
+    results = told.profiler.kineto_results  # type: ignore[union-attr]
+    events = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
+    held = peak = 0
+    for _, change in events:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def flops(work: Work) -> int:
+    """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())

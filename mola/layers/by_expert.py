@@ -1,0 +1,158 @@
+"""The plans of the index gate, for a batch sorted by expert: each sample meets its own expert only.
+
+``counts`` are the samples (rows) of each expert, E numbers; ``scale`` is α/r. Adapters as a layer holds
+them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). Gradients are taken once: a gradient of a
+gradient is refused by torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mola.layers.operations import Operation
+
+Gradients = tuple[Tensor | None, ...]
+Counts = tuple[int, ...]
+
+
+class Grouped(torch.autograd.Function):
+    """Each expert's samples with W + ΔW_e. The E merged weights are made anew in backward rather than kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        counts: Counts,
+        operation: Operation,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
+        bias = None if bias is None else bias.to(x.dtype)
+        parts = [
+            operation(part, merged(weight, a[e], b[e], scale).to(x.dtype), bias)
+            for e, part in zip(present(counts), split(x, counts), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, weight, a, b = ctx.saved_tensors
+        scale, counts, operation = ctx.scale, ctx.counts, ctx.operation
+        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
+        of_x: list[Tensor] = []
+        of_weight: Tensor | None = None
+        of_a, of_b = [torch.zeros_like(a[0])] * len(a), [torch.zeros_like(b[0])] * len(b)
+        for e, part, above in zip(present(counts), split(x, counts), split(grad, counts), strict=True):
+            own = merged(weight, a[e], b[e], scale).to(x.dtype)
+            below, of_own = operation.backward(above, part, own, want_x, want_weight or want_a or want_b)
+            if below is not None:
+                of_x.append(below)
+            if of_own is None:
+                continue
+            of_own = of_own.to(weight.dtype)
+            of_delta = scale * of_own.reshape(b.shape[1], a.shape[2])
+            of_a[e] = b[e].t() @ of_delta
+            of_b[e] = of_delta @ a[e].t()
+            of_weight = of_own if of_weight is None else of_weight.add_(of_own)
+        return (
+            (of_x[0] if len(of_x) == 1 else torch.cat(of_x)) if want_x else None,
+            of_weight if want_weight else None,
+            operation.of_bias(grad) if want_bias else None,
+            torch.stack(of_a) if want_a else None,
+            torch.stack(of_b) if want_b else None,
+            None,
+            None,
+            None,
+        )
+
+
+class SeparateRows(torch.autograd.Function):
+    """x (B, L, C_in) → (B, L, C_out): y = W x + bias, to which each expert's samples add their own ΔW_e x in place, in
+    two thin products.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        counts: Counts,
+    ) -> Tensor:
+        a, b = a.to(x.dtype), (scale * b).to(x.dtype)
+        x = x.contiguous()
+        y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        for e, part, out in zip(present(counts), rows(x, counts), rows(y, counts), strict=True):
+            out.addmm_(part @ a[e].t(), b[e].t())
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale, ctx.counts = scale, counts
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, weight, a, b = ctx.saved_tensors
+        counts, grad = ctx.counts, grad.contiguous()
+        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
+        of_x = grad @ weight.to(x.dtype) if want_x else None
+        of_a, of_b = [torch.zeros_like(a[0])] * len(a), [torch.zeros_like(b[0])] * len(b)
+        start = 0
+        for e, part, above in zip(present(counts), rows(x, counts), rows(grad, counts), strict=True):
+            inner = above @ b[e]  # (rows, r)
+            if of_x is not None:
+                of_x[start : start + counts[e]].flatten(0, 1).addmm_(inner, a[e])
+                start += counts[e]
+            if want_a:
+                of_a[e] = inner.t() @ part
+            if want_b:
+                of_b[e] = above.t() @ (part @ a[e].t())
+        return (
+            of_x,
+            grad.flatten(0, 1).t() @ x.flatten(0, 1) if want_weight else None,
+            grad.sum((0, 1)) if want_bias else None,
+            torch.stack(of_a) if want_a else None,
+            ctx.scale * torch.stack(of_b) if want_b else None,
+            None,
+            None,
+        )
+
+
+def separate_columns(columns: Tensor, a: Tensor, b: Tensor, scale: float, counts: Counts) -> Tensor:
+    """ΔW_e of each sample's own expert, on what the kernel sees. columns (B, L, n, width of a) → (B, L, C_out)."""
+    downs, ups = a.unbind(), (scale * b.reshape(len(b), -1, columns.shape[2] * b.shape[2])).to(columns.dtype).unbind()
+    parts = zip(present(counts), split(columns, counts), strict=True)
+    return torch.cat([F.linear(F.linear(part, downs[e].to(part.dtype)).flatten(2), ups[e]) for e, part in parts])
+
+
+def merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """W + ΔW of one expert, of the weight's shape."""
+    return torch.addmm(weight.reshape(len(b), a.shape[1]), b, a, alpha=scale).view(weight.shape)
+
+
+def present(counts: Counts) -> list[int]:
+    """The experts that have samples, in order."""
+    return [expert for expert, count in enumerate(counts) if count]
+
+
+def split(x: Tensor, counts: Counts) -> tuple[Tensor, ...]:
+    """The samples of each expert present."""
+    return torch.split(x, [count for count in counts if count])
+
+
+def rows(x: Tensor, counts: Counts) -> list[Tensor]:
+    """The rows (samples · L, C) of each expert present; views of a contiguous (B, L, C)."""
+    return [part.flatten(0, 1) for part in split(x, counts)]

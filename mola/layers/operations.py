@@ -1,0 +1,73 @@
+"""The two operations that a weight takes part in, with the gradient that autograd gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Gradients = tuple[Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """x (B, C_in, H, W), weight (C_out, C_in/groups, k, k) → (B, C_out, H', W')."""
+
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
+    groups: int = 1
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+        """A weight of its own for every sample, (B, *weight.shape): one convolution with B·groups groups."""
+        together = replace(self, groups=self.groups * len(x))
+        y = together(
+            x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(len(x))
+        )
+        return y.view(len(x), -1, *y.shape[2:])
+
+    def columns(self, x: Tensor, kernel: tuple[int, ...], width: int) -> Tensor:
+        """What the kernel sees at every position, cut into n parts: (B, H'·W', n, width)."""
+        columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)  # (B, C_in·k·k, H'·W')
+        return columns.view(len(x), -1, width, columns.shape[2]).permute(0, 3, 1, 2)
+
+    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
+        """The gradients of x and the weight; None where not asked for."""
+        rest = (list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups)
+        both = torch.ops.aten.convolution_backward(grad, x, weight, None, *rest, [of_x, of_weight, False])
+        return both[0], both[1]
+
+    @staticmethod
+    def of_bias(grad: Tensor) -> Tensor:
+        """The gradient of the bias."""
+        return grad.sum((0, 2, 3))
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """x (B, L, C_in), weight (C_out, C_in) → (B, L, C_out)."""
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+        """A weight of its own for every sample, (B, C_out, C_in)."""
+        y = torch.bmm(x, weights.transpose(1, 2))
+        return y if bias is None else y + bias
+
+    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
+        """The gradients of x and the weight; None where not asked for."""
+        return grad @ weight if of_x else None, grad.flatten(0, 1).t() @ x.flatten(0, 1) if of_weight else None
+
+    @staticmethod
+    def of_bias(grad: Tensor) -> Tensor:
+        """The gradient of the bias."""
+        return grad.sum((0, 1))
+
+
+Operation = Convolve | Multiply
