@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +28,9 @@ class IndexGate:
     index: Tensor
     counts: tuple[int, ...]
     order: Tensor | None
+    present: tuple[int, ...] = field(init=False)  # the experts that have samples, in order
+    inverse: Tensor | None = field(init=False)  # (B,) int64 that undoes ``order``
+    in_order: IndexGate | None = field(init=False)  # the gate of the sorted batch; both None where ``order`` is
     taken: set[bool] = field(default_factory=set)  # whether layers ran on the sorted batch, on the unsorted one
 
     @property
@@ -36,21 +38,13 @@ class IndexGate:
         """B."""
         return len(self.index)
 
-    @cached_property
-    def present(self) -> tuple[int, ...]:
-        """The experts that have samples, in order."""
-        return tuple(expert for expert, count in enumerate(self.counts) if count)
-
-    @cached_property
-    def inverse(self) -> Tensor:
-        """(B,) int64 that undoes ``order``."""
-        assert self.order is not None
-        return self.order.argsort()
-
-    @cached_property
-    def in_order(self) -> IndexGate:
-        """The gate of the sorted batch."""
-        return self if self.order is None else IndexGate(self.index.sort().values, self.counts, None)
+    def __post_init__(self) -> None:
+        # all at once, not when first asked for: torch.compile can't trace cached properties
+        self.present = tuple(expert for expert, count in enumerate(self.counts) if count)
+        self.inverse = self.in_order = None
+        if self.order is not None:
+            self.inverse = self.order.argsort()
+            self.in_order = IndexGate(self.index.sort().values, self.counts, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +130,7 @@ class GateSlot:
                 "gate: the model and parts of it ran under one gate, so a checkpoint can't tell whether its batch was "
                 "sorted; open a gate for each, or sort the batch by expert"
             )
-        return gate.in_order if True in opened.taken else gate
+        return opened.in_order if True in opened.taken else gate
 
 
 def _unsorted(leaf: object, gate: IndexGate) -> object:

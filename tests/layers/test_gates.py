@@ -5,8 +5,10 @@ import pytest
 import torch
 from reference import filled
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import mola
+from mola.layers import gates
 from mola.layers.lowrank import LowRankConv2d, LowRankLinear
 
 
@@ -126,3 +128,177 @@ def test_a_sorted_and_an_unsorted_index_gate_agree(layer):
     with mola.gate(layer, index[order]):
         assert layer.slot.gate.order is None
         torch.testing.assert_close(layer(x[order]), wanted[order])
+
+
+MIXED = torch.tensor([2, 0, 1, 2, 0, 0])
+
+
+class Blocks(nn.Module):
+    """Two adapted layers with a BatchNorm between; checkpointed on request."""
+
+    def __init__(self, checkpointed=False):
+        super().__init__()
+        self.checkpointed = checkpointed
+        self.first, self.norm, self.last = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+
+    def block(self, x):
+        return self.last(self.norm(self.first(x)))
+
+    def forward(self, x):
+        return checkpoint(self.block, x, use_reentrant=False) if self.checkpointed else self.block(x)
+
+
+@pytest.fixture
+def blocks():
+    model = mola.adapt(Blocks().double(), experts=3, rank=2)
+    filled(model.first)
+    filled(model.last)
+    return model.eval()
+
+
+def gradients(model, y):
+    return torch.autograd.grad(y.square().sum(), list(model.parameters()))
+
+
+def test_a_model_sorts_its_batch_once_and_puts_the_output_back(blocks):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    seen = []
+    blocks.first.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with mola.gate(blocks, MIXED):
+        y = blocks(x)
+        alone = blocks.block(x)  # past the model's entry the layers sort for themselves
+        assert blocks.first.slot.outside is None
+    assert torch.equal(seen[0], x[MIXED.argsort(stable=True)])
+    assert torch.equal(seen[1], x)
+    torch.testing.assert_close(y, alone)
+    for row, expert in enumerate(MIXED):
+        with mola.gate(blocks, expert[None]):
+            torch.testing.assert_close(y[row], blocks(x[row : row + 1])[0])
+
+
+def test_an_exception_inside_the_model_leaves_the_gate_as_it_was(blocks):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    with mola.gate(blocks, MIXED):
+        wanted = blocks(x)
+        handle = blocks.norm.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            blocks(x)
+        handle.remove()
+        torch.testing.assert_close(blocks.block(x), wanted)
+
+
+def test_outputs_that_can_and_cannot_be_put_back(blocks):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    with mola.gate(blocks, MIXED):
+        wanted = blocks(x)
+        blocks.forward = lambda x: {"all": [blocks.block(x), blocks.block(x).sum()], "size": 6}
+        found = blocks(x)
+        torch.testing.assert_close(found["all"][0], wanted)
+        torch.testing.assert_close(found["all"][1], wanted.sum())
+        assert found["size"] == 6
+        blocks.forward = lambda x: {blocks.block(x)}.__iter__()
+        with pytest.raises(RuntimeError, match="can't put a set_iterator back into the batch's order"):
+            blocks(x)
+
+
+@pytest.mark.parametrize("gate", [MIXED, torch.rand(6, 3).double()], ids=["index", "weights"])
+def test_a_checkpoint_recomputes_with_the_gate_of_its_forward(blocks, gate):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    with mola.gate(blocks, gate):
+        wanted = gradients(blocks, blocks(x))
+        blocks.checkpointed = True
+    with mola.gate(blocks, gate):
+        for one, other in zip(gradients(blocks, blocks(x)), wanted, strict=True):
+            torch.testing.assert_close(one, other)
+    with mola.gate(blocks, gate):
+        y = blocks(x)
+    with pytest.raises(RuntimeError, match="keep the backward of checkpointed activations inside"):
+        gradients(blocks, y)
+
+
+def test_a_checkpoint_that_cannot_know_its_order_says_so(blocks):
+    blocks.checkpointed = True
+    x = torch.randn(6, 4, dtype=torch.float64)
+    with mola.gate(blocks, MIXED):
+        y = blocks(x)
+        blocks.first(x)
+        with pytest.raises(RuntimeError, match="can't tell whether its batch was sorted"):
+            gradients(blocks, y)
+
+
+@pytest.mark.parametrize(
+    "gate", [MIXED, MIXED.sort().values, torch.rand(6, 3).double()], ids=["mixed", "sorted", "weights"]
+)
+def test_compiled_in_one_piece(blocks, gate):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    compiled = torch.compile(blocks, backend="aot_eager", fullgraph=True)
+    with mola.gate(blocks, gate):
+        y, wanted = compiled(x), blocks(x)
+        torch.testing.assert_close(y, wanted)
+        for one, other in zip(gradients(blocks, y), gradients(blocks, wanted), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_a_sparse_gate_is_the_dense_one_and_skips_experts_nobody_chose(layer):
+    x, scores = torch.randn(6, 4), torch.randn(6, 3)
+    scores[:, 1] = -9
+    scores.requires_grad_()
+    values, chosen = scores.softmax(1).topk(2)
+    dense = torch.zeros(6, 3).scatter(1, chosen, values)
+    outcomes = []
+    for gate in ((values, chosen), dense):
+        with mola.gate(layer, gate):
+            y = layer(x)
+            if isinstance(gate, tuple):
+                assert layer.slot.gate.experts.tolist() == [0, 2]
+                assert layer.slot.gate.weights.shape == (6, 2)
+        outcomes.append([y, *torch.autograd.grad(y.square().sum(), [scores, *layer.parameters()], retain_graph=True)])
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other)
+    assert (outcomes[0][-2][1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ((torch.rand(2, 2), torch.tensor([[0, 1], [1, 3]])), "expert indices from 0 to 2, found 3"),
+        ((torch.rand(2, 2), torch.tensor([[0], [1]])), r"found \(2, 2\) float32 and \(2, 1\) int64"),
+        ((torch.rand(2, 2), torch.rand(2, 2)), r"int64 experts, found \(2, 2\) float32"),
+        (torch.rand(2, 3, device="meta"), "expected weights on cpu, where the layers are, found them on meta"),
+        (torch.zeros(2, dtype=torch.int64, device="meta"), "expected indices on the CPU or on cpu, found them on meta"),
+    ],
+)
+def test_wrong_sparse_gates_and_devices(layer, gate, message):
+    with pytest.raises(ValueError, match=message), mola.gate(layer, gate):
+        raise AssertionError("the block must not run")
+
+
+def test_nan_is_looked_for_under_anomaly_detection(layer, x):
+    weights = torch.tensor([[0.5, 0.5, 0.0], [float("nan"), 0.0, 1.0]])
+    with mola.gate(layer, weights):
+        assert layer(x)[1].isnan().all()
+    anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
+    with anomaly, pytest.raises(ValueError, match="found NaN for sample 1"), mola.gate(layer, weights):
+        raise AssertionError("the block must not run")
+
+
+def test_a_gate_is_read_once_and_an_index_gate_builds_nothing_dense(monkeypatch):
+    made = []
+    checked = gates.checked
+    monkeypatch.setattr(gates, "checked", lambda *args: made.append(args) or checked(*args))
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), experts=3, rank=1)
+    with mola.gate(model, MIXED):
+        model(torch.randn(6, 4))
+        gate = model[0].slot.gate
+    assert len(made) == 1
+    assert all(v.dim() == 1 for v in vars(gate).values() if isinstance(v, torch.Tensor))
+
+
+def test_replicas_have_gates_of_their_own(layer, x):
+    replica = layer._replicate_for_data_parallel()
+    with mola.gate(layer, torch.tensor([0, 1])):
+        assert replica.slot.gate is None
+        wanted = layer(x)
+    replica._parameters = layer._parameters
+    with mola.gate(replica, torch.tensor([0, 1])):
+        assert torch.equal(replica(x), wanted)
