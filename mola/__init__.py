@@ -9,24 +9,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mola.layers.adapt import adapt
     from mola.layers.gates import gate
+    from mola.layers.life import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "gate"]
+__all__ = ["adapt", "export", "gate", "load_adapters", "merge", "parameter_counts", "save_adapters", "unmerge"]
 
 
 def __getattr__(name: str) -> Any:
     # ``import mola`` stays free of torch (seconds); the layers load on first use
-    if name == "adapt":
-        from mola.layers.adapt import adapt
-
-        return adapt
-    if name == "gate":
-        from mola.layers.gates import gate
-
-        return gate
-    raise AttributeError(f"module 'mola' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'mola' has no attribute '{name}'")
+    home = {"adapt": "adapt", "gate": "gates"}.get(name, "life")
+    return getattr(import_module(f"mola.layers.{home}"), name)

@@ -25,6 +25,8 @@ app = typer.Typer(
     "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
 )
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, of typer's own click since 0.26
+bench = typer.Typer(help="Measure on this machine; all numbers are ratios against the plain model in the same run.")
+app.add_typer(bench, name="bench")
 DEFAULT = Path("config/config.yaml")
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
 Benchmarks = Annotated[
@@ -134,6 +136,34 @@ def status(config: Config = DEFAULT) -> None:
             for told in states.values():
                 counts[told] = counts.get(told, 0) + 1
     typer.echo(", ".join(f"{number} {told}" for told, number in sorted(counts.items())))
+
+
+@bench.command()
+def layers(
+    model: Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18 or vit_small.")] = "resnet50",
+    experts: Annotated[list[int] | None, typer.Option("--experts", "-e", metavar="E", help="Repeatable.")] = None,
+    plans: Annotated[bool, typer.Option("--plans", help="Every plan forced, the two naive ones among them.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; every round runs each entry once.")] = 7,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")] = None,
+) -> None:
+    """Time, memory and operations of adapted layers, forward and backward.
+
+    "memory" counts parameters, gradients and activations; the last column neither parameters nor gradients.
+
+    Example: mola bench layers --model resnet18 -e 4 -e 32
+    """
+    import json
+
+    from mola.bench import layers as measured
+
+    every = ("grouped", "separate", "stacked", "merged"), ("factored", "stacked", "merged")
+    forced = zip(("grad", "router"), every if plans else ((), ()), strict=True)
+    entries: Any = [(gate, plan) for gate, of_gate in forced for plan in ("auto", *of_gate)]
+    rows = measured.compare(model, experts or [4], entries, repeats, device)
+    typer.echo(measured.table(rows))
+    if file is not None:
+        file.write_text(json.dumps(measured.as_json(model, rows, repeats, device), indent=1) + "\n")
 
 
 def main() -> None:

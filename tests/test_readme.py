@@ -4,7 +4,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_python_of_the_readme_runs():
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it stores adapters
     scope: dict[str, object] = {}
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     exec(code, scope)

@@ -10,7 +10,7 @@ from reference import filled
 from torch import nn
 
 import mola
-from mola.layers.life import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
+from mola import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
 from mola.layers.lowrank import LowRank
 from mola.layers.router import Router
 from mola.types import BadInput
