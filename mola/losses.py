@@ -28,7 +28,7 @@ def task_decorrelation(scores: Tensor, task: Tensor, temperature: float = 1.0) -
     """Task-wise Decorrelation (TwD) of routing representations: same task, similar; other tasks, decorrelated.
 
     scores:      (B, D) routing representations; normalised here.
-    task:        (B,) int64.
+    task:        (B,) int64, on any device.
     temperature: τ > 0.
     Returns ():  with s_ij = exp(z_i·z_j / τ), the mean over ordered pairs i ≠ j of one task of −log( s_ij / Σ_{m≠i}
     s_im ).
@@ -41,6 +41,7 @@ def task_decorrelation(scores: Tensor, task: Tensor, temperature: float = 1.0) -
         z = F.normalize(scores if scores.dtype == torch.float64 else scores.float(), dim=1)
         similarity = z @ z.T / temperature  # (B, B)
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+        task = task.to(z.device)
         pairs = (task[:, None] == task[None, :]) & ~itself
         # −log s_ij/Σ = logsumexp over m ≠ i − z_i·z_j/τ. A finite mask value: −inf alone in a row would give NaN
         # gradients (B = 1)

@@ -49,8 +49,8 @@ class Task:
 class Batch:
     """What the loop hands to a method.
 
-    x:     (B, C, H, W) float, normalised, on the training device.
-    task:  (B,) int64, the index of each sample's task; None where every sample has every task.
+    x:     (B, C, H, W) float, normalised, on the training device; from ``Benchmark.batches`` as it was prepared.
+    task:  (B,) int64 on the CPU, the index of each sample's task; None where every sample has every task.
     y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes.
     tasks: the names of all T tasks, present or not; the position is the task's index.
     """
@@ -61,10 +61,13 @@ class Batch:
     tasks: tuple[str, ...]
 
     def rows(self, name: str) -> Tensor | slice:
-        """The positions in ``x`` of the samples of a task: (B_t,) int64, or a full slice where every sample has it."""
+        """Where a task's samples stand in ``x``: a slice where they follow each other, else (B_t,) int64."""
         if self.task is None:
             return slice(None)
-        return (self.task == self.tasks.index(name)).nonzero().flatten()
+        rows = (self.task == self.tasks.index(name)).nonzero().flatten()
+        if len(rows) and int(rows[-1] - rows[0]) == len(rows) - 1:
+            return slice(int(rows[0]), int(rows[-1]) + 1)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -150,4 +153,7 @@ class Benchmark(Protocol):
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
     ) -> Iterator[Batch]:
-        """The batches of one pass over a split, on the CPU. Shuffled and augmented for ``train`` only."""
+        """The batches of one pass over a split, as prepared, on the CPU. Shuffled and augmented for ``train`` only."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """The ``x`` of ``batches``, moved to any device → what a model sees."""

@@ -102,8 +102,8 @@ class Benchmark(ABC):
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
     ) -> Iterator[Batch]:
-        """The batches of one pass, samples ordered by task. train: shuffled and augmented; else every sample once,
-        in order.
+        """The uint8 batches of one pass, samples ordered by task. train: shuffled and augmented; else every sample
+        once, in order.
         """
         sizes = self.sizes(split)
         if split != "train":
@@ -127,16 +127,16 @@ class Benchmark(ABC):
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self._arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)
-        return Batch(self.normalised(np.concatenate(images)), torch.from_numpy(np.concatenate(owner)), y, names)
+        x = torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2)
+        return Batch(x, torch.from_numpy(np.concatenate(owner)), y, names)
 
-    def normalised(self, images: Images) -> Tensor:
-        """(B, H, W, 3) uint8 → (B, 3, H, W) float32, (x/255 − mean)/std."""
+    def normalised(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 → float32, (x/255 − mean)/std, the same bits on every device."""
         import torch
 
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
-        return (
-            torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std).contiguous()
-        )
+        # 255 as a tensor on the device: by a number, a GPU would multiply with 1/255
+        full, mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in ((255.0,), self.mean, self.std))
+        return x.to(torch.float32, memory_format=torch.contiguous_format).div_(full).sub_(mean).div_(std)
 
     @cached_property
     def manifest(self) -> Manifest:

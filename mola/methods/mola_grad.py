@@ -53,7 +53,7 @@ class MoLAGrad(Method):
                 return Output(self.heads(self.backbone(batch.x), batch))
         predictions: dict[str, Tensor] = {}
         for expert, name in enumerate(self.task_names):
-            with gate(self.backbone, torch.full((len(batch.x),), expert, device=batch.x.device)):
+            with gate(self.backbone, torch.full((len(batch.x),), expert)):
                 alone = Batch(batch.x, None, {name: batch.y[name]}, (name,))
                 predictions |= self.heads(self.backbone(batch.x), alone)
         return Output(predictions)

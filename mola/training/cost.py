@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mola.methods import Method
-from mola.training.evaluate import to_device
+from mola.training.loading import load
 from mola.types import Batch, Benchmark
 
 EACH = 8  # images of each task: as many as a small batch holds, so that what is done once a batch is shared as in use
@@ -18,17 +18,17 @@ EACH = 8  # images of each task: as many as a small batch holds, so that what is
 def few_of_each(benchmark: Benchmark, device: torch.device) -> Batch:
     """A batch with the first validation images of every task, ordered by task."""
     first: dict[str, Batch] = {}
-    for batch in benchmark.batches("valid", size=EACH, seed=0, epoch=0):
+    for batch in load(benchmark, "valid", device, size=EACH):
         for name in batch.y:
             first.setdefault(name, batch)
         if len(first) == len(benchmark.tasks):
             break
     batches = [first[task.name] for task in benchmark.tasks]
     if batches[0].task is None:  # every sample has every task
-        return to_device(batches[0], device)
+        return batches[0]
     task = torch.cat([batch.task for batch in batches if batch.task is not None])
     y = {name: target for batch in batches for name, target in batch.y.items()}
-    return to_device(Batch(torch.cat([batch.x for batch in batches]), task, y, batches[0].tasks), device)
+    return Batch(torch.cat([batch.x for batch in batches]), task, y, batches[0].tasks)
 
 
 def flops_per_sample(method: Method, batch: Batch) -> int:

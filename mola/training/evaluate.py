@@ -10,7 +10,8 @@ from torch import Tensor
 from mola.losses import task_losses
 from mola.methods import Method
 from mola.metrics import evaluate_task
-from mola.types import Batch, Benchmark, Split
+from mola.training.loading import load
+from mola.types import Benchmark, Split
 
 Scores = dict[str, dict[str, float]]  # task → metric → value; "loss" beside the task's own metrics
 
@@ -24,8 +25,7 @@ def evaluate(
     predictions: dict[str, list[Tensor]] = defaultdict(list)
     targets: dict[str, list[Tensor]] = defaultdict(list)
     losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for batch in benchmark.batches(split, size=size, seed=0, epoch=0):
-        batch = to_device(batch, device)
+    for batch in load(benchmark, split, device, size=size):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             output = method(batch)
         for name, loss in task_losses(benchmark.tasks, output, batch).items():
@@ -39,14 +39,3 @@ def evaluate(
         }
         for task in benchmark.tasks
     }
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on another device."""
-    task = None if batch.task is None else batch.task.to(device, non_blocking=True)
-    return Batch(
-        batch.x.to(device, non_blocking=True),
-        task,
-        {n: y.to(device, non_blocking=True) for n, y in batch.y.items()},
-        batch.tasks,
-    )

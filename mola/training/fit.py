@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from mola.losses import task_losses
 from mola.methods import Method
 from mola.seeds import derive
 from mola.training import checkpoint
-from mola.training.evaluate import Scores, evaluate, to_device
+from mola.training.evaluate import Scores, evaluate
+from mola.training.loading import load
 from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
 from mola.types import Balancer, Benchmark
@@ -83,10 +85,8 @@ def fit(
         began, steps, lr = time.perf_counter(), 0, schedule.get_last_lr()[0]
         totals: dict[str, list[Tensor]] = defaultdict(list)
         method.train()
-        for batch in benchmark.batches(
-            "train", size=training.batch, seed=derive(seed, "data"), epoch=epoch, sampling=training.sampling
-        ):
-            batch = to_device(batch, device)
+        batches = partial(load, benchmark, "train", device, size=training.batch, sampling=training.sampling)
+        for batch in batches(seed=derive(seed, "data"), epoch=epoch):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 output = method(batch)
             losses = task_losses(benchmark.tasks, output, batch)

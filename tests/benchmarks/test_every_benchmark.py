@@ -64,11 +64,12 @@ def test_training_batches(benchmark_, sampling):
     assert len(batches) == benchmark_.steps(size=32, sampling=sampling)
     for batch in batches[:3]:
         assert batch.x.shape[:2] == (32, 3)
-        assert batch.x.dtype == torch.float32
-        assert batch.x.isfinite().all() and -5 < batch.x.min() < 0 < batch.x.max() < 5
+        x = benchmark_.normalised(batch.x)
+        assert batch.x.dtype == torch.uint8 and x.dtype == torch.float32 and x.is_contiguous()
+        assert x.isfinite().all() and -5 < x.min() < 0 < x.max() < 5
         assert sum(len(y) for y in batch.y.values()) == 32
         for name, y in batch.y.items():
-            assert len(batch.rows(name)) == len(y)
+            assert len(batch.x[batch.rows(name)]) == len(y)
         if sampling == "balanced":
             assert set(batch.y) == {task.name for task in benchmark_.tasks}
 

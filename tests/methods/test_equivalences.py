@@ -6,12 +6,13 @@ from building import build
 
 from mola.layers.lowrank import LowRankConv2d
 from mola.losses import task_decorrelation
+from mola.training.loading import load
 from mola.types import BadInput, Batch
 
 
 @pytest.fixture
 def batch(digits):
-    return next(iter(digits.batches("train", size=16, seed=0, epoch=0)))
+    return next(iter(load(digits, "train", torch.device("cpu"), size=16)))
 
 
 def fill_adapters(method):

@@ -7,6 +7,7 @@ from building import build
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.losses import task_losses
+from mola.training.loading import load
 from mola.types import Batch, Range
 
 METHODS = registry.names("methods")
@@ -14,7 +15,7 @@ METHODS = registry.names("methods")
 
 @pytest.fixture
 def batch(digits):
-    return next(iter(digits.batches("train", size=16, seed=0, epoch=0)))
+    return next(iter(load(digits, "train", torch.device("cpu"), size=16)))
 
 
 def loss_of(method, tasks, batch):
