@@ -82,7 +82,7 @@ class FactoredConvolution(torch.autograd.Function):
         small = _down(x, _slices(a, weight, x.dtype), len(a), operation)
         gated, up = (small * _over_maps(gamma, small)).flatten(1, 3), _up(b, y.shape[1], scale).to(x.dtype)
         if y.is_contiguous():
-            y.flatten(2).baddbmm_(up.flatten(1).expand(len(x), -1, -1), gated.flatten(2))
+            y.flatten(2).baddbmm_(up.flatten(1).expand(x.shape[0], -1, -1), gated.flatten(2))
         else:  # channels last
             y.add_(Convolve()(gated, up))
         ctx.save_for_backward(x, weight, a, b, gamma, small if small.numel() <= x.numel() else None)

@@ -61,7 +61,7 @@ class WeightGate:
     @property
     def size(self) -> int:
         """B."""
-        return len(self.weights)
+        return self.weights.shape[0]  # len() would fix the batch of an exported program
 
 
 Gate = IndexGate | WeightGate

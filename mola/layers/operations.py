@@ -25,16 +25,16 @@ class Convolve:
 
     def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         """A weight of its own for every sample, (B, *weight.shape): one convolution with B·groups groups."""
-        together = replace(self, groups=self.groups * len(x))
+        together = replace(self, groups=self.groups * x.shape[0])
         y = together(
-            x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(len(x))
+            x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(x.shape[0])
         )
-        return y.view(len(x), -1, *y.shape[2:])
+        return y.view(x.shape[0], -1, *y.shape[2:])
 
     def columns(self, x: Tensor, kernel: tuple[int, ...], width: int) -> Tensor:
         """What the kernel sees at every position, cut into n parts: (B, H'·W', n, width)."""
         columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)  # (B, C_in·k·k, H'·W')
-        return columns.view(len(x), -1, width, columns.shape[2]).permute(0, 3, 1, 2)
+        return columns.view(x.shape[0], -1, width, columns.shape[2]).permute(0, 3, 1, 2)
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
         """The gradients of x and the weight; None where not asked for."""

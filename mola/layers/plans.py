@@ -59,7 +59,7 @@ def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
 def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
     """(B, …, C_in) → (B, …, C_out)."""
     positions = math.prod(x.shape[1:-1])
-    flat = x.reshape(len(x), positions, x.shape[-1])
+    flat = x.reshape(x.shape[0], positions, x.shape[-1])
     y = _run(layer, Multiply(), flat, gate, _plan(layer, gate, positions))
     return y.view(*x.shape[:-1], layer.out_features)
 
@@ -155,7 +155,7 @@ def _adapters(layer: LowRank) -> tuple[Tensor, Tensor, float]:
 
 def _merged(layer: LowRank, operation: Operation, x: Tensor, delta: Tensor) -> Tensor:
     """delta: (B, …) of any shape that is reshaped to the weight's."""
-    weights = layer.weight + delta.reshape(len(x), *layer.weight.shape)
+    weights = layer.weight + delta.reshape(x.shape[0], *layer.weight.shape)
     return operation.each(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
 
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -199,11 +200,28 @@ class Routed(nn.Module):
             return self.backbone(x)
 
 
-def test_a_router_model_is_exported_by_torch():
+def test_a_router_model_is_exported_by_torch_for_any_batch():
     backbone, x = adapted("resnet18")
     routed = Routed(backbone).eval()
-    program = torch.export.export(routed, (x,), strict=False)
-    other = torch.randn_like(x)
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(other), routed(other))
-    assert not torch.allclose(routed(x), routed(other))
+    sizes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    program = torch.export.export(routed, (x,), dynamic_shapes=sizes, strict=False).module()
+    for size in (1, 2, 5):
+        other = torch.randn(size, *x.shape[1:], dtype=x.dtype)
+        with torch.no_grad():
+            torch.testing.assert_close(program(other), routed(other))
+    assert not torch.allclose(routed(x), routed(torch.randn_like(x)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_router_model_runs_as_onnx(name, tmp_path):
+    backbone, x = adapted(name)
+    routed, x = Routed(backbone).float().eval(), x.float()
+    sizes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    torch.onnx.export(routed, (x,), tmp_path / "routed.onnx", dynamo=True, dynamic_shapes=sizes, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "routed.onnx")
+    for size in (1, 2, 5):
+        other = torch.randn(size, *x.shape[1:])
+        with torch.no_grad():
+            wanted = routed(other)
+        (found,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
