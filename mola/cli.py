@@ -25,7 +25,7 @@ app = typer.Typer(
     "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
 )
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's UsageError, of typer's own click since 0.26
-bench = typer.Typer(help="Measure on this machine; all numbers are ratios against the plain model in the same run.")
+bench = typer.Typer(help="Measure on this machine; ratios are against the plain model in the same run.")
 app.add_typer(bench, name="bench")
 DEFAULT = Path("config/config.yaml")
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
@@ -138,32 +138,105 @@ def status(config: Config = DEFAULT) -> None:
     typer.echo(", ".join(f"{number} {told}" for told, number in sorted(counts.items())))
 
 
+Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18 or vit_small.")]
+Number = Annotated[int | None, typer.Option(min=1, metavar="N", help="Default: the case's.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Rounds; every round runs each entry once.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Store images and kernels channels last.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Run the models through torch.compile.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")]
+
+
+@bench.callback()
+def _quiet() -> None:
+    import os
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reports its own comings and goings
+
+
 @bench.command()
 def layers(
-    model: Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18 or vit_small.")] = "resnet50",
+    model: Model = "resnet50",
     experts: Annotated[list[int] | None, typer.Option("--experts", "-e", metavar="E", help="Repeatable.")] = None,
     plans: Annotated[bool, typer.Option("--plans", help="Every plan forced, the two naive ones among them.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds; every round runs each entry once.")] = 7,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")] = None,
+    batch: Number = None,
+    size: Number = None,
+    repeats: Repeats = 7,
+    device: Device = "cpu",
+    precision: PrecisionOption = "fp32",
+    channels_last: ChannelsLast = False,
+    compiled: Compiled = False,
+    file: Json = None,
 ) -> None:
     """Time, memory and operations of adapted layers, forward and backward.
 
-    "memory" counts parameters, gradients and activations; the last column neither parameters nor gradients.
+    "memory" counts parameters, gradients and activations; "working" neither parameters nor gradients.
 
     Example: mola bench layers --model resnet18 -e 4 -e 32
     """
-    import json
+    from mola.bench.cases import Setting, case_of
+    from mola.bench.layers import entries
 
-    from mola.bench import layers as measured
+    case = case_of(model, batch, size)
+    setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
+    _measured(case, setting, entries(case, setting, experts or [4], plans), repeats, file)
 
-    every = ("grouped", "separate", "stacked", "merged"), ("factored", "stacked", "merged")
-    forced = zip(("grad", "router"), every if plans else ((), ()), strict=True)
-    entries: Any = [(gate, plan) for gate, of_gate in forced for plan in ("auto", *of_gate)]
-    rows = measured.compare(model, experts or [4], entries, repeats, device)
-    typer.echo(measured.table(rows))
+
+@bench.command()
+def step(
+    model: Model = "resnet18",
+    tasks: Annotated[int, typer.Option("--tasks", "-t", min=2, metavar="T", help="Tasks, and experts.")] = 4,
+    batch: Number = None,
+    size: Number = None,
+    repeats: Repeats = 15,
+    device: Device = "cpu",
+    precision: PrecisionOption = "fp32",
+    channels_last: ChannelsLast = False,
+    compiled: Compiled = False,
+    file: Json = None,
+) -> None:
+    """Whole training steps of MoLA against the plain step, and apart: the router's network and the TwD loss.
+
+    Example: mola bench step --model resnet18 --tasks 4
+    """
+    from mola.bench.cases import Setting, case_of
+    from mola.bench.step import entries
+
+    case = case_of(model, batch, size)
+    setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
+    _measured(case, setting, entries(case, setting, tasks), repeats, file)
+
+
+@bench.command()
+def data(
+    config: Config = DEFAULT,
+    benchmark: Annotated[str, typer.Option("--benchmark", "-b", metavar="NAME", help="A benchmark of the suite.")] = "",
+    method: Annotated[str, typer.Option("--method", "-m", metavar="LABEL", help="A method of the suite.")] = "",
+    repeats: Repeats = 5,
+    file: Json = None,
+) -> None:
+    """Images per second of the loader against the need of the training step, with the suite's own settings.
+
+    Without -b and -m: the suite's first ones. Needs prepared data (mola prepare).
+
+    Example: mola bench data -b digits -m mola_grad
+    """
+    suite = _load(config)
+    chosen = (
+        _chosen("benchmark", [benchmark] if benchmark else None, suite.benchmarks)[0],
+        _chosen("method", [method] if method else None, suite.methods)[0],
+    )
+    from mola.bench.data import rates, told
+
+    found, on = rates(suite, *chosen, repeats)
+    typer.echo(told(found))
     if file is not None:
-        file.write_text(json.dumps(measured.as_json(model, rows, repeats, device), indent=1) + "\n")
+        from dataclasses import asdict
+
+        from mola.bench.report import surroundings
+
+        _write(file, {**on, "repeats": repeats, **surroundings(on["device"]), "images_per_second": asdict(found)})
 
 
 def main() -> None:
@@ -184,6 +257,24 @@ def main() -> None:
 def _fail(message: str, code: int = 2) -> None:
     print(f"mola: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:
+    from mola.bench.report import as_json, compare, table
+
+    rows = compare(entries, setting, repeats)
+    typer.echo(table(rows))
+    if file is not None:
+        _write(file, as_json(case, setting, repeats, rows))
+
+
+def _write(file: Path, told: dict[str, Any]) -> None:
+    import json
+
+    try:
+        file.write_text(json.dumps({"command": " ".join(["mola", *sys.argv[1:]]), **told}, indent=1) + "\n")
+    except OSError as error:
+        raise _bad_input(f"--json: expected a file that can be written, found {file}: {error.strerror}") from None
 
 
 def _load(config: Path) -> Suite:

@@ -22,6 +22,11 @@ class Times:
     wall: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
 
+    @property
+    def median_wall(self) -> float:
+        """Seconds."""
+        return statistics.median(self.wall)
+
 
 def interleaved(works: Mapping[str, Work], repeats: int, device: torch.device) -> dict[str, Times]:
     """Each work once in turn, ``repeats`` times over, after one round that doesn't count: what slows the machine down
@@ -92,6 +97,15 @@ def peak_bytes(work: Work, device: torch.device) -> int:
 
 def flops(work: Work) -> int:
     """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
-    with FlopCounterMode(display=False) as counter:
+    # what torch.compile made of them can't be counted
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def rate_of_products(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of one large matrix product, the best of a few: a practical peak."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = interleaved({"product": lambda: a @ b}, 10, device)["product"]
+    return 2 * size**3 / min(times.wall)

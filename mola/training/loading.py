@@ -26,7 +26,7 @@ def load(
     seed: int = 0,
     epoch: int = 0,
     sampling: Sampling = "balanced",
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The batches of one pass over a split, normalised, on ``device``; their ``task`` stays on the CPU.
 
     A thread picks, augments and copies uint8 pixels, a quarter of the bytes of floats; to a GPU from pinned memory, on

@@ -1,0 +1,88 @@
+"""Whole training steps of the MoLA methods against the plain one, and what their parts cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mola import registry
+from mola.balancers.sum import Sum
+from mola.bench.cases import Case, Setting
+from mola.bench.layers import filled
+from mola.bench.measure import Work
+from mola.bench.report import Entry
+from mola.config import Training
+from mola.layers.router import Router
+from mola.losses import task_decorrelation, task_losses
+from mola.methods import Method
+from mola.training.fit import make_optimizer
+from mola.types import Batch, Task
+
+CLASSES = 10
+SMALL = {"router_width": 8, "router_pool": 4}  # a router with a sixtieth of the operations of the paper's
+TWD_BATCH = 256
+
+
+def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
+    """The plain step (one backbone, a head per task), those of MoLA, and apart: the router's network and TwD.
+
+    A step is forward, losses, backward and SGD with momentum, as the training loop does it.
+    """
+    torch.manual_seed(0)
+    named = [Task(f"task{i}", "classes", CLASSES, {"accuracy": "higher"}) for i in range(tasks)]
+    batch = _batch(setting.images(case), named)
+    adapters = {"where": case.where, "rank": case.rank}
+    methods: dict[str, tuple[str, dict[str, Any]]] = {
+        "plain step": ("shared", {}),
+        "MoLA-Grad step": ("mola_grad", adapters),
+        "MoLA-Router step": ("mola_router", adapters),
+        "MoLA-Router step, small router": ("mola_router", {**adapters, **SMALL}),
+    }
+    found = {
+        name: _method(registry.load("methods", method)(named, lambda: case.plain(0), **options), named, batch, setting)
+        for name, (method, options) in methods.items()
+    }
+    small = Router(tasks, width=SMALL["router_width"], pool=SMALL["router_pool"])
+    for name, network in {"router network": Router(tasks), "small router network": small}.items():
+        setting.place(network)
+        found[name] = Entry(_router(network, batch.x, setting), len(batch.x), network)
+    scores = torch.randn(TWD_BATCH, tasks, device=setting.on, requires_grad=True)
+    owner = torch.arange(TWD_BATCH) % tasks
+    found[f"TwD, B = {TWD_BATCH}"] = Entry(
+        lambda: torch.autograd.backward(task_decorrelation(scores, owner)), TWD_BATCH
+    )
+    return found
+
+
+def _batch(x: Tensor, tasks: list[Task]) -> Batch:
+    task = torch.arange(len(x)) * len(tasks) // len(x)  # ordered by task, as benchmarks give them
+    y = {t.name: torch.randint(CLASSES, (int((task == i).sum()),), device=x.device) for i, t in enumerate(tasks)}
+    return Batch(x, task, y, tuple(t.name for t in tasks))
+
+
+def _method(method: Method, tasks: list[Task], batch: Batch, setting: Setting) -> Entry:
+    method = setting.place(filled(method))
+    optimizer = make_optimizer(Training(optimizer="sgd", lr=1e-3), list(method.parameters()))
+    balancer, own, shared = Sum(), method.own_parameters(), method.shared_parameters()
+
+    def step() -> None:
+        with setting.running():
+            output = method(batch)
+        optimizer.zero_grad(set_to_none=True)
+        balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own)
+        optimizer.step()
+
+    return Entry(step, len(batch.x), method, states=1)
+
+
+def _router(network: nn.Module, x: Tensor, setting: Setting) -> Work:
+    def run() -> None:
+        for parameter in network.parameters():
+            parameter.grad = None
+        with setting.running():
+            scores = network(x)
+        torch.autograd.backward(scores.float().sum())
+
+    return run
