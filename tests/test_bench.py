@@ -6,37 +6,36 @@ import pytest
 import torch
 
 from mola import cli
-from mola.bench import layers, measure
+from mola.bench import measure
 
 
-def test_the_table_and_its_json(tmp_path, monkeypatch, capsys):
-    small = layers.Case("resnet18", 2, 32, layers.STAGES, 1, layers.LIVE)
-    monkeypatch.setitem(layers.CASES, "resnet18", small)
-    path = tmp_path / "rows.json"
-    how = [
-        "mola",
-        "bench",
-        "layers",
-        "--model",
-        "resnet18",
-        "-e",
-        "2",
-        "--plans",
-        "--repeats",
-        "1",
-        "--json",
-        str(path),
-    ]
-    monkeypatch.setattr("sys.argv", how)
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["mola", "bench", *words])
     with pytest.raises(SystemExit, match="0"):
         cli.main()
+
+
+def test_the_layers_table_and_its_json(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.json"
+    small = ("--model", "resnet18", "--batch", "2", "--size", "32", "--repeats", "1")
+    run(monkeypatch, "layers", *small, "-e", "2", "--plans", "--json", str(path))
     told = json.loads(path.read_text())
-    assert told["torch"] == torch.__version__ and told["case"]["batch"] == 2
-    rows = {(row["gate"], row["plan"]): row for row in told["rows"]}
-    assert len(rows) == 9
-    assert all(row["time"] > 0 and row["memory"] > 1 for row in rows.values())
-    assert rows["router", "stacked"]["flops"] > rows["router", "factored"]["flops"] > 1
-    assert len(capsys.readouterr().out.strip().splitlines()) == 10
+    assert told["versions"]["torch"] == torch.__version__ and told["case"]["batch"] == 2
+    rows = {row["name"]: row for row in told["rows"]}
+    gates = {f"grad E=2{plan}" for plan in ("", " grouped", " separate", " stacked", " merged")}
+    assert rows.keys() == {"plain", *gates, *(f"router E=2{plan}" for plan in ("", " factored", " stacked", " merged"))}
+    assert all(row["time"] > 0 and row["memory"] > 0 and row["images_per_second"] > 0 for row in rows.values())
+    assert rows["router E=2 stacked"]["memory"] > rows["router E=2 factored"]["memory"]
+    assert rows["router E=2 stacked"]["flops"] > rows["router E=2 factored"]["flops"] > 1
+    assert len(capsys.readouterr().out.strip().splitlines()) == 1 + len(rows)
+
+
+def test_the_step_table(monkeypatch, capsys):
+    run(monkeypatch, "step", "--model", "resnet18", "--batch", "4", "--size", "32", "--repeats", "1", "-t", "2")
+    lines = capsys.readouterr().out.strip().splitlines()
+    names = ["plain step", "MoLA-Grad step", "MoLA-Router step", "MoLA-Router step, small router"]
+    parts = ["router network", "small router network", "TwD, B = 256"]
+    assert [line.split("  ")[0] for line in lines[1:]] == names + parts
 
 
 def test_a_model_that_there_is_not(monkeypatch, capsys):

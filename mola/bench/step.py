@@ -21,7 +21,7 @@ from mola.training.fit import make_optimizer
 from mola.types import Batch, Task
 
 CLASSES = 10
-SMALL = {"router_width": 8, "router_pool": 4}  # a router with a sixtieth of the operations of the paper's
+SMALL = {"router_width": 8, "router_blocks": 1, "router_pool": 4}  # a small router on a downsampled image
 TWD_BATCH = 256
 
 
@@ -44,7 +44,7 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
         name: _method(registry.load("methods", method)(named, lambda: case.plain(0), **options), named, batch, setting)
         for name, (method, options) in methods.items()
     }
-    small = Router(tasks, width=SMALL["router_width"], pool=SMALL["router_pool"])
+    small = Router(tasks, **{option.removeprefix("router_"): value for option, value in SMALL.items()})
     for name, network in {"router network": Router(tasks), "small router network": small}.items():
         setting.place(network)
         found[name] = Entry(_router(network, batch.x, setting), len(batch.x), network)

@@ -36,6 +36,11 @@ class Convolve:
         columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)  # (B, C_in·k·k, H'·W')
         return columns.view(x.shape[0], -1, width, columns.shape[2]).permute(0, 3, 1, 2)
 
+    def uncolumns(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
+        """The adjoint of :meth:`columns`: what each position of an input (B, C_in, H, W) gets from all its columns."""
+        whole = columns.flatten(2).transpose(1, 2)  # (B, C_in·k·k, H'·W')
+        return F.fold(whole, shape[2:], kernel, self.dilation, self.padding, self.stride)
+
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
         """The gradients of x and the weight; None where not asked for."""
         rest = (list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups)

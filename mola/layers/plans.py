@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
-from mola.layers.by_expert import Grouped, SeparateRows, separate_columns
+from mola.layers.by_expert import Grouped, SeparateMaps, SeparateRows
 from mola.layers.by_weight import FactoredConvolution, FactoredRows
 from mola.layers.gates import Gate, IndexGate, WeightGate
 from mola.layers.operations import Convolve, Multiply, Operation
@@ -129,9 +129,7 @@ def _by_expert(layer: LowRank, operation: Operation, x: Tensor, gate: IndexGate,
     elif isinstance(operation, Multiply):
         y = SeparateRows.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts)
     else:
-        y = _plain(layer, operation, x)
-        columns = operation.columns(x, layer.weight.shape[2:], a.shape[2])
-        y = y + separate_columns(columns, a, b, scale, gate.counts).transpose(1, 2).reshape(y.shape)
+        y = SeparateMaps.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     return y if gate.order is None else y[gate.inverse]
 
 

@@ -26,7 +26,7 @@ class LoRAMoE(Method):
     """γ = softmax over the k highest router scores, 0 elsewhere; same router network and adapters as MoLA-Router, no
     TwD loss.
 
-    experts: None: one per task. router_width, router_pool: as in ``mola_router``.
+    experts: None: one per task. router_width, router_blocks, router_pool: as in ``mola_router``.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -47,6 +47,7 @@ class LoRAMoE(Method):
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
         router_width: PositiveInt = 16,
+        router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
     ) -> None:
         super().__init__(tasks, backbone)
@@ -57,7 +58,7 @@ class LoRAMoE(Method):
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
         self.heads = Heads(tasks, width(self.backbone))
-        self.router = Router(experts, width=router_width, pool=router_pool)
+        self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.top_k = top_k
 
     def forward(self, batch: Batch) -> Output:

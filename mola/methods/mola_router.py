@@ -32,6 +32,7 @@ class MoLARouter(Method):
     temperature:   τ of the TwD loss.
     projection:    TwD sees Linear(E → projection)(scores), as in the released code; 0: the scores themselves.
     router_width:  channels of the router's first stage; 16 is the paper's ResNet-20.
+    router_blocks: residual blocks of each of the router's three stages; 3 is the paper's.
     router_pool:   the router sees the image average-pooled by this factor; 1 is the paper's.
     Differs from the released code: one optimiser steps everything (there, two over the same parameters), and TwD
                                     serves every benchmark.
@@ -58,6 +59,7 @@ class MoLARouter(Method):
         temperature: PositiveFloat = 1.0,
         projection: NonNegativeInt = 32,
         router_width: PositiveInt = 16,
+        router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
     ) -> None:
         super().__init__(tasks, backbone)
@@ -66,7 +68,7 @@ class MoLARouter(Method):
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
         self.heads = Heads(tasks, width(self.backbone))
-        self.router = Router(experts, width=router_width, pool=router_pool)
+        self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.projection = nn.Linear(experts, projection) if projection else nn.Identity()
         self.twd, self.temperature = twd, temperature
 
