@@ -91,15 +91,20 @@ def blended(digit: Pixels, identity: int) -> Pixels:
 
 
 def printed(identity: int) -> Pixels:
-    """The digit ``identity % 10`` in a random font, size, place, angle, pair of colours and noise: (32, 32, 3)."""
+    """The digit ``identity % 10`` in a random font: (32, 32, 3)."""
+    rng = np.random.default_rng(derive(0, "printed", identity))
+    return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng)
+
+
+def drawn(text: str, font: int, rng: np.random.Generator) -> Pixels:
+    """Text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
     from PIL import Image, ImageDraw
 
-    rng = np.random.default_rng(derive(0, "printed", identity))
     side = FINE * SIDE
     canvas = Image.new("L", (side, side))
-    font = _font(int(rng.integers(len(FONTS))), int(rng.integers(64, 128)))
+    face = _font(font, int(rng.integers(64, 128)))
     x, y = (side // 2 + int(v) for v in rng.integers(-4 * FINE, 4 * FINE + 1, 2))
-    ImageDraw.Draw(canvas).text((x, y), str(identity % 10), fill=255, font=font, anchor="mm")
+    ImageDraw.Draw(canvas).text((x, y), text, fill=255, font=face, anchor="mm")
     turned = canvas.rotate(int(rng.integers(-30, 31)), Image.Resampling.NEAREST)
     mask = np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX)).astype(np.int32)[..., None]
     paper, ink = rng.integers(145, 256, 3), rng.integers(0, 111, 3)  # dark on light, of any hue
