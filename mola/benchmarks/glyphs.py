@@ -1,0 +1,105 @@
+"""Four tasks with label sets of their own at 32×32: letters, fonts, case (rendered) and optdigits; no download.
+
+Source: letters rendered from matplotlib's fonts, and optdigits (UCI, CC BY 4.0; packaged by scikit-learn).
+
+For maintainers, after a change of the recipe: raise ``version``, then run ``python -m mola.benchmarks.glyphs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from mola.benchmarks import Benchmark, Images, Labels, _digit_images, _glyph_images
+from mola.benchmarks.digits import METRICS, Digits
+from mola.data.augment import shift
+from mola.data.manifest import Ids
+from mola.seeds import derive
+from mola.types import Task
+
+# training images: more for the many classes of letters, fewer of optdigits, where every method would be near 100 %
+TRAIN = {"letters": 780, "fonts": 402, "case": 400, "optdigits": 200}
+EVALUATION = {"valid": 250, "test": 750}  # of each task, rounded up to whole classes
+
+CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+FACES = (  # classes of ``fonts``: told apart by the weight of strokes, by serifs and by slant
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSerif-Bold.ttf",
+    "STIXGeneral.ttf",
+    "STIXGeneralBolIta.ttf",
+    "cmtt10.ttf",
+)
+STEMMED = "ABDEFHKMNPRTabdfhkmnpqr"  # letters of ``fonts``: on a stem one sees both weight and serifs
+UNLIKE = "ABDEFGHMNQRT"  # letters of ``case``: their small form is not the capital, only smaller
+CLASSES = {"letters": len(CAPITALS), "fonts": len(FACES), "case": 2}  # of the rendered tasks
+
+
+class Glyphs(Benchmark):
+    """Multi-input task heterogeneity. All pixels come from integer arithmetic, as in ``digits``."""
+
+    name = "glyphs"
+    heterogeneity = "multi-input task"
+    version = 1
+    tasks = tuple(Task(name, "classes", k, METRICS) for name, k in {**CLASSES, "optdigits": 10}.items())
+    mean = std = (0.5, 0.5, 0.5)
+    sources = tuple(source for source in Digits.sources if source.name in ("optdigits", "fonts"))
+
+    def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
+        super().__init__(root, limit=limit)
+        self._digits = Digits(root)
+
+    def content(self, source: str) -> bytes:
+        """Pixels and labels of optdigits, or the files of the fonts: before anything is drawn."""
+        return self._digits.content(source)
+
+    def ids(self) -> Ids:
+        """Classes in equal shares. optdigits is split as in ``digits``: nothing tested there is trained on here."""
+        handwritten = self._digits.manifest.ids["optdigits"]
+        return {
+            **{task: _rendered_ids(task) for task in CLASSES},
+            "optdigits": {**handwritten, "train": handwritten["train"][: TRAIN["optdigits"]]},
+        }
+
+    def build(self, task: str, ids: Sequence[int]) -> tuple[Images, Labels]:
+        """(N, 32, 32, 3) and (N,). ids: what a drawing hangs on; of ``optdigits``, positions in the packaged array."""
+        if task == "optdigits":
+            return self._digits.build(task, ids)
+        return np.stack([_rendered(task, i) for i in ids]), np.array([i % CLASSES[task] for i in ids], dtype=np.int64)
+
+    def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
+        """Moved by up to 3 pixels. No flip: it would make other signs of some letters and digits."""
+        return shift(images, uniform[:, :2], 3)
+
+
+def _rendered(task: str, identity: int) -> Images:
+    """A letter of class ``identity % K``; its other traits are random: (32, 32, 3)."""
+    rng = np.random.default_rng(derive(0, "glyphs", task, identity))
+    label = identity % CLASSES[task]
+    font = int(rng.integers(len(_digit_images.FONTS)))
+    if task == "letters":
+        return _glyph_images.drawn(CAPITALS[label], font, rng)
+    if task == "case":
+        letter = UNLIKE[rng.integers(len(UNLIKE))]
+        return _glyph_images.drawn((letter, letter.lower())[label], font, rng)
+    letter = STEMMED[rng.integers(len(STEMMED))]
+    return _glyph_images.drawn(letter, _digit_images.FONTS.index(FACES[label]), rng)
+
+
+def _rendered_ids(task: str) -> dict[str, list[int]]:
+    """Consecutive ids, and so one of each class and again: a prefix holds all classes too."""
+    splits: dict[str, list[int]] = {}
+    start = 0
+    for split, about in {"train": TRAIN[task], **EVALUATION}.items():
+        size = -(-about // CLASSES[task]) * CLASSES[task]
+        splits[split] = list(range(start, start + size))
+        start += size
+    return splits
+
+
+if __name__ == "__main__":
+    print(Glyphs(Path("data")).write_manifest())
