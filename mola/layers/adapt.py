@@ -88,6 +88,8 @@ def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
         )
     for name, layer in found.items():
         exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
+        if sum(other.weight is layer.weight for other in set(candidates.values())) > 1:
+            raise BadInput(f"where: layer '{name}' shares its weight with another layer; leave it out")
         if not exact or hasattr(layer, "parametrizations"):
             kind = f"{type(layer).__module__}.{type(layer).__name__}"
             raise BadInput(f"where: layer '{name}' is a {kind}, which can't be adapted exactly; leave it out")

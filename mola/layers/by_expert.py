@@ -12,9 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from mola.layers.operations import Convolve, Operation
+from mola.layers.operations import Convolve, Operation, gradient
 
 Gradients = tuple[Tensor | None, ...]
 Counts = tuple[int, ...]
@@ -45,7 +44,7 @@ class Grouped(torch.autograd.Function):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, a, b = ctx.saved_tensors
         scale, counts, operation = ctx.scale, ctx.counts, ctx.operation
@@ -93,39 +92,43 @@ class SeparateRows(torch.autograd.Function):
         scale: float,
         counts: Counts,
     ) -> Tensor:
-        a, b = a.to(x.dtype), (scale * b).to(x.dtype)
+        # thin products are fast where the long axis is contiguous: B transposed, its gradient too
+        down, up = a.to(x.dtype), (scale * b).to(x.dtype).transpose(1, 2).contiguous()  # (E, r, C_in), (E, r, C_out)
         x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        for e, part, out in zip(present(counts), rows(x, counts), rows(y, counts), strict=True):
-            out.addmm_(part @ a[e].t(), b[e].t())
-        ctx.save_for_backward(x, weight, a, b)
+        inner = torch.cat([part @ down[e].t() for e, part in zip(present(counts), rows(x, counts), strict=True)])
+        inner = inner.view(*x.shape[:2], -1)  # (B, L, r)
+        for e, part, out in zip(present(counts), rows(inner, counts), rows(y, counts), strict=True):
+            out.addmm_(part, up[e])
+        ctx.save_for_backward(x, weight, down, up, inner)
         ctx.scale, ctx.counts = scale, counts
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        x, weight, a, b = ctx.saved_tensors
+        x, weight, down, up, inner = ctx.saved_tensors
         counts, grad = ctx.counts, grad.contiguous()
         want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
         of_x = grad @ weight.to(x.dtype) if want_x else None
-        of_a, of_b = [torch.zeros_like(a[0])] * len(a), [torch.zeros_like(b[0])] * len(b)
+        of_a, of_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
         start = 0
-        for e, part, above in zip(present(counts), rows(x, counts), rows(grad, counts), strict=True):
-            inner = above @ b[e]  # (rows, r)
+        parts = zip(present(counts), rows(x, counts), rows(inner, counts), rows(grad, counts), strict=True)
+        for e, part, small, above in parts:
+            of_small = above @ up[e].t()  # (rows, r)
             if of_x is not None:
-                of_x[start : start + counts[e]].flatten(0, 1).addmm_(inner, a[e])
+                of_x[start : start + counts[e]].flatten(0, 1).addmm_(of_small, down[e])
                 start += counts[e]
             if want_a:
-                of_a[e] = inner.t() @ part
+                of_a[e] = of_small.t() @ part
             if want_b:
-                of_b[e] = above.t() @ (part @ a[e].t())
+                of_b[e] = small.t() @ above
         return (
             of_x,
             grad.flatten(0, 1).t() @ x.flatten(0, 1) if want_weight else None,
             grad.sum((0, 1)) if want_bias else None,
             torch.stack(of_a) if want_a else None,
-            ctx.scale * torch.stack(of_b) if want_b else None,
+            ctx.scale * torch.stack(of_b).transpose(1, 2) if want_b else None,
             None,
             None,
         )
@@ -163,7 +166,7 @@ class SeparateMaps(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, down, up, inner = ctx.saved_tensors
         counts, operation = ctx.counts, ctx.operation

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from mola.layers.operations import Convolve
+from mola.layers.operations import Convolve, gradient
 
 Gradients = tuple[Tensor | None, ...]
 Slice = tuple[slice, int, Tensor]
@@ -32,30 +31,30 @@ class FactoredRows(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, gamma: Tensor
     ) -> Tensor:
         down = a.flatten(0, 1).to(x.dtype)  # (E·r, C_in)
-        up = (scale * b.transpose(0, 1).flatten(1)).to(x.dtype)  # (C_out, E·r)
+        up = (scale * b).to(x.dtype).transpose(1, 2).flatten(0, 1)  # (E·r, C_out): the long axis contiguous
         x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         inner = F.linear(x, down).view(*x.shape[:2], *a.shape[:2])  # (B, L, E, r)
-        y.flatten(0, 1).addmm_(_gated(inner, gamma), up.t())
+        y.flatten(0, 1).addmm_(_gated(inner, gamma), up)
         ctx.save_for_backward(x, weight, down, up, gamma, inner)
         ctx.scale = scale
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, down, up, gamma, inner = ctx.saved_tensors
         want_x, want_weight, want_bias, want_a, want_b, _, want_gamma = ctx.needs_input_grad
         grad, rows = grad.flatten(0, 1), x.flatten(0, 1)
-        of_gated = (grad @ up).view(inner.shape)
+        of_gated = (grad @ up.t()).view(inner.shape)
         of_inner = _gated(of_gated, gamma)  # (B·L, E·r)
-        of_b = ctx.scale * (grad.t() @ _gated(inner, gamma)) if want_b else None
+        of_b = ctx.scale * (_gated(inner, gamma).t() @ grad) if want_b else None  # (E·r, C_out)
         return (
             (grad @ weight.to(x.dtype)).addmm_(of_inner, down).view(x.shape) if want_x else None,
             grad.t() @ rows if want_weight else None,
             grad.sum(0) if want_bias else None,
             (of_inner.t() @ rows).view(*inner.shape[2:], -1) if want_a else None,
-            None if of_b is None else of_b.view(-1, *inner.shape[2:]).transpose(0, 1),
+            None if of_b is None else of_b.view(*inner.shape[2:], -1).transpose(1, 2),
             None,
             (of_gated * inner).sum((1, 3)) if want_gamma else None,
         )
@@ -90,7 +89,7 @@ class FactoredConvolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, a, b, gamma, small = ctx.saved_tensors
         operation: Convolve = ctx.operation

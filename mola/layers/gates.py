@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from mola.types import BadInput
 
@@ -90,7 +90,7 @@ class GateSlot:
         """The forward pre-hook. Only a single tensor with one row per sample is sorted; other models' layers sort for
         themselves.
         """
-        gate, tensors = self.gate, [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        gate, tensors = self.gate, [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if not isinstance(gate, IndexGate) or gate.order is None or len(tensors) != 1 or tensors[0].dim() == 0:
             return None
         if len(tensors[0]) != gate.size:
@@ -98,10 +98,7 @@ class GateSlot:
         self.outside, self.gate = gate, gate.in_order
         order = gate.order
 
-        def sort(value: object) -> object:
-            return value[order] if isinstance(value, Tensor) else value
-
-        return tuple(sort(value) for value in args), {name: sort(value) for name, value in kwargs.items()}
+        return tree_map(lambda leaf: leaf[order] if isinstance(leaf, Tensor) else leaf, (args, dict(kwargs)))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """The forward hook. Called after an exception too."""
@@ -134,9 +131,16 @@ class GateSlot:
 
 
 def _unsorted(leaf: object, gate: IndexGate) -> object:
-    """Tensors with one row per sample in the batch's own order; numbers and tensors of another length as they are."""
+    """Tensors with one row per sample in the batch's own order; numbers as they are. Whether a tensor of another
+    length holds samples, and in which order, can't be known: RuntimeError.
+    """
+    if isinstance(leaf, Tensor) and (leaf.dim() == 0 or len(leaf) == gate.size):
+        return leaf[gate.inverse] if leaf.dim() else leaf
     if isinstance(leaf, Tensor):
-        return leaf[gate.inverse] if leaf.dim() and len(leaf) == gate.size else leaf
+        raise RuntimeError(
+            f"gate: can't put an output {tuple(leaf.shape)} back into the order of {gate.size} samples; let the model "
+            "return one row per sample, or sort the batch by expert"
+        )
     if leaf is None or isinstance(leaf, bool | int | float | str):
         return leaf
     raise RuntimeError(
@@ -163,7 +167,7 @@ def gate(model: nn.Module, gate: Tensor | tuple[Tensor, Tensor]) -> Iterator[Non
     found: dict[GateSlot, torch.device] = {}
     for module in model.modules():
         if isinstance(slot := getattr(module, "slot", None), GateSlot):
-            found[slot] = next(module.parameters(recurse=False)).device
+            found[slot] = module.weight.device  # type: ignore  # of a replica too, which has no parameters()
             if (expert := getattr(module, "merged_expert", None)) is not None:
                 raise BadInput(f"gate: the model is merged with expert {expert}; unmerge it first")
     if not found:
@@ -223,7 +227,7 @@ def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:
 def _check_weights(gate: Tensor, device: torch.device) -> None:
     if gate.device != device:
         raise BadInput(f"gate: expected weights on {device}, where the layers are, found them on {gate.device}")
-    if torch.is_anomaly_enabled() and bool(gate.isnan().any()):
+    if not torch.compiler.is_compiling() and torch.is_anomaly_enabled() and bool(gate.isnan().any()):
         row = int(gate.isnan().any(1).nonzero()[0])
         raise BadInput(f"gate: expected finite weights, found NaN for sample {row}")
 

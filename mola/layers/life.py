@@ -94,6 +94,8 @@ def save_adapters(model: nn.Module, path: Path | str) -> None:
         save_file({name: tensor.clone() for name, tensor in tensors.items()}, part, {"mola": json.dumps(about)})
         with part.open("rb") as written:
             os.fsync(written.fileno())
+        os.umask(mask := os.umask(0))  # the only way to read it; a temporary file is its owner's alone
+        part.chmod(0o666 & ~mask)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -110,6 +112,8 @@ def load_adapters(model: Model, path: Path | str) -> Model:
     if not _found(model):
         _adapt_alike(model, stored, Path(path))
     layers = _layers(model, "load_adapters")
+    if any(layer.merged_expert is not None for layer in layers.values()):
+        raise BadInput("load_adapters: the model is merged; unmerge it first")
     for name in dict.fromkeys([*stored, *layers]):
         wanted, found = stored.get(name), _about(layers[name]) if name in layers else None
         if wanted != found:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mola.layers import plans
 from mola.layers.gates import Gate, GateSlot
+from mola.layers.operations import no_autocast
 from mola.types import BadInput, Factorisation, Plan
 
 
@@ -57,6 +58,11 @@ class Adapted(nn.Module):
         merged = "" if self.merged_expert is None else f", merged_expert={self.merged_expert}"
         adapters = f"experts={self.experts}, rank={self.rank}, alpha={self.alpha:g}"
         return f"{super().extra_repr()}, {adapters}{merged}"
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        if self.merged_expert is not None:
+            raise BadInput("state_dict: the model is merged, which a state can't tell; unmerge it first, or export it")
+        super()._save_to_state_dict(*args, **kwargs)
 
     def _replicate_for_data_parallel(self) -> Any:
         replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
@@ -113,7 +119,7 @@ class LowRankConv2d(Adapted, nn.Conv2d):
         """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
         rounded away.
         """
-        with plans.no_autocast(self.weight):
+        with no_autocast(self.weight):
             product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
             return product.view(self.experts, *self.weight.shape)
 
@@ -166,7 +172,7 @@ class LowRankLinear(Adapted, nn.Linear):
 
     def delta(self) -> Tensor:
         """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
-        with plans.no_autocast(self.weight):
+        with no_autocast(self.weight):
             return torch.bmm((self.alpha / self.rank) * self.B, self.A)
 
     def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
@@ -206,7 +212,7 @@ def _merged(layer: LowRank, base: Tensor, experts: Sequence[int]) -> tuple[Tenso
     b: Tensor = layer.B
     if len(experts) < layer.experts:
         a, b = (torch.stack([every[e] for e in experts]) for every in (a.unbind(), b.unbind()))
-    with plans.no_autocast(base):
+    with no_autocast(base):
         return torch.baddbmm(base.expand(len(experts), -1, -1), b, a, alpha=layer.alpha / layer.rank).unbind()
 
 

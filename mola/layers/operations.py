@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Gradients = tuple[Tensor | None, Tensor | None]
+Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+
+
+def no_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """For what must keep its precision."""
+    device = like.device.type  # "meta", for counting, knows no autocast
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def gradient(backward: Backward) -> Backward:
+    """For the backward of an autograd function: taken once, and in its own precision wherever it is called."""
+
+    @once_differentiable  # type: ignore[untyped-decorator]
+    @wraps(backward)
+    def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with no_autocast(grad):
+            return backward(ctx, grad)
+
+    return run  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -38,7 +37,7 @@ from torch import Tensor
 from mola.layers.by_expert import Grouped, SeparateMaps, SeparateRows
 from mola.layers.by_weight import FactoredConvolution, FactoredRows
 from mola.layers.gates import Gate, IndexGate, WeightGate
-from mola.layers.operations import Convolve, Multiply, Operation
+from mola.layers.operations import Convolve, Multiply, Operation, no_autocast
 from mola.types import BadInput, Plan
 
 if TYPE_CHECKING:
@@ -175,9 +174,3 @@ def _precision(x: Tensor) -> torch.dtype:
     if on and torch.is_autocast_enabled(x.device.type):
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
-
-
-def no_autocast(like: Tensor) -> AbstractContextManager[object]:
-    """For what must keep its precision."""
-    device = like.device.type  # "meta", for counting, knows no autocast
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import torch
 from pydantic import PositiveFloat
 from torch import nn
 from torch.nn import Parameter
@@ -41,7 +42,7 @@ class SharedLoRA(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Every sample through the one adapter."""
-        with gate(self.backbone, batch.x.new_zeros(len(batch.x)).long()):
+        with gate(self.backbone, torch.zeros(len(batch.x), dtype=torch.int64)):
             return Output(self.heads(self.backbone(batch.x), batch))
 
     def shared_parameters(self) -> list[Parameter]:

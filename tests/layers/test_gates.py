@@ -299,6 +299,73 @@ def test_replicas_have_gates_of_their_own(layer, x):
     with mola.gate(layer, torch.tensor([0, 1])):
         assert replica.slot.gate is None
         wanted = layer(x)
-    replica._parameters = layer._parameters
+    for name, parameter in layer.named_parameters():  # as torch.nn.parallel.replicate leaves it
+        setattr(replica, name, parameter.detach())
+    assert not list(replica.parameters())
     with mola.gate(replica, torch.tensor([0, 1])):
         assert torch.equal(replica(x), wanted)
+
+
+class Masked(nn.Module):
+    """Takes a second tensor inside a dictionary; returns rows, or positions of all samples in one axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x, more=None, merged=False):
+        y = self.linear(x)
+        y = y if more is None else y + more["mask"]
+        return y.flatten(0, 1) if merged else y
+
+
+def test_no_part_of_a_batch_is_sorted_without_the_rest():
+    model = mola.adapt(Masked(), experts=3, rank=2)
+    filled(model.linear)
+    x, mask = torch.randn(6, 4), torch.randn(6, 4)
+    with mola.gate(model, MIXED):
+        torch.testing.assert_close(model(x, {"mask": mask}), model(x) + mask)
+        with pytest.raises(RuntimeError, match=r"can't put an output \(24,\) back into the order of 6 samples"):
+            model(x, merged=True)
+
+
+class Routed(nn.Module):
+    """Opens the gate in its own forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores, self.blocks = nn.Linear(4, 3), nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 5, 1))
+        mola.adapt(self.blocks, experts=3, rank=2)
+
+    def forward(self, x):
+        with mola.gate(self.blocks, self.scores(x.mean((2, 3))).softmax(1)):
+            return self.blocks(x)
+
+
+def test_a_model_that_routes_compiles_in_one_piece():
+    model = Routed().double()
+    for layer in model.blocks:
+        filled(layer)
+    x = torch.randn(6, 4, 5, 5, dtype=torch.float64)
+    y, wanted = torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x)
+    torch.testing.assert_close(y, wanted)
+    for one, other in zip(gradients(model, y), gradients(model, wanted), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("gate", "plan"),
+    [(MIXED, "grouped"), (MIXED, "separate"), (torch.rand(6, 3), "factored")],
+    ids=lambda v: str(v)[:8],
+)
+def test_backward_keeps_its_precision_under_autocast(gate, plan):
+    model = mola.adapt(nn.Sequential(nn.Conv2d(4, 6, 3), nn.Flatten(2), nn.Linear(9, 5)), experts=3, rank=2, plan=plan)
+    filled(model[0])
+    filled(model[2])
+    x = torch.randn(6, 4, 5, 5)
+    with mola.gate(model, gate):
+        wanted, y = gradients(model, model(x)), model(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = gradients(model, y)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)

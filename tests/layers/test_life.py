@@ -225,3 +225,38 @@ def test_a_router_model_runs_as_onnx(name, tmp_path):
             wanted = routed(other)
         (found,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
         torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_a_merged_model_is_not_stored_or_filled_as_if_it_were_not(tmp_path):
+    model, _ = adapted("vit")
+    save_adapters(model, tmp_path / "file")
+    before = model.state_dict()
+    merge(model, 1)
+    with pytest.raises(BadInput, match="load_adapters: the model is merged; unmerge it first"):
+        load_adapters(model, tmp_path / "file")
+    with pytest.raises(BadInput, match="state_dict: the model is merged"):
+        model.state_dict()
+    for key, value in unmerge(model).state_dict().items():
+        torch.testing.assert_close(value, before[key])
+
+
+def test_single_precision_comes_back_from_a_merge():
+    model, _ = adapted("resnet18")
+    model.float()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for key, value in unmerge(merge(model, 2)).state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=1e-5)
+
+
+def test_a_weight_of_two_layers_is_refused():
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(BadInput, match="layer '0' shares its weight with another layer"):
+        mola.adapt(tied, experts=2, rank=1)
+
+
+def test_others_may_read_the_file_as_the_umask_says(tmp_path):
+    model, _ = adapted("vit")
+    save_adapters(model, tmp_path / "file")
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
