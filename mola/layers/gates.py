@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from mola.layers.operations import Passes
 from mola.types import BadInput
 
 
@@ -31,7 +32,6 @@ class IndexGate:
     present: tuple[int, ...] = field(init=False)  # the experts that have samples, in order
     inverse: Tensor | None = field(init=False)  # (B,) int64 that undoes ``order``
     in_order: IndexGate | None = field(init=False)  # the gate of the sorted batch; both None where ``order`` is
-    taken: set[bool] = field(default_factory=set)  # whether layers ran on the sorted batch, on the unsorted one
 
     @property
     def size(self) -> int:
@@ -79,6 +79,7 @@ class GateSlot:
         self.experts = experts
         self.gate: Gate | None = None
         self.outside: IndexGate | None = None  # the gate as it was opened, while the model runs on a sorted batch
+        self.ran = Ran()
 
     def __getstate__(self) -> dict[str, int]:
         return {"experts": self.experts}  # an open gate belongs to one forward: neither copied nor pickled
@@ -87,13 +88,16 @@ class GateSlot:
         self.__init__(**state)  # type: ignore[misc]
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The forward pre-hook. Only a single tensor with one row per sample is sorted; other models' layers sort for
-        themselves.
+        """The forward pre-hook. Only a single tensor is sorted, wherever it stands among the arguments; other models'
+        layers sort for themselves. Raises BadInput where it has another number of samples than the gate.
         """
         gate, tensors = self.gate, [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if not isinstance(gate, IndexGate) or gate.order is None or len(tensors) != 1 or tensors[0].dim() == 0:
+        if gate is None or len(tensors) != 1 or tensors[0].dim() == 0:
             return None
-        if len(tensors[0]) != gate.size:
+        # not in an exported program: it takes any batch
+        if not torch.compiler.is_compiling() and len(tensors[0]) != gate.size:
+            raise BadInput(f"gate: expected one entry per sample, found {gate.size} for {len(tensors[0])} samples")
+        if not isinstance(gate, IndexGate) or gate.order is None:
             return None
         self.outside, self.gate = gate, gate.in_order
         order = gate.order
@@ -110,24 +114,47 @@ class GateSlot:
     def current(self) -> Gate | None:
         """The gate for a layer that runs now.
 
-        A layer that runs in a backward pass is recomputed from a checkpoint; then the model's hooks don't run, and it
-        gets the gate it had in the forward pass. Raises RuntimeError where it had both.
+        A layer that runs in a backward pass is recomputed from a checkpoint, inside whatever gate is open there, or
+        none: it gets the gate of its forward pass, in the order that the batch had then. Raises RuntimeError where
+        several forward passes wait for their backward under different gates.
         """
         gate = self.gate
-        if not isinstance(gate, IndexGate) or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             return gate
-        opened = self.outside or gate
-        if opened.order is None:
-            return gate
-        if torch._C._current_graph_task_id() == -1:  # type: ignore[attr-defined]
-            opened.taken.add(self.outside is not None)
-            return gate
-        if len(opened.taken) > 1:
-            raise RuntimeError(
-                "gate: the model and parts of it ran under one gate, so a checkpoint can't tell whether its batch was "
-                "sorted; open a gate for each, or sort the batch by expert"
-            )
-        return opened.in_order if True in opened.taken else gate
+        if torch._C._current_graph_task_id() != -1:  # type: ignore[attr-defined]
+            if self.ran.several:
+                raise RuntimeError(
+                    "gate: layers ran under several gates, or past the model's entry, since the last backward pass, so "
+                    "a checkpoint can't tell which to recompute with; call backward after each forward pass"
+                )
+            Passes.backward += 1  # the plans that autograd differentiates don't count their own
+            return self.ran.gate or gate
+        if gate is not None:
+            self.ran = self.ran.then(gate)
+        return gate
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """Under which gate the layers ran last, for those that a checkpoint runs again.
+
+    several:  whether it was another one before, with no backward pass between.
+    graph:    whether gradients were recorded; what ran without them (evaluation) waits for no backward pass.
+    backward: ``Passes.backward`` then.
+    """
+
+    gate: Gate | None = None
+    several: bool = False
+    graph: bool = False
+    backward: int = -1
+
+    def then(self, gate: Gate) -> Ran:
+        """After a layer ran under ``gate``."""
+        graph = torch.is_grad_enabled()
+        waiting = self.graph and self.backward == Passes.backward
+        if waiting and (gate is self.gate or not graph):
+            return self
+        return Ran(gate, waiting, graph, Passes.backward)
 
 
 def _unsorted(leaf: object, gate: IndexGate) -> object:
@@ -162,7 +189,7 @@ def gate(model: nn.Module, gate: Tensor | tuple[Tensor, Tensor]) -> Iterator[Non
     Indices may lie on the CPU while the model is on a GPU; those on the GPU are read back once (the number of samples
     of each expert decides the shapes of the computation). The model runs on the batch sorted by expert and its output
     is put back, so inside it samples come in another order: that matters only to a model that doesn't treat them alike.
-    The backward of checkpointed activations runs the layers again: keep it inside the block.
+    The backward of checkpointed activations runs the layers again, with the gate of their forward.
     """
     found: dict[GateSlot, torch.device] = {}
     for module in model.modules():

@@ -42,10 +42,7 @@ class Adapted(nn.Module):
         """
         gate = self.slot.current()
         if gate is None:
-            raise RuntimeError(
-                "an adapted model needs an open gate: call it inside `with mola.gate(model, gate):` "
-                "(and keep the backward of checkpointed activations inside, too)"
-            )
+            raise RuntimeError("an adapted model needs an open gate: call it inside `with mola.gate(model, gate):`")
         if gate.size != size:
             raise BadInput(
                 f"gate: expected one entry per sample, found {gate.size} for {size} of a {type(self).__name__} "

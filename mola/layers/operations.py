@@ -17,6 +17,12 @@ Gradients = tuple[Tensor | None, Tensor | None]
 Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
 
 
+class Passes:
+    """Counts the layers' backward computations: the gates need to know whether there was one since a forward pass."""
+
+    backward = 0
+
+
 def no_autocast(like: Tensor) -> AbstractContextManager[object]:
     """For what must keep its precision."""
     device = like.device.type  # "meta", for counting, knows no autocast
@@ -29,6 +35,8 @@ def gradient(backward: Backward) -> Backward:
     @once_differentiable  # type: ignore[untyped-decorator]
     @wraps(backward)
     def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if not torch.compiler.is_compiling():
+            Passes.backward += 1
         with no_autocast(grad):
             return backward(ctx, grad)
 

@@ -212,17 +212,33 @@ def test_a_checkpoint_recomputes_with_the_gate_of_its_forward(blocks, gate):
             torch.testing.assert_close(one, other)
     with mola.gate(blocks, gate):
         y = blocks(x)
-    with pytest.raises(RuntimeError, match="keep the backward of checkpointed activations inside"):
-        gradients(blocks, y)
+    other = torch.rand(6, 3).double()
+    with mola.gate(blocks, other), torch.no_grad():
+        blocks(x)  # an evaluation between changes nothing
+    with mola.gate(blocks, other):  # nor does the gate that is open in backward
+        for one, expected in zip(gradients(blocks, y), wanted, strict=True):
+            torch.testing.assert_close(one, expected)
+    with mola.gate(blocks, other):
+        assert not torch.allclose(gradients(blocks, blocks(x))[0], wanted[0])
+    with mola.gate(blocks, gate):  # an outer gate, and backward behind the inner one
+        with mola.gate(blocks, other):
+            blocks(x)
+            y = blocks(x)
+        found = gradients(blocks, y)
+    with mola.gate(blocks, other):
+        for one, expected in zip(found, gradients(blocks, blocks(x)), strict=True):
+            torch.testing.assert_close(one, expected)
 
 
-def test_a_checkpoint_that_cannot_know_its_order_says_so(blocks):
+@pytest.mark.parametrize("again", [lambda blocks, x: blocks.first(x), lambda blocks, x: blocks(x)])
+def test_a_checkpoint_that_cannot_know_its_gate_says_so(blocks, again):
     blocks.checkpointed = True
     x = torch.randn(6, 4, dtype=torch.float64)
     with mola.gate(blocks, MIXED):
         y = blocks(x)
-        blocks.first(x)
-        with pytest.raises(RuntimeError, match="can't tell whether its batch was sorted"):
+    with mola.gate(blocks, MIXED.flip(0)):
+        again(blocks, x)
+        with pytest.raises(RuntimeError, match="can't tell which to recompute with"):
             gradients(blocks, y)
 
 
@@ -369,3 +385,11 @@ def test_backward_keeps_its_precision_under_autocast(gate, plan):
             found = gradients(model, y)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_gate_of_another_length_stops_before_any_computation():
+    model = mola.adapt(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)), experts=3, rank=1)
+    for gate in (MIXED, torch.rand(6, 3)):
+        with mola.gate(model, gate), pytest.raises(ValueError, match="found 6 for 5 samples"):
+            model(torch.randn(5, 4))
+    assert model[0].num_batches_tracked == 0
