@@ -260,12 +260,14 @@ def _fail(message: str, code: int = 2) -> None:
 
 
 def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:
+    from mola.bench.bars import held
     from mola.bench.report import as_json, compare, table
 
     rows = compare(entries, setting, repeats)
-    typer.echo(table(rows))
+    bars = held(case, setting, rows)
+    typer.echo("\n".join([table(rows), *bars]))
     if file is not None:
-        _write(file, as_json(case, setting, repeats, rows))
+        _write(file, {**as_json(case, setting, repeats, rows), "bars": bars})
 
 
 def _write(file: Path, told: dict[str, Any]) -> None:

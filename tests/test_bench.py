@@ -1,12 +1,16 @@
 """What ``mola bench`` tells is measured: no times are asserted."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mola import cli
 from mola.bench import measure
+from mola.bench.bars import held
+from mola.bench.cases import CASES, Setting
+from mola.bench.report import Row
 
 
 def run(monkeypatch, *words):
@@ -64,3 +68,24 @@ def test_ratios_are_taken_round_by_round():
     times, base = measure.Times([2.0, 8.0, 3.0], [2.0, 8.0, 3.0]), measure.Times([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     assert measure.ratios(times, base) == (2.0, 1.0, 4.0)
     assert measure.wall_ratio(times, base) == 2.0
+
+
+def test_a_bar_is_met_or_missed_and_binds_its_own_case_only():
+    def row(name, time, memory):
+        return Row(name, time, time, time, time, None, 1.0, memory, None, 1.0, 0.5)
+
+    rows = [row("grad E=4", 1.2, 1.0), row("grad E=32", 1.8, 1.5), row("router E=4", 1.4, 1.0)]
+    told = "grad E=32 against grad E=4: time 1.50, bar 1.60 met, memory 1.50, bar 1.40 MISSED"
+    assert held(CASES["resnet18"], Setting(), rows) == [told]
+    assert held(CASES["resnet50"], Setting(), rows) == []
+    assert held(replace(CASES["resnet18"], batch=8), Setting(), rows) == []
+    assert held(CASES["resnet18"], Setting(channels_last=True), rows) == []
+
+
+def test_the_data_table_and_its_json(tmp_path, monkeypatch, capsys, suite_file):
+    path = tmp_path / "rates.json"
+    run(monkeypatch, "data", "-c", str(suite_file()), "--repeats", "1", "--json", str(path))
+    rates = json.loads(path.read_text())["images_per_second"]
+    assert rates.keys() == {"loader", "one_by_one", "step", "training"} and min(rates.values()) > 0
+    told = f"the loader gives {rates['loader'] / rates['step']:.1f} times what the step needs"
+    assert capsys.readouterr().out.strip().endswith(told)

@@ -1,0 +1,53 @@
+"""What the adapters are held to: upper bounds of ratios, each for one case as it stands, in fp32 on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mola.bench.cases import CASES, Case, Setting
+from mola.bench.report import Row
+
+
+class Bar(NamedTuple):
+    """A row against another one: the most that time and memory may be; None: no bound."""
+
+    case: str
+    row: str
+    base: str
+    time: float
+    memory: float | None
+
+
+BARS = (
+    Bar("resnet50", "grad E=4", "plain", 1.45, 1.15),
+    Bar("resnet50", "router E=4", "plain", 1.45, 1.20),
+    Bar("vit_small", "grad E=4", "plain", 1.20, 1.20),
+    Bar("vit_small", "router E=4", "plain", 1.20, 1.20),
+    Bar("resnet18", "grad E=32", "grad E=4", 1.6, 1.4),
+    Bar("resnet18", "router E=32", "router E=4", 2.8, 2.0),
+    Bar("resnet18", "MoLA-Grad step", "plain step", 1.45, 1.2),
+    Bar("resnet18", "small router network", "plain step", 0.03, None),
+    Bar("resnet18", "TwD, B = 256", "plain step", 0.01, None),
+    Bar("resnet50", "small router network", "plain step", 0.03, None),
+)
+
+
+def held(case: Case, setting: Setting, rows: Sequence[Row]) -> list[str]:
+    """A line for each bar whose two rows were measured, met or not; none where the case or the setting is another."""
+    found = {row.name: row for row in rows}
+    lines = []
+    for bar in BARS:
+        if setting != Setting() or case != CASES[bar.case] or not {bar.row, bar.base} <= found.keys():
+            continue
+        row, base = found[bar.row], found[bar.base]
+        parts = [_told("time", row.time / base.time, bar.time)]
+        if bar.memory is not None:
+            parts.append(_told("memory", row.memory / base.memory, bar.memory))
+        lines.append(f"{bar.row} against {bar.base}: {', '.join(parts)}")
+    return lines
+
+
+def _told(what: str, ratio: float, bound: float) -> str:
+    digits = 3 if bound < 0.1 else 2
+    return f"{what} {ratio:.{digits}f}, bar {bound:.{digits}f} {'met' if ratio <= bound else 'MISSED'}"
