@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from mola.data.progress import bar
 
@@ -26,7 +26,7 @@ CHUNK = 2**20  # bytes
 LARGEST = 16 * CHUNK  # of a tar entry's header and of the padding at its end: both have some kilobytes
 PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script)\b", re.I | re.S)
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.I | re.S)
-COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
@@ -82,6 +82,14 @@ def check(path: Path) -> None:
             for _ in member.chunks():
                 pass
             advance(member.done, size)
+
+
+def expanded_size(path: Path) -> int:
+    """Bytes of content that an archive says it has; its own size for a tar, which does not say."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with _damage_told(), zipfile.ZipFile(path) as archive:
+        return sum(info.file_size for info in archive.infolist())
 
 
 def page(path: Path) -> str | None:

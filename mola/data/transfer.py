@@ -9,13 +9,13 @@ from __future__ import annotations
 import email.utils
 import os
 import re
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import gettempdir
+from time import sleep
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -63,7 +63,7 @@ def bring(url: str, staged: Path, title: str, size: int | None) -> bool:
             if wait > LONGEST_WAIT:
                 raise Unavailable(f"{failure.reason}; asks to come back after {wait:.0f} s")
             say(f"{title}: {failure.reason}; again in {wait:.0f} s")
-            time.sleep(wait)
+            sleep(wait)
             if stuck == 2:  # most likely a server that can't go on in the middle
                 discard(staged)
         return resumed
@@ -143,21 +143,22 @@ def _seconds(retry_after: str) -> float:
 def _first_sentences(error: Exception) -> str:
     """An exception's message in one line; gdown's and urllib3's run over many, with paths and advice for its users."""
     told = " ".join(str(error).partition("\nThe received bytes")[0].split())
+    if cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", told):
+        return cause[1]
     told = re.sub(r"^Failed to retrieve file url: | You may still be able to access.*", "", told)
     return told[:200] or type(error).__name__
 
 
 @contextmanager
 def _alone_on_host(url: str) -> Iterator[None]:
-    address = urlsplit(url)
-    host = re.sub(r"[^\w.-]", "_", f"{address.hostname}-{address.port or address.scheme}")
+    host = urlsplit(url).netloc.rpartition("@")[2]
     # a user's processes on this machine, whatever folder they download to
     user = os.getuid() if hasattr(os, "getuid") else ""
-    lock = FileLock(Path(tempfile.gettempdir()) / f"mola-{user}-{host}.lock")
+    lock = FileLock(Path(gettempdir()) / f"mola-{user}-{re.sub(r'[^a-zA-Z0-9.-]', '_', host)}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for another transfer from {address.hostname}")
+        say(f"waiting for another transfer from {host}")
         lock.acquire()
     try:
         yield

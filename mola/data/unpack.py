@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mola.data import disk
-from mola.data.archives import Damaged, Member, members
+from mola.data.archives import Damaged, Member, expanded_size, members
 from mola.data.progress import bar
 from mola.types import BadInput
 
@@ -81,6 +81,7 @@ def _replace(archive: Path, folder: Path) -> None:
 def _write_all(archive: Path, folder: Path) -> None:
     size = archive.stat().st_size
     left = RATIO * size + ALLOWANCE
+    disk.require(folder, min(expanded_size(archive), left), f"the content of {archive.name}")
     links: list[tuple[Path, Member]] = []
     with bar(f"unpacking {archive.name}", size) as advance:
         for member in members(archive):
