@@ -74,10 +74,10 @@ def members(path: Path) -> Iterator[Member]:
                 raise Damaged(page(path) or f"neither zip nor tar (it starts with {head[:8]!r})")
 
 
-def check(path: Path) -> None:
-    """Read everything once. Raises Damaged."""
+def check(path: Path, title: str) -> None:
+    """Read everything once; ``title`` is what a progress bar calls it. Raises Damaged."""
     size = path.stat().st_size
-    with bar(f"checking {path.name}", size) as advance:
+    with bar(f"checking {title}", size) as advance:
         for member in members(path):
             for _ in member.chunks():
                 pass

@@ -60,7 +60,7 @@ def identify(path: Path, checksums: Mapping[str, str], name: str) -> tuple[str, 
     checksums: version → "md5:…" or "sha256:…". Empty: the file must be no HTML page and, if ``name`` (what it will be
     called) is an archive's, whole; the version is then "", the checksum its sha256. Raises OtherData.
     """
-    found = _digests(path, {value.partition(":")[0] for value in checksums.values()} or {"sha256"})
+    found = _digests(path, name, {value.partition(":")[0] for value in checksums.values()} or {"sha256"})
     for version, checksum in checksums.items():
         if checksum.lower() in found:
             return version, checksum.lower()
@@ -72,19 +72,19 @@ def identify(path: Path, checksums: Mapping[str, str], name: str) -> tuple[str, 
         if page := archives.page(path):
             raise archives.Damaged(page)
         if name.endswith(ARCHIVES):
-            archives.check(path)
+            archives.check(path, name)
     except archives.Damaged as damage:
         raise OtherData(f"expected a whole file, found {damage}") from None
     return "", found[0]
 
 
-def _digests(path: Path, algorithms: set[str]) -> list[str]:
-    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(algorithms)}
+def _digests(path: Path, title: str, algorithms: set[str]) -> list[str]:
+    hashes = {word: hashlib.new(word, usedforsecurity=False) for word in sorted(algorithms)}
     size, done = path.stat().st_size, 0
-    with path.open("rb") as file, bar(f"checking {path.name}", size) as advance:
+    with path.open("rb") as file, bar(f"checking {title}", size) as advance:
         while chunk := file.read(CHUNK):
             for digest in hashes.values():
                 digest.update(chunk)
             done += len(chunk)
             advance(done, size)
-    return [f"{name}:{digest.hexdigest()}" for name, digest in hashes.items()]
+    return [f"{word}:{digest.hexdigest()}" for word, digest in hashes.items()]

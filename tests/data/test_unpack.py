@@ -117,7 +117,7 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path, form):
         told = refused(archive, tmp_path / "out")
         assert told.startswith(f"{archive}: expected a whole archive, found ")
         with pytest.raises(archives.Damaged):
-            archives.check(archive)
+            archives.check(archive, "toy")
 
 
 @pytest.mark.parametrize("form", FORMS)
