@@ -1,0 +1,167 @@
+"""Read zip and tar archives member by member, in one pass, and notice what is cut off or damaged.
+
+The format is told by the content: a download's name may lie.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from mola.data.progress import bar
+
+BLOCK = 512  # bytes; a tar archive consists of these
+CHUNK = 2**20  # bytes
+LARGEST = 16 * CHUNK  # of a tar entry's header and of the padding at its end: both have some kilobytes
+PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script)\b", re.I | re.S)
+TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.I | re.S)
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeError)
+
+
+class Damaged(Exception):
+    """What an archive is instead of a whole one, in a few words."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive, to be read before the next one is asked for."""
+
+    name: str  # as the archive has it: not to be trusted
+    kind: Literal["file", "folder", "link", "other"]
+    content: IO[bytes] | None  # of a file
+    link: str  # of a link: its target, relative to the archive's root
+    done: int  # bytes of the archive that lie before this entry
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content, piece by piece. Raises Damaged."""
+        with _damage_told():
+            while self.content is not None and (chunk := self.content.read(CHUNK)):
+                yield chunk
+
+
+def members(path: Path) -> Iterator[Member]:
+    """All entries, in order. Raises Damaged where the archive is not one, or ends too early: also at the very end, so
+    nothing is known to be whole before the iterator is exhausted.
+    """
+    with path.open("rb") as file:
+        head = file.read(BLOCK)
+        file.seek(0)
+        with _damage_told():
+            if head[:2] == b"PK":
+                yield from _zip_members(file)
+            elif opener := next((o for magic, o in COMPRESSIONS.items() if head.startswith(magic)), None):
+                with opener(file) as stream:
+                    yield from _tar_members(stream, file)
+            elif head[257:262] == b"ustar":
+                yield from _tar_members(file, file)
+            else:
+                raise Damaged(page(path) or f"neither zip nor tar (it starts with {head[:8]!r})")
+
+
+def check(path: Path, title: str) -> None:
+    """Read everything once; ``title`` is what a progress bar calls it. Raises Damaged."""
+    size = path.stat().st_size
+    with bar(f"checking {title}", size) as advance:
+        for member in members(path):
+            for _ in member.chunks():
+                pass
+            advance(member.done, size)
+
+
+def expanded_size(path: Path) -> int:
+    """Bytes of content that an archive says it has; its own size for a tar, which does not say."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with _damage_told(), zipfile.ZipFile(path) as archive:
+        return sum(info.file_size for info in archive.infolist())
+
+
+def page(path: Path) -> str | None:
+    """ "an HTML page" with its title, where a file is one: what an expired link or a used-up quota gives."""
+    with path.open("rb") as file:
+        head = file.read(2**16).removeprefix(b"\xef\xbb\xbf")
+    if not PAGE.match(head):
+        return None
+    title = " ".join(found[1].decode(errors="replace").split())[:80] if (found := TITLE.search(head)) else ""
+    return f"an HTML page{f' ({title!r})' if title else ''}: the link has expired, wants a login or is over its quota"
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise Damaged(f"a truncated or damaged archive ({' '.join(str(error).split())})") from None
+    except (NotImplementedError, RuntimeError) as error:  # zipfile: an unknown compression; a password
+        raise Damaged(f"an archive that can't be read ({error})") from None
+    except OSError as error:
+        if error.errno is not None:  # the disk's, not the content's: bz2 has no class of its own for damage
+            raise
+        raise Damaged(f"a damaged archive ({error})") from None
+
+
+def _zip_members(file: IO[bytes]) -> Iterator[Member]:
+    done = 0
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            mode = info.external_attr >> 28  # the Unix file type; 0 where another system made the archive
+            if info.is_dir():
+                yield Member(info.filename, "folder", None, "", done)
+            elif mode in (0, 0o10):
+                with archive.open(info) as content:
+                    yield Member(info.filename, "file", content, "", done)
+            else:  # a link's target would be its content; nobody packs data so
+                yield Member(info.filename, "other", None, "", done)
+            done += info.compress_size
+
+
+def _tar_members(stream: IO[bytes], file: IO[bytes]) -> Iterator[Member]:
+    watched = _Watched(stream)
+    with tarfile.TarFile(fileobj=watched) as archive:  # type: ignore[arg-type]  # it needs read, seek and tell only
+        for info in archive:
+            archive.members = []  # type: ignore[attr-defined]  # it would keep every entry in memory
+            if info.isreg():
+                yield Member(info.name, "file", archive.extractfile(info), "", file.tell())
+            elif info.issym():
+                yield Member(
+                    info.name, "link", None, posixpath.join(posixpath.dirname(info.name), info.linkname), file.tell()
+                )
+            elif info.islnk():
+                yield Member(info.name, "link", None, info.linkname, file.tell())
+            else:
+                yield Member(info.name, "folder" if info.isdir() else "other", None, "", file.tell())
+    if watched.last != bytes(BLOCK):  # tarfile takes an unreadable entry for the end of the archive
+        raise Damaged("a truncated or damaged archive (no end mark)")
+    for _ in range(LARGEST // CHUNK):  # the checksum of a compressed stream stands at its end, after some padding
+        if not stream.read(CHUNK):
+            return
+    raise Damaged("an archive with much after its end mark")
+
+
+class _Watched:
+    """A stream that remembers what was read last, and reads no more than a sane archive needs."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.last, self._read, self.seek, self.tell = b"", stream.read, stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > LARGEST:  # tarfile reads a long name at once, into memory
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        self.last = self._read(size)
+        return self.last

@@ -1,0 +1,36 @@
+"""Room on the disk: asked for before anything large is written, and told in one line when it runs out all the same."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mola.types import BadInput
+
+MARGIN = 32 * 2**20  # bytes left to everything else that writes there
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def require(folder: Path, needed: int, what: str) -> None:
+    """Raise BadInput where an existing folder's disk has less than ``needed`` bytes, and a margin, free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + MARGIN:
+        raise BadInput(f"{folder}: expected {megabytes(needed + MARGIN)} free for {what}, found {megabytes(free)}")
+
+
+@contextmanager
+def errors_told(folder: Path, what: str) -> Iterator[None]:
+    """Turn what the operating system says while the block writes ``what`` into a BadInput of one line."""
+    try:
+        yield
+    except OSError as error:
+        found = "a full disk" if error.errno in FULL else error.strerror or str(error)
+        raise BadInput(f"{folder}: expected to write {what}, found {found}") from None
+
+
+def megabytes(size: int) -> str:
+    """1234567 → "1.2 MB"."""
+    return f"{size / 1e6:,.1f} MB"
