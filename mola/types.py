@@ -51,7 +51,9 @@ class Batch:
 
     x:     (B, C, H, W) float, normalised, on the training device; from ``Benchmark.batches`` as it was prepared.
     task:  (B,) int64 on the CPU, the index of each sample's task; None where every sample has every task.
-    y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes.
+    y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes; for dense
+           tasks at the image's size: (B_t, H, W) int64 for segmentation, −1 where unlabelled; (B_t, 1, H, W) float32
+           metres for depth, 0 where unknown; (B_t, 3, H, W) float32 unit vectors for normals, 0 where unknown.
     tasks: the names of all T tasks, present or not; the position is the task's index.
     """
 

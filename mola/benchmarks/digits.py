@@ -11,22 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import SPLITS, Benchmark, Images, Labels, _digit_images
+from mola.benchmarks import METRICS, SPLITS, Images, Labels, _digit_images
+from mola.benchmarks._packaged import Packaged
 from mola.data.augment import shift
 from mola.data.manifest import Ids
 from mola.seeds import derive
-from mola.types import Direction, Source, Task
+from mola.types import Source, Task
 
 SIZES = {"train": 500, "valid": 250, "test": 750}  # of each domain; optdigits has 1797 images in all
-METRICS: Mapping[str, Direction] = {"accuracy": "higher", "balanced_accuracy": "higher", "auc": "higher"}
 
 
-class Digits(Benchmark):
+class Digits(Packaged):
     """Domain heterogeneity. All pixels come from integer arithmetic, so every machine prepares the same bytes."""
 
     name = "digits"
@@ -86,19 +87,23 @@ class Digits(Benchmark):
         }
         return {domain: _split(by_class) for domain, by_class in domains.items()}
 
-    def build(self, task: str, ids: Sequence[int]) -> tuple[Images, Labels]:
+    def build(self, task: str, ids: Sequence[int]) -> Mapping[str, NDArray[Any]]:
         """(N, 32, 32, 3) and (N,). ids: positions in the packaged arrays; of ``printed``, what the drawing hangs on."""
         if task == "printed":
-            return np.stack([_digit_images.printed(i) for i in ids]), np.array([i % 10 for i in ids], dtype=np.int64)
+            return _arrays(np.stack([_digit_images.printed(i) for i in ids]), np.array([i % 10 for i in ids]))
         raw, labels = _digit_images.optdigits() if task == "optdigits" else _digit_images.mnist()
         grey = _digit_images.enlarged(raw[ids]) if task == "optdigits" else _digit_images.framed(raw[ids])
         if task == "mnistm":
-            return np.stack([_digit_images.blended(d, i) for d, i in zip(grey, ids, strict=True)]), labels[ids]
-        return np.repeat(grey[..., None], 3, axis=3), labels[ids]
+            return _arrays(np.stack([_digit_images.blended(d, i) for d, i in zip(grey, ids, strict=True)]), labels[ids])
+        return _arrays(np.repeat(grey[..., None], 3, axis=3), labels[ids])
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Moved by up to 3 pixels. No flip: it would make other signs of some digits."""
         return shift(images, uniform[:, :2], 3)
+
+
+def _arrays(images: Images, labels: Labels) -> dict[str, NDArray[Any]]:
+    return {"images": images, "labels": labels.astype(np.int64)}
 
 
 def _by_class(labels: Labels, name: str) -> dict[int, list[int]]:

@@ -7,15 +7,17 @@ For maintainers, after a change of the recipe: raise ``version``, then run ``pyt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import Benchmark, Images, Labels, _digit_images, _glyph_images
-from mola.benchmarks.digits import METRICS, Digits
+from mola.benchmarks import METRICS, Images, _digit_images, _glyph_images
+from mola.benchmarks._packaged import Packaged
+from mola.benchmarks.digits import Digits
 from mola.data.augment import shift
 from mola.data.manifest import Ids
 from mola.seeds import derive
@@ -39,7 +41,7 @@ UNLIKE = "ABDEFGHMNQRT"  # letters of ``case``: their small form is not the capi
 CLASSES = {"letters": len(CAPITALS), "fonts": len(FACES), "case": 2}  # of the rendered tasks
 
 
-class Glyphs(Benchmark):
+class Glyphs(Packaged):
     """Multi-input task heterogeneity. All pixels come from integer arithmetic, as in ``digits``."""
 
     name = "glyphs"
@@ -65,11 +67,12 @@ class Glyphs(Benchmark):
             "optdigits": {**handwritten, "train": handwritten["train"][: TRAIN["optdigits"]]},
         }
 
-    def build(self, task: str, ids: Sequence[int]) -> tuple[Images, Labels]:
+    def build(self, task: str, ids: Sequence[int]) -> Mapping[str, NDArray[Any]]:
         """(N, 32, 32, 3) and (N,). ids: what a drawing hangs on; of ``optdigits``, positions in the packaged array."""
         if task == "optdigits":
             return self._digits.build(task, ids)
-        return np.stack([_rendered(task, i) for i in ids]), np.array([i % CLASSES[task] for i in ids], dtype=np.int64)
+        labels = np.array([i % CLASSES[task] for i in ids], dtype=np.int64)
+        return {"images": np.stack([_rendered(task, i) for i in ids]), "labels": labels}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Moved by up to 3 pixels. No flip: it would make other signs of some letters and digits."""

@@ -71,9 +71,12 @@ def test_damage_is_named_and_repaired_alone(tmp_path, damage):
 def test_another_recipe_is_refused(tmp_path, monkeypatch):
     """A package of another version that draws other pixels must not become the benchmark."""
     real = Digits.build
-    monkeypatch.setattr(
-        Digits, "build", lambda self, task, ids: (255 - real(self, task, ids)[0], real(self, task, ids)[1])
-    )
+
+    def inverted(self, task, ids):
+        made = real(self, task, ids)
+        return {**made, "images": 255 - made["images"]}
+
+    monkeypatch.setattr(Digits, "build", inverted)
     with pytest.raises(BadInput, match=r"digits: mnist\.train\.images: expected sha256 .* found .*requirements\.lock"):
         Digits(tmp_path).prepare()
     assert not (tmp_path / "digits").exists()
@@ -101,9 +104,9 @@ def test_an_image_hangs_on_its_id_alone():
     digits = Digits("nowhere")
     for task in digits.tasks:
         ids = digits.manifest.ids[task.name]["valid"][:6]
-        images, labels = digits.build(task.name, ids)
+        images, labels = digits.build(task.name, ids).values()
         for turned, label, i in zip(images, labels, ids, strict=True):
-            (alone,), (its,) = digits.build(task.name, [i])
+            (alone,), (its,) = digits.build(task.name, [i]).values()
             assert np.array_equal(turned, alone) and label == its
 
 

@@ -25,7 +25,7 @@ def drawings(monkeypatch):
 
 def build_tests(task):
     benchmark = Glyphs("nowhere")
-    return benchmark.build(task, benchmark.manifest.ids[task]["test"])[1].tolist()
+    return benchmark.build(task, benchmark.manifest.ids[task]["test"])["labels"].tolist()
 
 
 def test_letters_are_what_was_drawn(drawings):
@@ -102,7 +102,7 @@ def test_an_image_hangs_on_its_id_alone():
     benchmark = Glyphs("nowhere")
     for task in benchmark.tasks:
         ids = benchmark.manifest.ids[task.name]["valid"][:6]
-        images, labels = benchmark.build(task.name, ids[::-1])
+        images, labels = benchmark.build(task.name, ids[::-1]).values()
         for image, label, i in zip(images, labels, ids[::-1], strict=True):
-            (alone,), (its,) = benchmark.build(task.name, [i])
+            (alone,), (its,) = benchmark.build(task.name, [i]).values()
             assert np.array_equal(image, alone) and label == its
