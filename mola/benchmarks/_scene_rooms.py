@@ -75,7 +75,7 @@ def _standing(
     taken = [(camera[0], camera[2], 0.6)]
     wanted = rng.permutation([CABINET, CABINET, TABLE, TABLE, BALL, BALL, LAMP])[: rng.integers(4, 8)]
     for label in sorted(wanted.tolist()):  # the large ones first
-        size = rng.uniform(*{CABINET: (0.3, 0.5), TABLE: (0.35, 0.6), BALL: (0.2, 0.42), LAMP: (0.18, 0.28)}[label])
+        size = rng.uniform(*{CABINET: (0.3, 0.5), TABLE: (0.35, 0.6), BALL: (0.22, 0.45), LAMP: (0.18, 0.28)}[label])
         reach = size * (1.4 if label in (CABINET, TABLE) else 1.05)  # half a diagonal
         for _ in range(20):
             z = rng.uniform(1.0 + reach, length - reach)
@@ -90,7 +90,7 @@ def _standing(
 def _thing(rng: np.random.Generator, label: int, x: float, z: float, size: float, height: float) -> Iterator[Item]:
     facing = turn(rng.uniform(-0.45, 0.45))
     if label == BALL:
-        yield Shape("ball", (x, -size, z), (size, size, size), facing), BALL, _coloured(rng)
+        yield Shape("ball", (x, -size, z), (size, size, size), facing), BALL, _bright(rng)
     elif label == LAMP:
         foot, tall = rng.uniform(1.0, 1.5), rng.uniform(0.14, 0.22)
         yield Shape("cylinder", (x, -foot / 2, z), (0.05, foot / 2, 0.05)), LAMP, _plain(rng, 30, 120)
@@ -100,7 +100,7 @@ def _thing(rng: np.random.Generator, label: int, x: float, z: float, size: float
         tall = rng.uniform(0.35, min(0.95, height / 2 - 0.15))
         yield Shape("box", (x, -tall, z), (size, tall, size * rng.uniform(0.5, 0.95)), facing), CABINET, _coloured(rng)
     else:
-        wood, top, deep = _coloured(rng), rng.uniform(0.65, 0.85), size * rng.uniform(0.6, 0.95)
+        wood, top, deep = _wood(rng), rng.uniform(0.65, 0.85), size * rng.uniform(0.6, 0.95)
         yield Shape("box", (x, -top, z), (size, 0.045, deep), facing), TABLE, wood
         for across, along in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
             (c, s), a, b = facing, across * (size - 0.06), along * (deep - 0.06)
@@ -135,10 +135,24 @@ def _wallpaper(rng: np.random.Generator) -> Surface:
     return Surface((one, _darker(one, rng.uniform(0.75, 0.95))), stripes, _triple(rng, 0, 1), False)
 
 
-def _coloured(rng: np.random.Generator) -> Surface:
-    one = _triple(rng, 30, 250)
+def _coloured(rng: np.random.Generator, colour: tuple[float, float, float] | None = None) -> Surface:
+    one = colour or _triple(rng, 30, 250)
     cells = _triple(rng, 1.5, 6) if rng.integers(2) else (0.0, 0.0, 0.0)
     return Surface((one, _darker(one, rng.uniform(0.5, 0.9))), cells, _triple(rng, 0, 1), bool(rng.integers(2)))
+
+
+def _wood(rng: np.random.Generator) -> Surface:
+    """Brown, as some cabinets and floors are too; painted in one of four."""
+    red = rng.uniform(90, 210)
+    brown = (red, red * rng.uniform(0.55, 0.8), red * rng.uniform(0.25, 0.55))
+    return _coloured(rng, brown if rng.integers(4) else None)
+
+
+def _bright(rng: np.random.Generator) -> Surface:
+    """One channel strong and one weak."""
+    channels = (rng.uniform(190, 256), rng.uniform(20, 256), rng.uniform(10, 70))
+    red, green, blue = (channels[i] for i in rng.permutation(3).tolist())
+    return _coloured(rng, (red, green, blue))
 
 
 def _plain(rng: np.random.Generator, low: float, high: float) -> Surface:
