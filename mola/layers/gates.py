@@ -97,7 +97,8 @@ class GateSlot:
             return None
         # not in an exported program: it takes any batch
         if not torch.compiler.is_compiling() and self.copies * len(tensors[0]) != gate.size:
-            raise BadInput(f"gate: expected one entry per sample, found {gate.size} for {len(tensors[0])} samples")
+            found = f"found {gate.size // self.copies} for {len(tensors[0])} samples"
+            raise BadInput(f"gate: expected one entry per sample, {found}")
         if not isinstance(gate, IndexGate) or gate.order is None:
             return None
         self.outside, self.gate = gate, gate.in_order
