@@ -7,6 +7,8 @@ centres of pixels for images and targets alike, and normals are not interpolated
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,28 +39,25 @@ def windows(uniform: NDArray[np.float32], height: int, width: int) -> Windows:
 
 
 def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(B, H, W, 3) uint8 → the same, each zoomed bilinearly into its window and mirrored."""
-    _, height, width, _ = batch.shape
-    at = windows(uniform, height, width)
-    rows, columns = _positions(at.height, height), _positions(at.width, width, at.mirrored)
-    above, below, down = _neighbours(rows, at.top, at.height)
-    before, after, right = _neighbours(columns, at.left, at.width)
-    samples = np.arange(len(batch))[:, None]
-    tall = _mixed(batch[samples, above], batch[samples, below], down[:, :, None, None])  # (B, H, W, 3), rows resampled
-    every = (samples[:, :, None], np.arange(height)[:, None])
-    mixed = _mixed(tall[(*every, before[:, None])], tall[(*every, after[:, None])], right[:, None, :, None])
-    made: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    """(B, H, W, 3) uint8 → the same, each window enlarged bilinearly, then mirrored or not."""
+    made = np.empty_like(batch)
+    for window, out in _windows(batch, made, uniform):
+        if window.shape == out.shape:
+            out[:] = window
+            continue
+        (above, below, down), (before, after, right) = map(_between, window.shape, out.shape[:2])
+        tall = _mixed(window[above], window[below], down[:, None, None])  # rows of the new image, columns of the old
+        out[:] = np.rint(_mixed(tall[:, before], tall[:, after], right[:, None]))
     return made
 
 
 def nearest(batch: NDArray[Any], uniform: NDArray[np.float32]) -> NDArray[Any]:
-    """(B, H, W, …) of any kind → the same, each zoomed into its window and mirrored, without mixing values."""
-    height, width = batch.shape[1:3]
-    at = windows(uniform, height, width)
-    rows = at.top[:, None] + np.floor(_positions(at.height, height)).astype(np.int64)
-    columns = at.left[:, None] + np.floor(_positions(at.width, width, at.mirrored)).astype(np.int64)
-    found: NDArray[Any] = batch[np.arange(len(batch))[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return found
+    """(B, H, W, …) of any kind → the same, each window enlarged without mixing values, then mirrored or not."""
+    made = np.empty_like(batch)
+    for window, out in _windows(batch, made, uniform):
+        rows, columns = map(_nearest, window.shape, out.shape[:2])
+        out[:] = window[rows][:, columns]
+    return made
 
 
 def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,27 +70,34 @@ def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[n
 def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
     """(B, H, W, 3) unit vectors, x pointing right: in a mirrored image x changes its sign."""
     moved = nearest(batch, uniform)
-    moved[..., 0] *= np.where(windows(uniform, *batch.shape[1:3]).mirrored, -1, 1)[:, None, None]
+    moved[windows(uniform, *batch.shape[1:3]).mirrored, :, :, 0] *= -1
     return moved
+
+
+def _windows(
+    batch: NDArray[Any], made: NDArray[Any], uniform: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Views of each sample's window and of where it goes; the latter is mirrored where the sample is to be."""
+    at = windows(uniform, *batch.shape[1:3])
+    for image, out, top, left, height, width, mirrored in zip(
+        batch, made, at.top, at.left, at.height, at.width, at.mirrored, strict=True
+    ):
+        yield image[top : top + height, left : left + width], out[:, ::-1] if mirrored else out
 
 
 def _mixed(one: NDArray[Any], other: NDArray[Any], share: NDArray[np.float32]) -> NDArray[Any]:
     return one * (1 - share) + other * share
 
 
-def _positions(length: NDArray[np.int64], side: int, mirrored: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """(B, side): where the centres of the new pixels lie in windows of some lengths, counted from the edge."""
-    centres = np.broadcast_to(np.arange(side) + 0.5, (len(length), side))
-    if mirrored is not None:
-        centres = np.where(mirrored[:, None], side - centres, centres)
-    return centres * length[:, None] / side
+@cache
+def _nearest(length: int, side: int) -> NDArray[np.int64]:
+    """(side,): the pixel out of ``length`` that the centre of each new pixel lies in."""
+    return np.arange(1, 2 * side, 2) * length // (2 * side)
 
 
-def _neighbours(
-    positions: NDArray[np.float64], start: NDArray[np.int64], length: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The two pixels, within the window, whose centres a position lies between, and the share of the second."""
-    inside = np.clip(positions - 0.5, 0, length[:, None] - 1)
-    one = np.floor(inside).astype(np.int64)
-    two = np.minimum(one + 1, length[:, None] - 1)
-    return start[:, None] + one, start[:, None] + two, (inside - one).astype(np.float32)
+@cache
+def _between(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """(side,) each: the two pixels whose centres the centre of each new pixel lies between, the share of the second."""
+    centres = np.clip(np.arange(1, 2 * side, 2) * length / (2 * side) - 0.5, 0, length - 1)
+    one = np.floor(centres).astype(np.int64)
+    return one, np.minimum(one + 1, length - 1), (centres - one).astype(np.float32)
