@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mola.data import augment, store
 from mola.data.sampling import Picks, picks
 from mola.data.sampling import steps as number_of_steps
-from mola.types import Batch, Direction, Sampling, Source, Split, Task
+from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,10 @@ class Benchmark(ABC):
     @abstractmethod
     def fetch(self) -> None:
         """Bring the raw data and check it. Raises BadInput for what is missing or another."""
+
+    def place(self, path: Path) -> None:
+        """Take the raw data that the user has, a file or a folder, after the same checks. Raises BadInput."""
+        raise BadInput(f"{path}: expected no file for '{self.name}', whose data comes in installed packages")
 
     @abstractmethod
     def prepare(self) -> Path:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
+from mola.layers.fan_out import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
 from mola.models.backbones import width
@@ -25,7 +25,8 @@ class MoLAGrad(Method):
     """y = (W + ΔW_t) x with E = T. Needs the task's id at inference.
 
     Differs from the released code: one forward pass per step, where that repeats an identical pass T times (T
-                                    BatchNorm updates).
+                                    BatchNorm updates); with single inputs BatchNorm sees all tasks' maps together, as
+                                    in a batch that mixes tasks.
     """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -47,15 +48,19 @@ class MoLAGrad(Method):
         self.heads = Heads(tasks, width(self.backbone))
 
     def forward(self, batch: Batch) -> Output:
-        """One pass where each sample has one task; one pass per task where each sample has all of them."""
+        """One pass. Where each sample has all tasks, it meets every task's adapter; what lies before the first adapted
+        layer is shared.
+        """
         if batch.task is not None:
             with gate(self.backbone, batch.task):
                 return Output(self.heads(self.backbone(batch.x), batch))
+        present = [expert for expert, name in enumerate(self.task_names) if name in batch.y]
+        with every_expert(self.backbone, len(batch.x), present):
+            features = self.backbone(batch.x).chunk(len(present))
         predictions: dict[str, Tensor] = {}
-        for expert, name in enumerate(self.task_names):
-            with gate(self.backbone, torch.full((len(batch.x),), expert)):
-                alone = Batch(batch.x, None, {name: batch.y[name]}, (name,))
-                predictions |= self.heads(self.backbone(batch.x), alone)
+        for expert, own in zip(present, features, strict=True):
+            name = self.task_names[expert]
+            predictions |= self.heads(own, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
         return Output(predictions)
 
     def shared_parameters(self) -> list[Parameter]:
