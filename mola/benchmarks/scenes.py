@@ -9,7 +9,7 @@ For maintainers, after a change of the recipe: raise ``version``, then run ``pyt
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydantic import PositiveInt
 
 from mola.benchmarks import SPLITS, _scene_pixels, _scene_rooms
 from mola.benchmarks._packaged import Packaged
+from mola.benchmarks._scene_pixels import Arrays
 from mola.benchmarks._single_input import SingleInput, dense_tasks
 from mola.data import store
 from mola.data.manifest import Ids
@@ -54,22 +55,24 @@ class Scenes(SingleInput, Packaged):
         return {kind: np.stack([room[kind] for room in seen]) for kind in seen[0]}
 
 
-def export(folder: Path, numbers: Mapping[str, int], height: int = 288, width: int = 384) -> None:
-    """Write rooms as MTAN's NYUv2: ``{train,val}/{image,label,depth,normal}/{i}.npy``, floats, channels last.
-
-    numbers: rooms of each of the two folders.
+def rooms(numbers: Mapping[str, int], height: int = 288, width: int = 384) -> Iterator[tuple[str, int, Arrays]]:
+    """Rooms as MTAN's NYUv2 has its files: folder, number, and float32 "image" (H, W, 3) in [0, 1], "label" (H, W),
+    "depth" (H, W, 1) and "normal" (H, W, 3). numbers: rooms of each folder.
     """
-    start = 0
-    for part, number in numbers.items():
-        for kind in ("image", "label", "depth", "normal"):
+    parts = [(part, i) for part, number in numbers.items() for i in range(number)]
+    for identity, (part, i) in enumerate(parts):
+        room = _scene_pixels.photographed(identity, height, width)
+        image = room["images"].astype(np.float32) / np.float32(255)
+        label = room["segmentation"].astype(np.float32)
+        yield part, i, {"image": image, "label": label, "depth": room["depth"][..., None], "normal": room["normals"]}
+
+
+def export(folder: Path, numbers: Mapping[str, int], height: int = 288, width: int = 384) -> None:
+    """Write rooms in NYUv2's layout: ``{train,val}/{image,label,depth,normal}/{i}.npy``."""
+    for part, i, room in rooms(numbers, height, width):
+        for kind, array in room.items():
             (folder / part / kind).mkdir(parents=True, exist_ok=True)
-        for i in range(number):
-            room = _scene_pixels.photographed(start + i, height, width)
-            np.save(folder / part / "image" / f"{i}.npy", room["images"].astype(np.float32) / np.float32(255))
-            np.save(folder / part / "label" / f"{i}.npy", room["segmentation"].astype(np.float32))
-            np.save(folder / part / "depth" / f"{i}.npy", room["depth"][..., None])
-            np.save(folder / part / "normal" / f"{i}.npy", room["normals"])
-        start += number
+            np.save(folder / part / kind / f"{i}.npy", array)
 
 
 if __name__ == "__main__":

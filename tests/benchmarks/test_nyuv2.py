@@ -1,7 +1,7 @@
 import re
 import shutil
-import zipfile
 
+import archives
 import numpy as np
 import pytest
 import torch
@@ -32,11 +32,8 @@ def own(rooms, tmp_path):
 
 def packed(folder, path):
     """As Dropbox packs a folder: its content, with an entry for the folder itself."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("/", b"")
-        for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder).as_posix())
-    return path
+    files = ((file.relative_to(folder).as_posix(), file.read_bytes()) for file in folder.rglob("*.npy"))
+    return archives.zipped(path, [("/", b""), *files])
 
 
 def placed(root, path, **options):
