@@ -60,7 +60,7 @@ class Downloaded(Benchmark):
 
     @abstractmethod
     def parts(self) -> Mapping[str, Part]:
-        """What the arrays are made of, by ``<task>.<split>`` (split "paper": without valid, which is test): read from
+        """What the arrays are made of, by ``<group>.<split>`` (split "paper": without valid, which is test): read from
         the raw data, whose layout, classes and, if ``official``, counts are checked on the way. Raises BadInput naming
         folder, what was expected and found.
         """
