@@ -2,9 +2,9 @@
 time, each from its own row of numbers.
 
 The colours are torchvision's ``ColorJitter`` and ``RandomGrayscale`` as one affine map per image, x → M x + t, which
-is more than ten times as fast as one operation after another. What differs: values are clipped once, at the end, not after every
-operation, and hue turns the colours about the grey axis (in YIQ: a linear map, as in NVIDIA's DALI), while torchvision
-goes through HSV.
+is more than ten times as fast as one operation after another. What differs: values are clipped once, at the end, not
+after every operation, and hue turns the colours about the grey axis (in YIQ: a linear map, as in NVIDIA's DALI), while
+torchvision goes through HSV.
 """
 
 from __future__ import annotations
