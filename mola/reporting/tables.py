@@ -54,9 +54,16 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def benchmark_table(
-    name: str, tasks: Sequence[Task], cells: Sequence[Cell], seeds: Sequence[int], reference: str | None
+    name: str,
+    tasks: Sequence[Task],
+    cells: Sequence[Cell],
+    seeds: Sequence[int],
+    reference: str | None,
+    remarks: Sequence[str] = (),
 ) -> Table:
-    """The table of one benchmark: test scores in percent at the epoch that was selected on valid."""
+    """The table of one benchmark: test scores in percent at the epoch that was selected on valid. remarks: what the
+    benchmark says about its data.
+    """
     base = _base(cells, reference)
     columns = [_column(cells, t.name, t.name, partial(score, task=t), better=t.ranking[1]) for t in tasks]
     columns.append(_column(cells, "average", "average", partial(average, tasks=tasks), better="higher"))
@@ -80,7 +87,7 @@ def benchmark_table(
         "ms/step: one training step on the machine of the run."
     )
     incomplete = frozenset(cell.label for cell in cells if not cell.complete)
-    return Table(name, _labels(cells), tuple(columns), caption, notes(cells, reference), incomplete)
+    return Table(name, _labels(cells), tuple(columns), caption, (*remarks, *notes(cells, reference)), incomplete)
 
 
 def summary_table(
@@ -88,21 +95,22 @@ def summary_table(
     benchmarks: Mapping[str, tuple[Sequence[Task], Sequence[Cell]]],
     seeds: Sequence[int],
     reference: str | None,
+    remarks: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """One row per method: its average and Δ_task on every benchmark."""
-    columns, remarks, incomplete = [], [], set()
+    """One row per method: its average and Δ_task on every benchmark. remarks: as of ``benchmark_table``, by name."""
+    columns, told, incomplete = [], [], set()
     for name, (tasks, cells) in benchmarks.items():
         columns.append(_column(cells, f"{name}_average", name, partial(average, tasks=tasks), better="higher"))
         if base := _base(cells, reference):
             columns.append(_delta(cells, base, tasks, reference, f"{name} "))
-        remarks += [f"{name}, {note}" for note in notes(cells, reference)]
+        told += [f"{name}, {note}" for note in (*(remarks or {}).get(name, ()), *notes(cells, reference))]
         incomplete |= {cell.label for cell in cells if not cell.complete}
     caption = (
         f"Suite {suite}: test score (%) averaged over the tasks of each benchmark, and Δ_task against {reference}; "
         f"{_interval(seeds)}; epochs selected on the validation split."
     )
     labels = _labels(next(iter(benchmarks.values()))[1])
-    return Table("summary", labels, tuple(columns), caption, tuple(remarks), frozenset(incomplete))
+    return Table("summary", labels, tuple(columns), caption, tuple(told), frozenset(incomplete))
 
 
 def score(record: Record, task: Task) -> float:

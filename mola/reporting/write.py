@@ -15,7 +15,7 @@ from mola.config import Suite
 from mola.reporting.records import Cell, collect
 from mola.reporting.render import to_csv, to_latex, to_markdown
 from mola.reporting.tables import Table, benchmark_table, summary_table
-from mola.types import Task
+from mola.types import Benchmark, Task
 
 
 def write_tables(suite: Suite) -> list[Path]:
@@ -24,12 +24,14 @@ def write_tables(suite: Suite) -> list[Path]:
     """
     folder = suite.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: (_tasks(name), collect(suite, name)) for name in suite.benchmarks}
+    benchmarks = {name: _benchmark(suite, name) for name in suite.benchmarks}
+    remarks = {name: benchmark.remarks() for name, benchmark in benchmarks.items()}
+    found = {name: (benchmark.tasks, collect(suite, name)) for name, benchmark in benchmarks.items()}
     tables = {
-        name: benchmark_table(name, tasks, cells, suite.seeds, suite.reference)
+        name: benchmark_table(name, tasks, cells, suite.seeds, suite.reference, remarks[name])
         for name, (tasks, cells) in found.items()
     }
-    tables["summary"] = summary_table(suite.suite, found, suite.seeds, suite.reference)
+    tables["summary"] = summary_table(suite.suite, found, suite.seeds, suite.reference, remarks)
     paths = []
     for name, table in tables.items():
         for ending, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
@@ -45,8 +47,11 @@ def write_tables(suite: Suite) -> list[Path]:
     return paths
 
 
-def _tasks(benchmark: str) -> tuple[Task, ...]:
-    return tuple(registry.load("benchmarks", benchmark).tasks)
+def _benchmark(suite: Suite, name: str) -> Benchmark:
+    """With its options, as they decide over the remarks; the data need not be there."""
+    options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
+    made: Benchmark = registry.load("benchmarks", name)(suite.data, **options)
+    return made
 
 
 def _curves(tasks: Sequence[Task], cells: Sequence[Cell]) -> pd.DataFrame:
