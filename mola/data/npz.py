@@ -30,19 +30,21 @@ def heads(path: Path) -> dict[str, Head]:
         return found
 
 
-def rows(path: Path, key: str) -> Iterator[NDArray[Any]]:
-    """An array in pieces of some rows, first to last, each as (n, …). Raises BadInput where it is cut off or damaged:
-    also at the very end, so nothing is known to be whole before the iterator is exhausted.
+def rows(path: Path, key: str, start: int = 0) -> Iterator[NDArray[Any]]:
+    """An array from the row ``start`` on, in pieces of some rows, each as (n, …). Raises BadInput where it is cut off
+    or damaged: also at the very end, so nothing is known to be whole before the iterator is exhausted.
     """
     name = f"{key}.npy"
     with _opened(path) as archive, archive.open(name) as stream:
         (number, *rest), dtype = _head(stream, path, name)
-        step = max(CHUNK // max(prod(rest) * dtype.itemsize, 1), 1)
-        for start in range(0, number, step):
-            shape = (min(step, number - start), *rest)
-            content = stream.read(prod(shape) * dtype.itemsize)
-            if len(content) < prod(shape) * dtype.itemsize:
-                raise BadInput(f"{path}: {name}: expected {number} rows, found {start} and a part")
+        row = prod(rest) * dtype.itemsize
+        step = max(CHUNK // max(row, 1), 1)
+        stream.seek(stream.tell() + start * row)
+        for first in range(start, number, step):
+            shape = (min(step, number - first), *rest)
+            content = stream.read(shape[0] * row)
+            if len(content) < shape[0] * row:
+                raise BadInput(f"{path}: {name}: expected {number} rows, found {first} and a part")
             yield np.frombuffer(content, dtype).reshape(shape)
         if stream.read(1):  # the last read: it compares the checksum, too
             raise BadInput(f"{path}: {name}: expected {number} rows, found more")

@@ -27,8 +27,8 @@ def refused(call, *args):
     return str(error.value)
 
 
-def read(path, key):
-    return list(npz.rows(path, key))
+def read(path, key, start=0):
+    return list(npz.rows(path, key, start))
 
 
 @pytest.mark.parametrize("chunk", [1, 61, 600, 10**6])
@@ -38,6 +38,12 @@ def test_the_pieces_are_the_array(file, chunk, monkeypatch):
         pieces = read(file, key)
         assert all(piece.dtype == array.dtype and piece.nbytes <= max(chunk, array[:1].nbytes) for piece in pieces)
         assert np.array_equal(np.concatenate([array[:0], *pieces]), array)
+
+
+def test_reading_goes_on_at_any_row(file):
+    for key in ("images", "labels"):
+        for start in (0, 1, 20, 37):
+            assert np.array_equal(np.concatenate([ARRAYS[key][:0], *read(file, key, start)]), ARRAYS[key][start:])
 
 
 def test_heads_are_told_without_reading_the_content(file, monkeypatch):
