@@ -74,6 +74,10 @@ class Benchmark(ABC):
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """A training batch (B, H, W, 3), changed by the numbers (B, draws) in [0, 1) of each sample."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of its tables must know, a line each; tables print them as notes."""
+        return ()
+
     def sizes(self, split: Split) -> dict[str, int]:
         """Samples of each task in a split, by name, in the tasks' order."""
         return {name: min(size, self.limit or size) for name, size in self.lengths(split).items()}
