@@ -36,7 +36,7 @@ LICENCE = "RadImageNet's data use agreement: research, on request"
 REQUEST = (
     "ask at https://www.radimagenet.com (no answer: twdeyer@radimagenet.com); the lists are in the Google Drive folder "
     "1FUir_Y_kbQZWih1TMVf9Sz8Pdk9NF2Ym; put radimagenet.tar.gz, or the folder radiology_ai made from it, and "
-    "RadiologyAI_{train,val,test}.csv into one folder, then: mola fetch radimagenet --from FOLDER"
+    "RadiologyAI_{train,val,test}.csv into one folder"
 )
 
 
@@ -84,11 +84,12 @@ class RadImageNet(Downloaded):
     def place(self, path: Path) -> None:
         """Also a folder with the lists beside, or in, the folder radiology_ai."""
         path, (archive, *lists) = Path(path).resolve(), self.sources
-        unpacked = path.is_dir() and not (path / archive.file).is_file() and _root(path) is not None
-        if not unpacked or any((path / source.file).is_file() for source in lists):
+        unpacked = path.parent if path.name == TREE else path  # images are listed relative to it
+        by_hand = (unpacked / TREE).is_dir() and not (path / archive.file).is_file()
+        if not by_hand or any((path / source.file).is_file() for source in lists):
             super().place(path)
-        if unpacked:
-            self._place_folder(path)
+        if by_hand:
+            self._place_folder(unpacked)
 
     def parts(self) -> Mapping[str, Part]:
         """Images and labels of every anatomy and split, one of each finding and again. A label is the rank of the
@@ -100,22 +101,23 @@ class RadImageNet(Downloaded):
         for task, (_, _, wanted) in ANATOMIES.items():
             if len(findings[task]) != wanted:
                 found = f"{len(findings[task])}: {', '.join(findings[task])}"
-                raise BadInput(
-                    f"{self.file(lists[0])} and its siblings: {task}: expected {wanted} findings, found {found}"
-                )
+                raise BadInput(f"{self.raw}: lists of images: {task}: expected {wanted} findings, found {found}")
         check_apart(by_list)
-        if (root := _root(self.tree(archive))) is None:
-            raise BadInput(f"{self.tree(archive)}: expected the folder {TREE}, found none")
+        root = self.tree(archive)
+        if not (root / TREE).is_dir():
+            raise BadInput(f"{root}: expected the folder {TREE}, found none")
         for files in by_list.values():
             check_there(root, files)
         made = {}
         for task, names in findings.items():
+            modality = ANATOMIES[task][0]  # Doppler ultrasound has colours
             for split, theirs in LISTS[self.split].items():
                 by_class = [by_list[theirs][task].get(name, []) for name in names]
-                items = interleaved(by_class)
+                if not (items := interleaved(by_class)):
+                    raise BadInput(f"{self.file(lists[THEIRS.index(theirs)])}: expected images of {task}, found none")
                 key = self.made_from(archive, [file for file, _ in items])
                 counts = dict(zip(names, map(len, by_class), strict=True))
-                made[f"{task}.{split}"] = images.part(root, items, self.size, key, counts)
+                made[f"{task}.{split}"] = images.part(root, items, self.size, key, counts, grey=modality != "US")
         return made
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
@@ -128,10 +130,3 @@ class RadImageNet(Downloaded):
         """(B, 3, H, W) uint8 → (B, 3, crop, crop) float32: of a whole image, its middle."""
         edge = (x.shape[-1] - self.crop) // 2
         return super().normalised(x[..., edge : edge + self.crop, edge : edge + self.crop])
-
-
-def _root(tree: Path) -> Path | None:
-    """The folder that images are listed relative to."""
-    if (tree / TREE).is_dir():
-        return tree
-    return tree.parent if tree.name == TREE else None

@@ -34,25 +34,27 @@ def files(folder: Path) -> list[str]:
     ]
 
 
-def part(root: Path, items: Sequence[Item], size: int, made_from: object, counts: dict[str, int]) -> Part:
+def part(
+    root: Path, items: Sequence[Item], size: int, made_from: object, counts: dict[str, int], *, grey: bool = False
+) -> Part:
     """The arrays ``images`` (N, size, size, 3) uint8 and ``labels`` (N,) int64 of some files. made_from: what decides
-    over their content besides their names, labels and the size.
+    over their content besides their names, labels, size and colours. grey: (N, size, size, 1), of colours their luma.
     """
     labels = np.array([label for _, label in items], dtype=np.int64)
 
     def blocks(start: int) -> Blocks:
-        for images in decoded(root, [file for file, _ in items[start:]], size):
+        for images in decoded(root, [file for file, _ in items[start:]], size, grey=grey):
             yield {"images": images, "labels": labels[start : start + len(images)]}
             start += len(images)
 
-    kinds = {"images": ((size, size, 3), "uint8"), "labels": ((), "int64")}
+    kinds = {"images": ((size, size, 1 if grey else 3), "uint8"), "labels": ((), "int64")}
     key = {"from": made_from, "size": size, "labels": hashlib.sha256(labels.tobytes()).hexdigest()}
     return Part(len(items), kinds, key, blocks, [file for file, _ in items], counts)
 
 
-def decoded(root: Path, files: Sequence[str], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of (n, size, size, 3) uint8 RGB: the shorter side resized to ``size`` (bicubic, antialiased), the middle
-    cropped. Raises BadInput for the first file that is no image.
+def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the shorter side resized to ``size`` (bicubic,
+    antialiased), the middle cropped. Raises BadInput for the first file that is no image.
     """
     import torch
 
@@ -64,27 +66,37 @@ def decoded(root: Path, files: Sequence[str], size: int) -> Iterator[NDArray[np.
     starts = iter(range(0, len(files), BLOCK))
     try:
         waiting = deque(
-            pool.submit(_block, root, files[start : start + BLOCK], size) for start in islice(starts, 2 * workers)
+            pool.submit(_block, root, files[start : start + BLOCK], size, grey) for start in islice(starts, 2 * workers)
         )
         while waiting:
             done = waiting.popleft().result()
             if (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(_block, root, files[start : start + BLOCK], size))
+                waiting.append(pool.submit(_block, root, files[start : start + BLOCK], size, grey))
             yield done
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
-def _block(root: Path, files: Sequence[str], size: int) -> NDArray[np.uint8]:
-    block = np.empty((len(files), size, size, 3), dtype=np.uint8)
+def _block(root: Path, files: Sequence[str], size: int, grey: bool) -> NDArray[np.uint8]:
+    block = np.empty((len(files), size, size, 1 if grey else 3), dtype=np.uint8)
     for row, file in zip(block, files, strict=True):
-        row[:] = fitted(read(root / file), size).permute(1, 2, 0).numpy()
+        image = read(root / file)
+        row[:] = fitted(luma(image) if grey else image, size).permute(1, 2, 0).numpy()
     return block
 
 
+def luma(image: Tensor) -> Tensor:
+    """(3, H, W) uint8 → (1, H, W): in whole numbers, so that grey stays what it is."""
+    import torch
+
+    red, green, blue = image.to(torch.int32)
+    grey: Tensor = ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8)[None]
+    return grey
+
+
 def fitted(image: Tensor, size: int) -> Tensor:
-    """(3, H, W) uint8 → (3, size, size): the middle of it, its shorter side resized to ``size``."""
+    """(C, H, W) uint8 → (C, size, size): the middle of it, its shorter side resized to ``size``."""
     from torchvision.transforms.v2 import functional
     from torchvision.transforms.v2.functional import InterpolationMode
 
