@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ class Folders(Downloaded):
     draws = natural.DRAWS
     size: int  # pixels of a side
     domains: Mapping[str, str]  # task → folder; a blank may stand where an underscore does
-    classes: ClassVar[Sequence[str]]  # their folders; the position is the label
+    classes: Sequence[str]  # their folders; the position is the label
 
     def listed(self, domain: Path) -> ByClass:
         """The images of a domain. Raises BadInput where a folder is missing, too much, or has too few images."""

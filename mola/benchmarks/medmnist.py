@@ -54,6 +54,7 @@ class MedMNIST(Downloaded):
     version = 1
     tasks = tuple(Task(name, "classes", classes, METRICS) for name, (classes, _) in SETS.items())
     mean = std = (0.5, 0.5, 0.5)
+    draws = 1
     sources = published(28)
 
     def __init__(
@@ -139,7 +140,8 @@ class MedMNIST(Downloaded):
 
         kinds = {"images": ((self.size, self.size, channels), "uint8"), "labels": ((), "int64")}
         counts = {str(label): int(number) for label, number in enumerate(np.bincount(labels, minlength=classes))}
-        return Part(len(labels), kinds, {**self.made_from(source), "array": theirs}, blocks, counts=counts)
+        names = [f"{theirs}-{index}" for index in range(len(labels))]
+        return Part(len(labels), kinds, self.made_from(source), blocks, names, counts)
 
 
 def _refuse(path: Path, key: str, wanted: str, heads: Mapping[str, npz.Head]) -> None:

@@ -32,7 +32,7 @@ LISTS: dict[str, dict[Split, str]] = {  # split → ours → the publisher's
     "paper": {"train": "train", "valid": "test", "test": "test"},
 }
 SMALLEST = 0.08  # share of the area that a training crop has at least: torchvision's default
-LICENCE = "RadImageNet's data use agreement: research, on request"
+LICENCE, TERMS = "RadImageNet's data use agreement", "research only, by whom the agreement names"
 REQUEST = (
     "ask at https://www.radimagenet.com (no answer: twdeyer@radimagenet.com); the lists are in the Google Drive folder "
     "1FUir_Y_kbQZWih1TMVf9Sz8Pdk9NF2Ym; put radimagenet.tar.gz, or the folder radiology_ai made from it, and "
@@ -41,7 +41,7 @@ REQUEST = (
 
 
 def _asked(name: str, file: str) -> Download:
-    return Download(name, "https://www.radimagenet.com", LICENCE, "", file, request=REQUEST)
+    return Download(name, "https://www.radimagenet.com", LICENCE, "", file, terms=TERMS, request=REQUEST)
 
 
 class RadImageNet(Downloaded):
@@ -55,6 +55,7 @@ class RadImageNet(Downloaded):
     version = 1
     tasks = tuple(Task(name, "classes", classes, METRICS) for name, (_, _, classes) in ANATOMIES.items())
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+    draws = 5
     sources = (
         _asked("radimagenet", "radimagenet.tar.gz"),
         *(_asked(f"radimagenet-{split}", f"RadiologyAI_{split}.csv") for split in THEIRS),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import re
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +21,7 @@ from mola.data.parts import Blocks, Part
 from mola.types import BadInput
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from PIL.Image import Image
 
 ENDINGS = (".jpg", ".jpeg", ".png")  # in any case
 BLOCK = 32  # images that a thread decodes in one go: 5 MB at 224 pixels
@@ -53,95 +56,62 @@ def part(
 
 
 def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the shorter side resized to ``size`` (bicubic,
-    antialiased), the middle cropped. Raises BadInput for the first file that is no image.
+    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the square in the middle, resized (bicubic, antialiased) from whatever
+    its size is. Raises BadInput for the first file that is no image.
     """
-    import torch
-
-    # threads: torchvision gives the lock away while it decodes and resizes, so processes gain nothing over them
+    # threads: Pillow gives the lock away while it decodes and resizes, so processes would gain nothing over them
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # else each thread would start as many for its resizing
     pool = ThreadPoolExecutor(workers, "mola-decoder")
     starts = iter(range(0, len(files), BLOCK))
+
+    def submitted(number: int) -> list[Future[NDArray[np.uint8]]]:
+        return [pool.submit(_block, root, files[s : s + BLOCK], size, grey) for s in islice(starts, number)]
+
+    waiting = deque(submitted(2 * workers))
     try:
-        waiting = deque(
-            pool.submit(_block, root, files[start : start + BLOCK], size, grey) for start in islice(starts, 2 * workers)
-        )
         while waiting:
             done = waiting.popleft().result()
-            if (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(_block, root, files[start : start + BLOCK], size, grey))
+            waiting.extend(submitted(1))
             yield done
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _block(root: Path, files: Sequence[str], size: int, grey: bool) -> NDArray[np.uint8]:
-    block = np.empty((len(files), size, size, 1 if grey else 3), dtype=np.uint8)
-    for row, file in zip(block, files, strict=True):
-        image = read(root / file)
-        row[:] = fitted(luma(image) if grey else image, size).permute(1, 2, 0).numpy()
-    return block
+    return np.stack([read(root / file, size, grey=grey) for file in files])
 
 
-def luma(image: Tensor) -> Tensor:
-    """(3, H, W) uint8 → (1, H, W): in whole numbers, so that grey stays what it is."""
-    import torch
-
-    red, green, blue = image.to(torch.int32)
-    grey: Tensor = ((299 * red + 587 * green + 114 * blue + 500) // 1000).to(torch.uint8)[None]
-    return grey
-
-
-def fitted(image: Tensor, size: int) -> Tensor:
-    """(C, H, W) uint8 → (C, size, size): the middle of it, its shorter side resized to ``size``."""
-    from torchvision.transforms.v2 import functional
-    from torchvision.transforms.v2.functional import InterpolationMode
-
-    resized = functional.resize(image, [size], InterpolationMode.BICUBIC, antialias=True)
-    middle: Tensor = functional.center_crop(resized, [size, size])
-    return middle
-
-
-def read(path: Path) -> Tensor:
-    """The pixels of a JPEG or PNG file, (3, H, W) uint8 RGB, as they are stored (an EXIF rotation is not applied).
+def read(path: Path, size: int, *, grey: bool = False) -> NDArray[np.uint8]:
+    """(size, size, 3) uint8 RGB of a JPEG or PNG file, or (size, size, 1) where grey; as it is stored: an EXIF rotation
+    is not applied.
 
     Raises BadInput where it can't be read as an image.
     """
-    import torch
-    from torchvision.io import ImageReadMode, decode_image
+    from PIL import Image
 
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: expected an image, found: {error.strerror or error}") from None
     try:
-        image: Tensor = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
-        if image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3:
-            return image
-    except (RuntimeError, ValueError):
-        pass  # a kind of JPEG or PNG that torchvision is stricter with than everybody's reader, or none at all
-    return _read_by_pillow(path, content)
-
-
-def _read_by_pillow(path: Path, content: bytes) -> Tensor:
-    import io
-    import warnings
-
-    import torch
-    from PIL import Image
-
-    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of odd metadata
             with Image.open(io.BytesIO(content)) as image:
-                wide = image.mode.startswith("I")  # 16 bits: its own conversion would cut off, not scale
-                pixels = np.asarray(image) >> 8 if wide else np.asarray(image.convert("RGB"))
+                side = min(image.size)
+                left, top = ((length - side) // 2 for length in image.size)
+                fitted = _converted(image, "L" if grey else "RGB").resize(
+                    (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
+                )
     except Exception as error:  # Pillow's readers of damaged files raise nearly anything
-        found = f"{len(content)} bytes that can't be read" if content else "an empty file"
-        reason = "" if not content else f" ({' '.join(str(error).split())[:120]})".replace(str(io), "")
-        raise BadInput(f"{path}: expected an image, found {found}{reason}") from None
-    rgb = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-    return torch.from_numpy(np.ascontiguousarray(rgb, dtype=np.uint8)).permute(2, 0, 1)
+        reason = re.sub(r" <_io\.\S+ object at \w+>", "", " ".join(str(error).split()))[:120]
+        found = f"{len(content)} bytes that can't be read ({reason})" if content else "an empty file"
+        raise BadInput(f"{path}: expected an image, found {found}") from None
+    return np.asarray(fitted).reshape(size, size, 1 if grey else 3)
+
+
+def _converted(image: Image, mode: str) -> Image:
+    from PIL import Image as pillow
+
+    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would cut off, not scale
+        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
+    return image.convert(mode)

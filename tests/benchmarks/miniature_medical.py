@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -121,7 +122,11 @@ def write_radimagenet(folder: Path, *, archive: bool, each: int = 1, size: tuple
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(png(seed, size))
         return folder
-    with tarfile.open(folder / "radimagenet.tar.gz", "w:gz") as tar:
+    with (
+        (folder / "radimagenet.tar.gz").open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,  # the same bytes at every call
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
         for seed, name in enumerate(names):
             content = png(seed, size)
             member = tarfile.TarInfo(name)

@@ -108,7 +108,7 @@ def test_the_other_published_sizes(tmp_path):
 def test_images_are_mirrored_half_of_the_time(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (200, 5, 6, 1), dtype=np.uint8)
     before = images.copy()
-    uniform = np.random.default_rng(1).random((200, 8), dtype=np.float32)
+    uniform = np.random.default_rng(1).random((200, MedMNIST.draws), dtype=np.float32)
     found = MedMNIST(tmp_path).augmented(images, uniform)
     mirrored = (found == images[:, :, ::-1]).all((1, 2, 3))
     assert np.array_equal(mirrored, uniform[:, 0] < 0.5) and 70 < mirrored.sum() < 130

@@ -41,8 +41,9 @@ def names(benchmark, part):
     return (benchmark.folder / f"{part}.txt").read_text().splitlines()
 
 
-def test_the_papers_tasks():
+def test_the_papers_tasks(tmp_path):
     assert [task.outputs for task in RadImageNet.tasks] == [6, 28, 2, 13, 18, 14, 9, 25, 26, 10, 14]
+    assert {task.name: task.outputs for task in RadImageNet.tasks} == RadImageNet(tmp_path).rule.counts
     assert sum(task.outputs for task in RadImageNet.tasks) == 165 == len(miniature_medical.class_folders())
 
 
@@ -122,7 +123,7 @@ def test_a_model_sees_the_middle_of_an_evaluated_image(tmp_path):
 
 def test_training_crops_have_the_models_size(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 1), dtype=np.uint8)
-    uniform = np.random.default_rng(1).random((40, 8), dtype=np.float32)
+    uniform = np.random.default_rng(1).random((40, RadImageNet.draws), dtype=np.float32)
     found = RadImageNet(tmp_path, size=64, crop=48).augmented(images.copy(), uniform)
     assert found.shape[:3] == (40, 48, 48)
     other = uniform.copy()
