@@ -56,8 +56,8 @@ def part(
 
 
 def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the square in the middle, resized (bicubic, antialiased) from whatever
-    its size is. Raises BadInput for the first file that is no image.
+    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the square in the middle, resized (bicubic,
+    antialiased) from whatever its size is. Raises BadInput for the first file that is no image.
     """
     # threads: Pillow gives the lock away while it decodes and resizes, so processes would gain nothing over them
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
