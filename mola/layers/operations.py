@@ -57,6 +57,10 @@ class Convolve:
 
     def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         """A weight of its own for every sample, (B, *weight.shape): one convolution with B·groups groups."""
+        if x.shape[0] == 1:
+            # reshape would change the stride of the batch's axis, from which torch's CPU kernel for channels-last,
+            # grouped convolutions takes a wrong gradient of the weight: here, and in a layer that gets y as its input
+            return self(x, weights[0], bias)
         together = replace(self, groups=self.groups * x.shape[0])
         y = together(
             x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(x.shape[0])

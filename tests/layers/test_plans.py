@@ -120,6 +120,30 @@ def test_memory_formats_and_many_experts(factorisation, memory_format):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("gate", ["one sample", "weights of one sample"])
+def test_one_sample_in_channels_last_through_grouped_convolutions_adapted_and_plain(gate, groups):
+    """Torch takes a wrong gradient of a grouped convolution's weight where a map's strides aren't a fresh one's."""
+    convolutions = nn.Conv2d(4, 4, 1), *(nn.Conv2d(4, 4, 3, groups=groups, bias=False) for _ in range(2))
+    network = mola.adapt(nn.Sequential(*convolutions).double(), experts=4, rank=1, where="[02]")
+    layers = filled(network[0]), filled(network[2])
+    x, gate = torch.randn(1, 4, 7, 6, dtype=torch.float64), GATES[gate]
+    gate = gate.double() if gate.is_floating_point() else gate
+    weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).double()
+    wanted = output_by_samples(layers[1], network[1](output_by_samples(layers[0], x, weights)), weights)
+    wanted_gradients = gradients(wanted, list(network.parameters()))
+    network.to(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=torch.channels_last)
+    for plan in ("grouped", "separate", "factored", "stacked", "merged"):
+        for layer in layers:
+            layer.plan = plan if plan in plans.applicable(layer, checked(gate, 4, CPU)) else None
+        with mola.gate(network, gate):
+            y = network(x)
+        torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
+        for one, other in zip(gradients(y, list(network.parameters())), wanted_gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("gate", [GATES["sorted"], GATES["weights"]], ids=["index", "weights"])
 @pytest.mark.parametrize("name", ["3x3 strided", "linear"])
 def test_gradients_of_several_losses_at_once(name, gate):
