@@ -144,21 +144,29 @@ def test_one_sample_in_channels_last_through_grouped_convolutions_adapted_and_pl
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("gate", [GATES["sorted"], GATES["weights"]], ids=["index", "weights"])
-@pytest.mark.parametrize("name", ["3x3 strided", "linear"])
-def test_gradients_of_several_losses_at_once(name, gate):
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["plain", "last"])
+@pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
+@pytest.mark.parametrize("name", ["3x3 strided", "1x1", "two_conv", "grouped", "linear"])
+def test_gradients_of_several_losses_at_once(name, gate, memory_format):
     """Balancers take the gradient of every task's loss in one backward under vmap, as TorchJD does."""
-    layer = filled(LAYERS[name]().double())
-    with mola.gate(layer, gate.double() if gate.is_floating_point() else gate):
-        y = layer(inputs(layer, 4))
-    upstream = torch.randn(3, *y.shape, dtype=y.dtype)
-    together = torch.vmap(lambda each: torch.autograd.grad(y, list(layer.parameters()), each, retain_graph=True))(
-        upstream
-    )
-    for row in range(3):
-        one_by_one = torch.autograd.grad(y, list(layer.parameters()), upstream[row], retain_graph=True)
-        for one, other in zip(one_by_one, together, strict=True):
-            torch.testing.assert_close(one, other[row], rtol=1e-10, atol=1e-10)
+    layer = filled(LAYERS[name]().double()).to(memory_format=memory_format)
+    x = inputs(layer, 4)
+    x = (x.to(memory_format=memory_format) if x.dim() == 4 else x).requires_grad_()
+    gate = gate.double().requires_grad_() if gate.is_floating_point() else gate
+    asked = [x, *layer.parameters(), *([gate] if gate.requires_grad else [])]
+    for plan in (None, *plans.applicable(layer, checked(gate, 4, CPU))):
+        layer.plan = plan
+        with mola.gate(layer, gate):
+            y = layer(x)
+        upstream = torch.randn(3, *y.shape, dtype=y.dtype)
+        one_by_one = [torch.autograd.grad(y, asked, each, retain_graph=True) for each in upstream]
+        wanted = [torch.stack(rows) for rows in zip(*one_by_one, strict=True)]
+
+        batched = torch.autograd.grad(y, asked, upstream, retain_graph=True, is_grads_batched=True)
+        mapped = torch.vmap(lambda each, y=y: torch.autograd.grad(y, asked, each, retain_graph=True))(upstream)
+        for together in (batched, mapped):
+            for one, other in zip(together, wanted, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
