@@ -260,11 +260,3 @@ def test_a_plan_that_does_not_exist_or_does_not_apply():
     layer.plan = "separate"
     with mola.gate(layer, GATES["mixed"]), pytest.raises(BadInput, match="takes grouped, stacked, merged with an ind"):
         layer(inputs(layer, 4))
-
-
-def test_only_present_experts_are_merged():
-    layer = filled(LowRankConv2d(nn.Conv2d(5, 8, 3), 6, 2).double())
-    merged = layer.merged((1, 4))
-    assert len(merged) == 2
-    for weight, expert in zip(merged, (1, 4), strict=True):
-        torch.testing.assert_close(weight, layer.weight + layer.delta()[expert])
