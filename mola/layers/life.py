@@ -20,6 +20,7 @@ from torch import nn
 from mola.layers.adapt import adapt
 from mola.layers.by_expert import merged
 from mola.layers.gates import GateSlot
+from mola.layers.hooks import move_hooks
 from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
 from mola.layers.operations import no_autocast
 from mola.types import BadInput
@@ -73,6 +74,7 @@ def export(model: Model, expert: int) -> Model:
     for name, layer in _layers(plain, "export").items():
         if layer not in made:
             made[layer] = _plain(layer)
+            move_hooks(layer, made[layer])
         plain.set_submodule(name, made[layer])
     for module in plain.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
