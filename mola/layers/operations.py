@@ -52,6 +52,17 @@ def flat(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
+def counted(y: Tensor) -> Tensor:
+    """For an output that autograd differentiates by itself: its backward computation counts too."""
+    if y.requires_grad and not torch.compiler.is_compiling():
+        y.register_hook(_count)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _count(grad: Tensor) -> None:
+    Passes.backward += 1
+
+
 @dataclass(frozen=True)
 class Convolve:
     """x (B, C_in, H, W), weight (C_out, C_in/groups, k, k) → (B, C_out, H', W')."""
