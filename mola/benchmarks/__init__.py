@@ -60,15 +60,20 @@ class Benchmark(ABC):
         """Write the prepared arrays once and return their folder. Costs next to nothing where all is there."""
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """What samples are stored by: the tasks' names, as each task has samples of its own."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
     @abstractmethod
     def arrays(self) -> Mapping[str, store.Array]:
-        """The prepared arrays, memory-mapped: ``<task>.<split>.images`` (N, H, W, 3) uint8, of a task whose
+        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, of a task whose
         images are all grey also (N, H, W, 1), and ``….labels`` (N,). Raises BadInput where they are not there.
         """
 
     @abstractmethod
     def lengths(self, split: Split) -> dict[str, int]:
-        """Samples of each task in a split, by name, in the tasks' order, without the limit."""
+        """Samples of each group in a split, by name, in the groups' order, without the limit."""
 
     @abstractmethod
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
