@@ -146,9 +146,9 @@ class Downloaded(Benchmark):
         return found
 
     def lengths(self, split: Split) -> dict[str, int]:
-        """Samples of each task in a split, as prepared."""
+        """Samples of each group in a split, as prepared."""
         chosen = "test" if self.split == "paper" and split == "valid" else split
-        return {task.name: self.prepared.parts[f"{task.name}.{chosen}"].rows for task in self.tasks}
+        return {group: self.prepared.parts[f"{group}.{chosen}"].rows for group in self.groups}
 
     # for subclasses
 
@@ -185,7 +185,7 @@ class Downloaded(Benchmark):
     # parts of the above
 
     def _as_asked(self, source: Download) -> Download:
-        changed = source if self.official else replace(source, checksums={})
+        changed = replace(source, benchmark=self.name, checksums=source.checksums if self.official else {})
         if self.mirror is None:
             return changed
         own = f"{self.mirror.rstrip('/')}/{source.file}"

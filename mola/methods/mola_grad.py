@@ -16,7 +16,6 @@ from mola.layers.adapt import adapt
 from mola.layers.fan_out import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -45,7 +44,7 @@ class MoLAGrad(Method):
         self.backbone = adapt(
             backbone(), experts=len(tasks), rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
         """One pass. Where each sample has all tasks, it meets every task's adapter; what lies before the first adapted

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import miniature_medical
 import numpy as np
 from PIL import Image
 
 from mola import registry
-from mola.benchmarks import officehome, pacs, vlcs
+from mola.benchmarks import officehome, pacs, scenes, vlcs
 
 Files = Iterable[tuple[str, bytes]]
 
@@ -72,6 +73,19 @@ def officehome_files() -> Iterator[tuple[str, bytes]]:
                 yield path, drawn(path, label)
 
 
+def nyuv2_files() -> Iterator[tuple[str, bytes]]:
+    """``{train,val}/{image,label,depth,normal}/{i}.npy`` with rooms of ``scenes`` at 24×32, and an entry for the root,
+    as Dropbox packs a folder. Every second room has other classes, so that all 13 occur.
+    """
+    yield "/", b""
+    for part, i, room in scenes.rooms({"train": 100, "val": 24}, 24, 32):
+        room["label"][room["label"] >= 0] += 5 * (i % 2)
+        for kind, array in room.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            yield f"{part}/{kind}/{i}.npy", content.getvalue()
+
+
 def drawn(key: str, label: int) -> bytes:
     """A JPEG of 36 to 55 × 36 to 55 pixels: clouds of the class's colour, and no two alike."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
@@ -120,6 +134,14 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "pacs": lambda folder: zipped(folder / "PACS.zip", pacs_files()),
     "vlcs": lambda folder: zipped(folder / "vlcs.zip", jigen_files()),
     "officehome": lambda folder: zipped(folder / "OfficeHomeDataset_10072016.zip", officehome_files()),
+    "nyuv2": lambda folder: zipped(folder / "nyuv2.zip", nyuv2_files()),
+    "medmnist": lambda folder: miniature_medical.write_medmnist(folder / "medmnist"),
+    "radimagenet": lambda folder: miniature_medical.write_radimagenet(folder / "radimagenet", archive=True),
 }
 # by benchmark: the options that its miniature is used with
-OPTIONS: dict[str, dict[str, Any]] = {name: {"official": False, "size": 32} for name in ("pacs", "vlcs", "officehome")}
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: {"official": False, "size": 32} for name in ("pacs", "vlcs", "officehome")},
+    "nyuv2": {"official": False},
+    "medmnist": {"official": False, "resize": 32},
+    "radimagenet": {"official": False, "size": 32, "crop": 24},
+}
