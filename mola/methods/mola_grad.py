@@ -50,13 +50,17 @@ class MoLAGrad(Method):
         """One pass where each sample has one task; one pass per task where each sample has all of them."""
         if batch.task is not None:
             with gate(self.backbone, batch.task):
-                return Output(self.heads(self.backbone(batch.x), batch))
-        predictions: dict[str, Tensor] = {}
-        for expert, name in enumerate(self.task_names):
+                features = self.backbone(batch.x)  # (B, F)
+            return Output(self.heads(features, batch), features=features)
+        passes = []
+        for expert in range(len(self.task_names)):
             with gate(self.backbone, torch.full((len(batch.x),), expert)):
-                alone = Batch(batch.x, None, {name: batch.y[name]}, (name,))
-                predictions |= self.heads(self.backbone(batch.x), alone)
-        return Output(predictions)
+                passes.append(self.backbone(batch.x))
+        features = torch.cat(passes)  # (T·B, F)
+        predictions: dict[str, Tensor] = {}
+        for name, own in zip(self.task_names, features.chunk(len(passes)), strict=True):
+            predictions |= self.heads(own, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
+        return Output(predictions, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone without its adapters: those belong to one task each."""
