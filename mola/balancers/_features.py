@@ -41,6 +41,8 @@ class OverFeatures(GramianWeighting):
             torch.autograd.grad(loss, [features, *ahead], retain_graph=True, allow_unused=True)
             for loss in losses.values()
         ]
+        if all(of[0] is None for of in found):
+            raise RuntimeError("Output.features: no loss depends on them")
         rows = torch.stack([torch.zeros_like(features) if of[0] is None else of[0] for of in found])
         alpha = self.alpha(summed_where_apart(rows.float()), losses).to(rows.device)
         is_shared = {id(p) for p in shared}

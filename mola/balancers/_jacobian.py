@@ -20,9 +20,11 @@ class Jacobian(Base, ABC):
     Under vmap the T passes take longer on a CPU than one by one, and hold T gradients of every activation.
     """
 
+    _kept: Tensor | None = None
+
     @abstractmethod
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-        """G (T, P), a row per loss (), T ≥ 2 → (P,)."""
+        """G (T, P), a row per loss (), T ≥ 2 → (P,), not a view of G."""
 
     def backward(
         self,
@@ -48,7 +50,7 @@ class Jacobian(Base, ABC):
     def _rows(self, losses: list[Tensor], shared: list[Parameter], own: list[Parameter]) -> tuple[Tensor, list[bool]]:
         """G (T, P), and which shared parameters any loss reaches: the others keep no gradient, as under the sum."""
         sizes = [p.numel() for p in shared]
-        matrix = shared[0].new_empty((len(losses), sum(sizes)))
+        matrix = self._room(len(losses), sum(sizes), shared[0])
         reached = [False] * len(shared)
         for t, (row, loss) in enumerate(zip(matrix, losses, strict=True)):
             again = t + 1 < len(losses)
@@ -64,6 +66,13 @@ class Jacobian(Base, ABC):
                 if gradient is not None:
                     accumulate(parameter, gradient)
         return matrix, reached
+
+    def _room(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """Where G is written, kept for the next step: new pages for it cost a tenth of a step on a CPU."""
+        found = self._kept
+        if found is None or found.shape[1] != columns or len(found) < rows or found.device != like.device:
+            self._kept = found = like.new_empty((rows, columns))
+        return found[:rows]
 
 
 class GramianWeighting(Jacobian):

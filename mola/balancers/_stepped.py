@@ -29,7 +29,7 @@ class Stepped:
         """One step of the names given."""
         assert self.adam is not None
         for name, gradient in gradients.items():
-            self.values[name].grad = gradient
+            self.values[name].grad = gradient.to(self.values[name])
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
 

@@ -53,8 +53,8 @@ class FAMO(LossWeighting):
     def _step(self, fallen: Mapping[str, Tensor]) -> None:
         if len(fallen) < 2:
             return
-        names = list(fallen)
-        z, delta = self.xi.of(names).softmax(0), torch.stack(list(fallen.values()))
+        names, delta = list(fallen), torch.stack(list(fallen.values()))
+        z = self.xi.of(names).to(delta).softmax(0)
         self.xi.step(dict(zip(names, z * (delta - z @ delta), strict=True)))
 
     def state_dict(self) -> dict[str, object]:

@@ -31,11 +31,12 @@ class NashMTL(GramianWeighting):
 def bargain(m: Tensor, ridge: float = 1e-8) -> Tensor:
     """M (T, T), positive semi-definite → α > 0 (T,) with M α = 1/α.
 
-    ridge: added to M's diagonal; where the gradients cancel each other, α has no finite solution without it.
+    ridge: added to the diagonal of the cosines; where the gradients cancel each other, no finite α solves without it.
     The objective is self-concordant: steps of Δ/(1 + λ), λ the Newton decrement, stay inside α > 0 and always converge.
     """
-    m = m + ridge * torch.eye(len(m), dtype=m.dtype)
-    alpha = m.diagonal().rsqrt()
+    norms = m.diagonal().sqrt()
+    m = m / norms / norms[:, None] + ridge * torch.eye(len(m), dtype=m.dtype)  # cosines: the same α · norms solves
+    alpha = torch.ones(len(m), dtype=m.dtype)
     for _ in range(200):
         gradient = m @ alpha - 1 / alpha
         step = torch.linalg.solve(m + torch.diag(alpha**-2), gradient)
@@ -43,4 +44,4 @@ def bargain(m: Tensor, ridge: float = 1e-8) -> Tensor:
         alpha = alpha - step / (1 + decrement)
         if decrement < 1e-9:
             break
-    return alpha
+    return alpha / norms

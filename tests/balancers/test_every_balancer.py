@@ -1,0 +1,223 @@
+"""Every registered balancer passes through here on arrival."""
+
+import io
+
+import pytest
+import torch
+from linear import CONFLICT, NAMES, VALUES, Problem, make, tasks
+from torch import nn
+
+from mola import registry
+from mola.losses import task_losses
+from mola.models.backbones import builder
+from mola.training.loading import load
+from mola.types import Batch
+
+BALANCERS = registry.names("balancers")
+DRAWS = {"rlw", "pcgrad", "gradvac", "graddrop"}  # from a generator: another order is another draw
+every = pytest.mark.parametrize("name", BALANCERS)
+
+
+@pytest.fixture(autouse=True)
+def _solver(request):
+    if "cagrad" in request.node.name:
+        pytest.importorskip("cvxpy")
+
+
+@every
+def test_one_task_is_plain_training(name):
+    problem = Problem(CONFLICT[:1], [0.7])
+    balancer = make(name, 1)
+    for _ in range(3):
+        shared, own = problem.update(balancer)
+        torch.testing.assert_close(shared, CONFLICT[0])
+        torch.testing.assert_close(own, torch.ones(1).double())
+        balancer.end_epoch()
+
+
+@every
+def test_the_update_is_finite_and_lowers_the_sum(name):
+    shared, own = Problem(CONFLICT, VALUES).update(make(name, 3))
+    assert shared.isfinite().all()
+    assert CONFLICT.sum(0) @ shared > 0
+    assert (own > 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in BALANCERS if name not in DRAWS])
+def test_the_order_of_the_tasks_says_nothing(name):
+    order = [2, 0, 1]
+    first, second = make(name, 3), make(name, 3)
+    for values in (VALUES, VALUES.flip(0), VALUES * 0.5):
+        one = Problem(CONFLICT, values).update(first)[0]
+        names = tuple(NAMES[i] for i in order)
+        other = Problem(CONFLICT[order], values[order], names).update(second)[0]
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+        first.end_epoch()
+        second.end_epoch()
+
+
+@every
+def test_a_batch_may_lack_tasks(name):
+    """And what is kept for the absent ones is there when they come back."""
+    balancer = make(name, 4)
+    rows = torch.cat([CONFLICT, -CONFLICT[:1] + 0.3])
+    for present in ([0, 1, 2, 3], [1, 3], [2], [0, 2, 3], [3, 1], [0, 1, 2, 3]):
+        names = tuple(NAMES[i] for i in present)
+        shared, own = Problem(rows[present], [1.0 + i for i in present], names).update(balancer)
+        assert shared.isfinite().all() and own.isfinite().all()
+        assert shared.abs().sum() > 0
+        balancer.end_epoch()
+
+
+@every
+def test_gradients_accumulate(name):
+    problem, balancer = Problem(CONFLICT, VALUES), make(name, 3)
+    torch.manual_seed(0)
+    once, own = problem.update(balancer)
+    balancer = make(name, 3)
+    for p in [*problem.shared, *problem.own.values()]:
+        p.grad = torch.ones_like(p)
+    torch.manual_seed(0)
+    losses, features = problem.losses(features=True)
+    balancer.backward(losses, None, problem.shared, list(problem.own.values()), features)
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in problem.shared]), once + 1)
+    torch.testing.assert_close(torch.stack([p.grad for p in problem.own.values()]), own + 1)
+
+
+@every
+def test_the_penalty_is_added_as_under_the_sum(name):
+    problem, direction = Problem(CONFLICT, VALUES), torch.tensor([1.0, -2.0]).double()[:, None]
+    torch.manual_seed(0)
+    without, _ = problem.update(make(name, 3))
+    torch.manual_seed(0)
+    added, _ = problem.update(make(name, 3), penalty=(direction * problem.shared[0]).sum())
+    torch.testing.assert_close(added - without, torch.tensor([1.0, -2.0, 0.0, 0.0]).double())
+
+
+@every
+def test_frozen_parameters_and_nothing_shared(name):
+    problem = Problem(CONFLICT, VALUES)
+    problem.shared[0].requires_grad_(False)
+    losses, features = problem.losses(features=True)
+    make(name, 3).backward(losses, None, problem.shared, list(problem.own.values()), features)
+    assert problem.shared[0].grad is None
+    assert problem.shared[1].grad is not None
+    for p in problem.shared:
+        p.requires_grad_(False)
+    problem.own["a"].grad = None
+    make(name, 3).backward(problem.losses(), None, [], list(problem.own.values()))
+    assert problem.own["a"].grad is not None
+
+
+class Toy(nn.Module):
+    """Three regressions on shared features."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.body, self.heads = nn.Linear(4, 6), nn.ModuleList(nn.Linear(6, 1) for _ in range(3))
+
+    def losses(self, epoch, step):
+        generator = torch.Generator().manual_seed(100 * epoch + step)
+        z = self.body(torch.randn(8, 4, generator=generator)).tanh()
+        present = [(0, 1, 2), (0, 2), (1, 2)][step % 3]
+        return {NAMES[t]: (self.heads[t](z) - t).square().mean() for t in present}, z
+
+
+def train(name, epochs, saved=None, stop=None):
+    """Weights after ``epochs``, and a checkpoint after epoch ``stop``, from which ``saved`` goes on."""
+    model, balancer = Toy(), make(name, 3)
+    optimizer = torch.optim.Adam([*model.parameters(), *balancer.parameters()], 0.01)
+    parts = {"model": model, "optimizer": optimizer, "balancer": balancer}
+    torch.manual_seed(9)
+    start, kept = 0, None
+    if saved is not None:
+        saved.seek(0)
+        state = torch.load(saved, weights_only=True)
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
+        torch.set_rng_state(state["random"])
+        start = state["epoch"]
+    for epoch in range(start, epochs):
+        for step in range(4):
+            losses, z = model.losses(epoch, step)
+            optimizer.zero_grad(set_to_none=True)
+            balancer.backward(losses, None, list(model.body.parameters()), list(model.heads.parameters()), z)
+            optimizer.step()
+        balancer.end_epoch()
+        if epoch + 1 == stop:
+            kept = io.BytesIO()
+            states = {key: part.state_dict() for key, part in parts.items()}
+            torch.save({**states, "random": torch.get_rng_state(), "epoch": epoch + 1}, kept)
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), kept
+
+
+@every
+def test_a_resumed_run_is_the_uninterrupted_one(name):
+    whole, checkpoint = train(name, epochs=5, stop=3)
+    resumed, _ = train(name, epochs=5, saved=checkpoint)
+    assert torch.equal(whole, resumed)
+    assert not torch.equal(whole, train(name, epochs=3)[0])
+
+
+@pytest.fixture(scope="module")
+def methods(data_root):
+    """Every method on a small backbone whose adapters are not at zero, with a batch of each sort."""
+    from mola.benchmarks.digits import Digits
+
+    digits = Digits(data_root, limit=8)
+    batch = next(iter(load(digits, "train", torch.device("cpu"), size=8)))
+    options = {"where": r"layer[34]\..*conv\d", "router_width": 4, "router_blocks": 1, "router_pool": 4}
+    built = {}
+    for name in registry.names("methods"):
+        torch.manual_seed(0)
+        chosen = {k: v for k, v in options.items() if k in registry.option_names("methods", name)}
+        checked = registry.check_options("methods", name, chosen, name)
+        method = registry.load("methods", name)(
+            digits.tasks, builder("test_resnet", {"zero_init_last": False}), **checked
+        )
+        for p in method.parameters():
+            if (p == 0).all():
+                nn.init.normal_(p, std=0.1)
+        built[name] = method
+    return digits, batch, built
+
+
+@every
+def test_with_every_method_every_parameter_gets_its_gradient(name, methods):
+    """Adapters inside the backbone included; nothing that the sum reaches is left out, and one step is finite."""
+    digits, batch, built = methods
+    for label, method in built.items():
+        balancer = registry.load("balancers", name)(digits.tasks)
+        method.zero_grad(set_to_none=True)
+        output = method(batch)
+        losses = task_losses(digits.tasks, output, batch)
+        balancer.backward(losses, output.penalty, method.shared_parameters(), method.own_parameters(), output.features)
+        silent = [k for k, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert silent == [], label
+        assert all(p.grad.isfinite().all() for p in method.parameters()), label
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "mgda_ub", "gradnorm"])
+def test_samples_that_have_every_task(name, methods):
+    digits, batch, built = methods
+    x = batch.x[:4]
+    y = {task.name: torch.arange(4) for task in digits.tasks}
+    dense = Batch(x, None, y, batch.tasks)
+    for label, method in built.items():
+        method.zero_grad(set_to_none=True)
+        output = method(dense)
+        registry.load("balancers", name)(digits.tasks).backward(
+            task_losses(digits.tasks, output, dense),
+            output.penalty,
+            method.shared_parameters(),
+            method.own_parameters(),
+            output.features,
+        )
+        reached = [k for k, p in method.named_parameters() if p.grad is None]
+        assert all("projection" in key for key in reached), (label, reached)  # TwD alone reaches it
+
+
+def test_tasks_of_every_kind_have_a_balancer():
+    for name in BALANCERS:
+        registry.load("balancers", name)(tasks(2, "depth"))
