@@ -1,6 +1,6 @@
 """Aligned-MTL-UB: Aligned-MTL on the gradients of the shared features, in one pass through the backbone.
 
-Source: Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning (CVPR), Section 4.4.
+Source: Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning (CVPR).
 """
 
 from __future__ import annotations

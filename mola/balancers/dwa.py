@@ -1,6 +1,6 @@
 """Dynamic weight average: a task whose loss falls slowly weighs more.
 
-Source: Liu, Johns and Davison 2019, arXiv 1803.10704, Section 3.3.
+Source: Liu, Johns and Davison 2019, arXiv 1803.10704.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class GradNorm(LossWeighting):
     sum to T; n_t = ‖∂L_t/∂W‖, r_t the task's L/L(0) over its mean of the tasks present.
 
     alpha: how hard slow tasks are pulled; the paper's 1.5.
-    lr:    of the weights' own Adam; the paper's 0.025.
+    lr:    of the weights' own Adam.
     W is the shared weight nearest to the losses, the paper's "last shared layer" (LibMTL takes all shared parameters,
     at T backward passes). ∂n_t/∂w is taken in closed form, so no gradient of a gradient is needed.
     Differs from the original: weights stay ≥ 0, and those of absent tasks stand still.

@@ -1,6 +1,6 @@
 """IMTL-G: the combination whose projections onto all the tasks' gradients are equal.
 
-Source: Liu et al. 2021, Towards Impartial Multi-task Learning (ICLR), Section 3.1; by TorchJD.
+Source: Liu et al. 2021, Towards Impartial Multi-task Learning (ICLR); by TorchJD.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """IMTL-L: every task learns a scale, so that the scaled losses come to the same size.
 
-Source: Liu et al. 2021, Towards Impartial Multi-task Learning (ICLR), Equation 8.
+Source: Liu et al. 2021, Towards Impartial Multi-task Learning (ICLR).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Scale-invariant losses: the sum of the losses' logarithms.
 
-Source: "SI" in the paper's tables; Navon et al. 2022, arXiv 2202.01017, Section 5.
+Source: "SI" in the paper's tables and a baseline of Navon et al. 2022, arXiv 2202.01017.
 """
 
 from __future__ import annotations

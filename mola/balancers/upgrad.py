@@ -1,7 +1,6 @@
 """UPGrad: every gradient is projected to where no loss rises, then they are averaged.
 
-Source: Quinton and Rey 2024, Jacobian Descent for Multi-Objective Optimization, arXiv 2406.16232, Section 3; by
-TorchJD.
+Source: Quinton and Rey 2024, Jacobian Descent for Multi-Objective Optimization, arXiv 2406.16232; by TorchJD.
 """
 
 from __future__ import annotations
