@@ -14,16 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mola.layers.adapt import adapt
+    from mola.layers.fan_out import every_expert
     from mola.layers.gates import gate
     from mola.layers.life import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "export", "gate", "load_adapters", "merge", "parameter_counts", "save_adapters", "unmerge"]
+__all__ = [
+    "adapt",
+    "every_expert",
+    "export",
+    "gate",
+    "load_adapters",
+    "merge",
+    "parameter_counts",
+    "save_adapters",
+    "unmerge",
+]
 
 
 def __getattr__(name: str) -> Any:
     # ``import mola`` stays free of torch (seconds); the layers load on first use
     if name not in __all__:
         raise AttributeError(f"module 'mola' has no attribute '{name}'")
-    home = {"adapt": "adapt", "gate": "gates"}.get(name, "life")
+    home = {"adapt": "adapt", "every_expert": "fan_out", "gate": "gates"}.get(name, "life")
     return getattr(import_module(f"mola.layers.{home}"), name)

@@ -42,24 +42,39 @@ Seeds = Annotated[
 ]
 
 
-@app.command()
-def fetch(config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
-    """Bring the raw data of the suite's benchmarks and check it against the sources' checksums.
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME", help="Benchmarks, in the suite or not. Default: the suite's.")
+]
+Own = Annotated[
+    Path | None, typer.Option("--from", metavar="PATH", help="A file or folder that you have, instead of a download.")
+]
 
-    Example: mola fetch -b digits
+
+@app.command()
+def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks = None, own: Own = None) -> None:
+    """Bring the raw data of benchmarks and check it: the suite's, or those named.
+
+    Licences and terms are shown before a download. A download that was interrupted goes on; one that is done is kept.
+
+    Examples: mola fetch; mola fetch pacs; mola fetch pacs --from PACS.zip
     """
-    for name, data in _benchmarks(config, benchmark):
+    chosen = [*(names or []), *(benchmark or [])]
+    if own is not None and len(chosen) != 1:
+        raise _bad_input(f"--from: expected one benchmark to put it in, found {', '.join(chosen) or 'none'}")
+    for name, data in _benchmarks(config, chosen):
+        if own is not None:
+            data.place(own)
         data.fetch()
-        typer.echo(f"{name}: {len(data.sources)} sources verified")
+        typer.echo(f"{name}: {len(data.sources)} {'sources' if len(data.sources) > 1 else 'source'} verified")
 
 
 @app.command()
-def prepare(config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
+def prepare(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
     """Turn the raw data into arrays, once; checks and repairs what is there.
 
-    Example: mola prepare -b digits
+    Example: mola prepare digits
     """
-    for name, data in _benchmarks(config, benchmark):
+    for name, data in _benchmarks(config, [*(names or []), *(benchmark or [])]):
         data.fetch()
         typer.echo(f"{name}: prepared in {data.prepare()}")
 
@@ -285,12 +300,14 @@ def _load(config: Path) -> Suite:
     return load(config)
 
 
-def _benchmarks(config: Path, chosen: list[str] | None) -> Iterator[tuple[str, Any]]:
+def _benchmarks(config: Path, chosen: list[str]) -> Iterator[tuple[str, Any]]:
+    """Benchmarks by name, with the options that the suite gives them; the suite's own where none is named."""
     suite = _load(config)
     from mola import registry
 
-    for name in _chosen("benchmark", chosen, suite.benchmarks):
-        options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
+    for name in chosen or suite.benchmarks:
+        given = suite.benchmarks[name].options if name in suite.benchmarks else {}
+        options = registry.check_options("benchmarks", name, given, f"benchmarks.{name}")
         yield name, registry.load("benchmarks", name)(suite.data, **options)
 
 

@@ -72,6 +72,7 @@ class Backbone(Section):
         None,
         description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file",
     )
+    head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
 
 
 class Entry(BaseModel):

@@ -1,27 +1,70 @@
-"""Losses of the tasks, and the paper's Task-wise Decorrelation loss."""
+"""Losses of the tasks, and the paper's Task-wise Decorrelation loss.
+
+Every operation here has a deterministic backward on CUDA, as runs ask for; torch's cross-entropy of maps has none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.types import Batch, Output, Task
+from mola.types import Batch, Kind, Output, Task
 
 
 def task_losses(tasks: Sequence[Task], output: Output, batch: Batch) -> dict[str, Tensor]:
-    """The loss () of every task present in the batch, by name, in fp32.
+    """The loss () of every task present in the batch, by name, in fp32: the mean over what :func:`counted` counts.
 
-    classes: mean cross-entropy over the task's samples. An absent task has no entry: its loss is left out by name, not
-             counted as zero.
+    classes:      cross-entropy over the task's samples.
+    segmentation: cross-entropy over the labelled pixels.
+    depth:        L1 over the pixels of known depth, in metres.
+    normals:      1 − cosine over the pixels of known normal; the prediction is normalised here.
+
+    A batch without any pixel that counts has loss 0 and zero gradient. An absent task has no entry: its loss is left
+    out by name, not counted as zero.
     """
-    return {
-        task.name: F.cross_entropy(output.predictions[task.name].float(), batch.y[task.name])
-        for task in tasks
-        if task.name in batch.y
-    }
+    losses = {}
+    for task in tasks:
+        if task.name in batch.y:
+            predictions, target = output.predictions[task.name], batch.y[task.name]
+            with torch.autocast(predictions.device.type, enabled=False):
+                total = _SUMS[task.kind](predictions.float(), target)
+                losses[task.name] = total / counted(task, target).sum().clamp(min=1)
+    return losses
+
+
+def counted(task: Task, target: Tensor) -> Tensor:
+    """Where a target counts, bool: (B_t,) for classes; (B_t, H, W) for dense tasks, where labelled (≥ 0) or known
+    (≠ 0).
+    """
+    if task.kind == "classes":
+        return torch.ones_like(target, dtype=torch.bool)
+    return target >= 0 if task.kind == "segmentation" else (target != 0).any(1)
+
+
+def _pixel_cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
+    pixels = predictions.movedim(1, -1).flatten(0, -2)  # (B·H·W, K) as samples: deterministic, as maps it is not
+    return F.cross_entropy(pixels, target.flatten(), ignore_index=-1, reduction="sum")
+
+
+def _l1(predictions: Tensor, target: Tensor) -> Tensor:
+    return torch.where(target != 0, (predictions - target).abs(), 0).sum()
+
+
+def _cosine(predictions: Tensor, target: Tensor) -> Tensor:
+    cosine = (F.normalize(predictions, dim=1) * target).sum(1)
+    return torch.where((target != 0).any(1), 1 - cosine, 0).sum()
+
+
+_SUMS: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+    "classes": partial(F.cross_entropy, reduction="sum"),
+    "segmentation": _pixel_cross_entropy,
+    "depth": _l1,
+    "normals": _cosine,
+}
 
 
 def task_decorrelation(scores: Tensor, task: Tensor, temperature: float = 1.0) -> Tensor:

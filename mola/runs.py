@@ -76,7 +76,8 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
 def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
     """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput."""
     benchmark: Benchmark = registry.load("benchmarks", settings.benchmark)(data, **settings.benchmark_options)
-    backbone = builder(settings.backbone.name, settings.backbone.options, settings.backbone.weights)
+    dense = any(task.kind != "classes" for task in benchmark.tasks)
+    backbone = builder(**settings.backbone.model_dump(), dense=dense)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
     method: Method = registry.load("methods", settings.method)(benchmark.tasks, backbone, **settings.method_options)
     balancer: Balancer = registry.load("balancers", settings.balancer)(

@@ -165,5 +165,8 @@ class Benchmark(Protocol):
     ) -> Iterator[Batch]:
         """The batches of one pass over a split, as prepared, on the CPU. Shuffled and augmented for ``train`` only."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of its tables must know, a line each."""
+
     def normalised(self, x: Tensor) -> Tensor:
         """The ``x`` of ``batches``, moved to any device → what a model sees."""

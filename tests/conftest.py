@@ -14,13 +14,20 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """A data folder with every benchmark prepared; made once, also when several workers run."""
+    """A data folder with every benchmark prepared, downloaded ones from miniatures; made once, also when several
+    workers run.
+    """
+    import archives
+
     from mola import registry
 
     root = tmp_path_factory.getbasetemp().parent / "mola-data"
     with FileLock(f"{root}.lock"):
         for name in registry.names("benchmarks"):
-            registry.load("benchmarks", name)(root).prepare()
+            benchmark = archives.benchmark(name, root)
+            if name in archives.BUILDERS:
+                benchmark.place(archives.BUILDERS[name](root / "archives"))
+            benchmark.prepare()
     return root
 
 

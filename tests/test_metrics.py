@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from mola.metrics import classification
+from mola.metrics.classes import classification
 
 
 def test_against_scikit_learn():

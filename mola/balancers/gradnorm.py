@@ -19,6 +19,8 @@ from mola.balancers._stepped import Stepped
 from mola.balancers._weighting import LossWeighting
 from mola.types import Task
 
+SMALLEST = 1e-8
+
 
 class GradNorm(LossWeighting):
     """L = Σ_t w_t L_t. After every batch w descends on Σ_t |w_t n_t − mean_k(w_k n_k) · r_t^alpha|, and is scaled to
@@ -59,17 +61,18 @@ class GradNorm(LossWeighting):
         """T passes to the last shared layer, then one through everything."""
         layer = last_shared(losses, shared) if len(self.names) > 1 and len(losses) > 1 else []
         norms = [_norm(loss, layer) for loss in losses.values()] if layer else []
-        for name, loss in losses.items():
-            self.first.setdefault(name, loss.detach().clone())
+        for name, loss in losses.items():  # a batch without a pixel that counts has loss 0, which is no beginning
+            first = self.first.get(name, loss.detach())
+            self.first[name] = torch.where(first > 0, first, loss.detach())
         super().backward(losses, penalty, shared, own)
         if norms:
             self._step(losses, torch.stack(norms))
 
     def _step(self, losses: Mapping[str, Tensor], norms: Tensor) -> None:
         names = list(losses)
-        ratios = torch.stack([losses[name].detach() / self.first[name] for name in names])
+        ratios = torch.stack([losses[name].detach() / self.first[name].clamp(min=SMALLEST) for name in names])
         weighted = self.w.of(names) * norms  # (T,)
-        target = weighted.mean() * (ratios / ratios.mean()) ** self.alpha
+        target = weighted.mean() * (ratios / ratios.mean().clamp(min=SMALLEST)) ** self.alpha
         self.w.step(dict(zip(names, (weighted - target).sign() * norms, strict=True)))
         with torch.no_grad():
             values = self.w.values.values()

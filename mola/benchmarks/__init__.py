@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mola.data import augment, store
 from mola.data.sampling import Picks, picks
 from mola.data.sampling import steps as number_of_steps
-from mola.types import Batch, Direction, Sampling, Source, Split, Task
+from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,24 +51,39 @@ class Benchmark(ABC):
     def fetch(self) -> None:
         """Bring the raw data and check it. Raises BadInput for what is missing or another."""
 
+    def place(self, path: Path) -> None:
+        """Take the raw data that the user has, a file or a folder, after the same checks. Raises BadInput."""
+        raise BadInput(f"{path}: expected no file for '{self.name}', whose data comes in installed packages")
+
     @abstractmethod
     def prepare(self) -> Path:
         """Write the prepared arrays once and return their folder. Costs next to nothing where all is there."""
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """What samples are stored by: the tasks' names, as each task has samples of its own."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
     @abstractmethod
     def arrays(self) -> Mapping[str, store.Array]:
-        """The prepared arrays, memory-mapped: ``<task>.<split>.images`` (N, H, W, 3) uint8 and ``….labels`` (N,).
-        Raises BadInput where they are not there.
+        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, of a task whose
+        images are all grey also (N, H, W, 1), and ``….labels`` (N,). Raises BadInput where they are not there.
         """
 
     @abstractmethod
     def lengths(self, split: Split) -> dict[str, int]:
-        """Samples of each task in a split, by name, in the tasks' order, without the limit."""
+        """Samples of each group in a split, by name, in the groups' order, without the limit."""
 
     @abstractmethod
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """A training batch (B, H, W, 3), changed by the numbers (B, draws) in [0, 1) of each sample."""
+        """Training images (B, H, W, 3), or 1 where they are stored so, changed by the numbers (B, draws) in [0, 1) of
+        each sample.
+        """
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of its tables must know, a line each; tables print them as notes."""
+        return ()
 
     def sizes(self, split: Split) -> dict[str, int]:
         """Samples of each task in a split, by name, in the tasks' order."""
@@ -102,7 +117,8 @@ class Benchmark(ABC):
             if (rows := picked.get(task.name)) is None:
                 continue
             chosen = self.arrays[f"{task.name}.{split}.images"][rows]
-            images.append(chosen if tables is None else self.augmented(chosen, tables[task.name][rows]))
+            changed = chosen if tables is None else self.augmented(chosen, tables[task.name][rows])
+            images.append(np.broadcast_to(changed, (*changed.shape[:3], 3)))
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)

@@ -27,12 +27,12 @@ class Packaged(Benchmark):
 
     @abstractmethod
     def ids(self) -> Ids:
-        """The split of the raw items, task → split → ids: asked once, to write the committed manifest."""
+        """The split of the raw items, group → split → ids: asked once, to write the committed manifest."""
 
     @abstractmethod
     def build(self, task: str, ids: Sequence[int]) -> Mapping[str, store.Array]:
-        """The prepared arrays of some raw items: "images" (N, H, W, 3) uint8 and "labels" (N,) int64. Must not depend
-        on anything but the ids.
+        """The prepared arrays of some raw items of a group: "images" (N, H, W, 3) uint8 and "labels" (N,) int64, or
+        where every sample has every task, an array for each of them. Must not depend on anything but the ids.
         """
 
     def fetch(self) -> None:
@@ -62,8 +62,8 @@ class Packaged(Benchmark):
         return Manifest(self.name, self.version, sources, ids, preparation.checksums(ids, self.build)).write()
 
     def lengths(self, split: Split) -> dict[str, int]:
-        """Samples of each task in a split, as the manifest says."""
-        return {task.name: len(self.manifest.ids[task.name][split]) for task in self.tasks}
+        """Samples of each group in a split, as the manifest says."""
+        return {group: len(self.manifest.ids[group][split]) for group in self.groups}
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -85,6 +85,8 @@ def _write_all(archive: Path, folder: Path) -> None:
     links: list[tuple[Path, Member]] = []
     with bar(f"unpacking {archive.name}", size) as advance:
         for member in members(archive):
+            if member.kind == "folder" and member.name == "/":  # so begin the archives that Dropbox packs of a folder
+                continue
             target = _inside(archive, folder, member.name)
             left -= ENTRY
             if member.kind == "folder":

@@ -79,6 +79,7 @@ class GateSlot:
         self.experts = experts
         self.gate: Gate | None = None
         self.outside: IndexGate | None = None  # the gate as it was opened, while the model runs on a sorted batch
+        self.copies = 1  # gate entries for each sample at the model's entry, see fan_out
         self.ran = Ran()
 
     def __getstate__(self) -> dict[str, int]:
@@ -95,8 +96,9 @@ class GateSlot:
         if gate is None or len(tensors) != 1 or tensors[0].dim() == 0:
             return None
         # not in an exported program: it takes any batch
-        if not torch.compiler.is_compiling() and len(tensors[0]) != gate.size:
-            raise BadInput(f"gate: expected one entry per sample, found {gate.size} for {len(tensors[0])} samples")
+        if not torch.compiler.is_compiling() and self.copies * len(tensors[0]) != gate.size:
+            found = f"found {gate.size // self.copies} for {len(tensors[0])} samples"
+            raise BadInput(f"gate: expected one entry per sample, {found}")
         if not isinstance(gate, IndexGate) or gate.order is None:
             return None
         self.outside, self.gate = gate, gate.in_order
@@ -200,14 +202,14 @@ def gate(model: nn.Module, gate: Tensor | tuple[Tensor, Tensor]) -> Iterator[Non
     if not found:
         raise BadInput("gate: the model has no adapted layer; call mola.adapt(model, ...) first")
     opened = [(slot, checked(gate, slot.experts, device)) for slot, device in found.items()]
-    before = [(slot.gate, slot.outside) for slot, _ in opened]
+    before = [(slot.gate, slot.outside, slot.copies) for slot, _ in opened]
     for slot, new in opened:
-        slot.gate, slot.outside = new, None
+        slot.gate, slot.outside, slot.copies = new, None, 1
     try:
         yield
     finally:
         for (slot, _), old in zip(opened, before, strict=True):
-            slot.gate, slot.outside = old
+            slot.gate, slot.outside, slot.copies = old
 
 
 def checked(gate: object, experts: int, device: torch.device) -> Gate:

@@ -20,8 +20,9 @@ class Method(nn.Module, ABC):
     default, the paper's.
 
     tasks:    the T tasks, in the order that ``Batch.task`` counts.
-    backbone: each call builds a new feature extractor (B, C, H, W) → (B, F). Build it before anything else, so that
-              methods which run with one seed start from the same shared weights.
+    backbone: each call builds a new feature extractor (B, C, H, W) → (B, F), or (B, F, h, w) where there are dense
+              tasks; ``Heads`` takes both. Build it before anything else, so that methods which run with one seed start
+              from the same shared weights.
     """
 
     search_space: ClassVar[SearchSpace] = {}  # what tuning may change, beside the knobs that all methods share

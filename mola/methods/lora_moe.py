@@ -17,7 +17,6 @@ from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import BadInput, Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -57,7 +56,7 @@ class LoRAMoE(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.top_k = top_k
 

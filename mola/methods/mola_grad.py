@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
+from mola.layers.fan_out import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -25,7 +24,8 @@ class MoLAGrad(Method):
     """y = (W + ΔW_t) x with E = T. Needs the task's id at inference.
 
     Differs from the released code: one forward pass per step, where that repeats an identical pass T times (T
-                                    BatchNorm updates).
+                                    BatchNorm updates); with single inputs BatchNorm sees all tasks' maps together, as
+                                    in a batch that mixes tasks.
     """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -44,21 +44,22 @@ class MoLAGrad(Method):
         self.backbone = adapt(
             backbone(), experts=len(tasks), rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
-        """One pass where each sample has one task; one pass per task where each sample has all of them."""
+        """One pass. Where each sample has all tasks, it meets every task's adapter; what lies before the first adapted
+        layer is shared.
+        """
         if batch.task is not None:
             with gate(self.backbone, batch.task):
                 features = self.backbone(batch.x)  # (B, F)
             return Output(self.heads(features, batch), features=features)
-        passes = []
-        for expert in range(len(self.task_names)):
-            with gate(self.backbone, torch.full((len(batch.x),), expert)):
-                passes.append(self.backbone(batch.x))
-        features = torch.cat(passes)  # (T·B, F)
+        present = [expert for expert, name in enumerate(self.task_names) if name in batch.y]
+        with every_expert(self.backbone, len(batch.x), present):
+            features = self.backbone(batch.x)  # (T·B, F), task by task
         predictions: dict[str, Tensor] = {}
-        for name, own in zip(self.task_names, features.chunk(len(passes)), strict=True):
+        for expert, own in zip(present, features.chunk(len(present)), strict=True):
+            name = self.task_names[expert]
             predictions |= self.heads(own, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
         return Output(predictions, features=features)
 

@@ -18,7 +18,6 @@ from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.losses import task_decorrelation
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -67,7 +66,7 @@ class MoLARouter(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.projection = nn.Linear(experts, projection) if projection else nn.Identity()
         self.twd, self.temperature = twd, temperature

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import Parameter
 
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import Batch, Output, Task
 
@@ -22,7 +21,7 @@ class Shared(Method):
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
         super().__init__(tasks, backbone)
         self.backbone = backbone()
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
         """Every task through the same backbone."""

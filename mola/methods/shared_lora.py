@@ -16,7 +16,6 @@ from torch.nn import Parameter
 from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.methods import Method
-from mola.models.backbones import width
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -38,7 +37,7 @@ class SharedLoRA(Method):
     ) -> None:
         super().__init__(tasks, backbone)
         self.backbone = adapt(backbone(), experts=1, rank=rank, alpha=alpha, where=where, factorisation=factorisation)
-        self.heads = Heads(tasks, width(self.backbone))
+        self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
         """Every sample through the one adapter."""

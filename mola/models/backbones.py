@@ -1,8 +1,12 @@
-"""Backbones: any timm model that turns images into one feature vector a sample, with optional pretrained weights."""
+"""Backbones: any timm model that turns images into one feature vector a sample, or for dense tasks into a feature map,
+with optional pretrained weights.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -21,26 +25,41 @@ PACKAGED = {
 Builder = Callable[[], nn.Module]  # each call gives a new backbone: some methods need several
 
 
-def builder(name: str, options: Mapping[str, Any] | None = None, weights: str | None = None) -> Builder:
+def builder(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    *,
+    dense: bool = False,
+    head_width: int = 512,
+) -> Builder:
     """A function that builds the backbone anew at each call, drawing random weights from torch's global generator.
 
-    The module maps (B, C, H, W) to (B, F); F is its ``head_hidden_size``, see :func:`width`.
+    The module maps (B, C, H, W) to (B, F), F as :func:`width` says.
     weights: None, "timm" (its hub), "packaged" (a package that ships the file) or a local state dict (.safetensors,
              .pth, .pt).
+    dense:   to (B, F, h, w) instead; the tokens of a transformer are laid out as the map they come from. Module names
+             are those of the plain model (``features_only`` renames some), so what names layers serves both. How much
+             smaller h is than H is for ``options`` to say: ``output_stride: 8``.
+    head_width: hidden channels of the heads of dense tasks, see :class:`mola.models.heads.PyramidHead`.
     Raises BadInput for an unknown name or option, and for weights that can't be found or don't fit.
     """
     if not timm.is_model(name):
         raise BadInput(f"backbone.name: timm has no model '{name}'{did_you_mean(name, timm.list_models())}")
     loader = _loader(name, weights)
+    unpooled: dict[str, Any] = {"global_pool": ""} if dense else {}
 
     def build() -> nn.Module:
         try:
             model: nn.Module = timm.create_model(
-                name, pretrained=weights == "timm", num_classes=0, **dict(options or {})
+                name, pretrained=weights == "timm", num_classes=0, **(unpooled | dict(options or {}))
             )
-        except TypeError as error:
+        except (TypeError, AssertionError, NotImplementedError) as error:
             raise BadInput(f"backbone.options: timm's {name} refuses them: {error}") from None
         loader(model)
+        if dense:
+            model.register_forward_hook(partial(_as_map, name))
+            model.dense_head_width = head_width  # type: ignore[assignment]
         return model
 
     return build
@@ -51,6 +70,31 @@ def width(backbone: nn.Module) -> int:
     the pooling.
     """
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def head_width(backbone: nn.Module) -> int:
+    """Hidden channels of the heads of dense tasks on a backbone that was built for them."""
+    return int(backbone.dense_head_width)  # type: ignore[arg-type]
+
+
+def _as_map(name: str, model: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """A forward hook: what timm's model gives without pooling, (B, F, h, w), (B, h, w, F) or tokens (B, n, F), as
+    (B, F, h, w). Raises BadInput for anything else.
+    """
+    if output.dim() == 4 and getattr(model, "output_fmt", "NCHW") == "NHWC":
+        output = output.permute(0, 3, 1, 2)
+    elif output.dim() == 3:
+        tokens = output[:, getattr(model, "num_prefix_tokens", 0) :].transpose(1, 2)
+        down, across = args[0].shape[-2:]
+        side = max(1, math.isqrt(down * across // tokens.shape[2]))  # of a token's square patch, in pixels
+        grid = (down // side, across // side)
+        if math.prod(grid) == tokens.shape[2]:
+            output = tokens.reshape(*tokens.shape[:2], *grid)
+    if output.dim() != 4 or output.shape[1] != width(model):
+        raise BadInput(
+            f"backbone.name: dense tasks need a map of {width(model)} channels; {name} gives {tuple(output.shape)}"
+        )
+    return output
 
 
 def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:

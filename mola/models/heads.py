@@ -4,21 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from mola.types import BadInput, Batch, Task
+from mola.models.backbones import head_width, width
+from mola.models.resampling import pooled, resized
+from mola.types import Batch, Task
+
+LEVELS = (1, 2, 3, 6)  # cells a side
 
 
 class Heads(nn.Module):
-    """One linear head per task (Section 3 of the paper: a classifier per task on the shared features)."""
+    """One head per task: linear for classes (Section 3 of the paper: a classifier per task on the shared features), a
+    :class:`PyramidHead` for dense tasks.
 
-    def __init__(self, tasks: Sequence[Task], features: int) -> None:
+    backbone: what gives the features; read for their width and for that of the dense heads, see
+              :mod:`mola.models.backbones`.
+    """
+
+    def __init__(self, tasks: Sequence[Task], backbone: nn.Module) -> None:
         super().__init__()
-        for task in tasks:
-            if task.kind != "classes":
-                raise BadInput(f"task '{task.name}': this method has heads for classes, found {task.kind}")
-        self.tasks = nn.ModuleDict({task.name: nn.Linear(features, task.outputs) for task in tasks})
+        features = width(backbone)
+        self.tasks = nn.ModuleDict(
+            {
+                task.name: nn.Linear(features, task.outputs)
+                if task.kind == "classes"
+                else PyramidHead(features, task.outputs, head_width(backbone))
+                for task in tasks
+            }
+        )
 
     def forward(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """(B, F) features of the whole batch → per task present, by name, (B_t, K)."""
-        return {name: self.tasks[name](features[batch.rows(name)]) for name in batch.y}
+        """(B, F) features of the whole batch, or (B, F, h, w) maps → per task present, by name, (B_t, K) for classes
+        and (B_t, K, H, W) at the images' size for dense tasks.
+        """
+        predictions = {}
+        for name in batch.y:
+            head, own = self.tasks[name], features[batch.rows(name)]
+            if isinstance(head, PyramidHead):
+                predictions[name] = resized(head(own), (batch.x.shape[-2], batch.x.shape[-1]))
+            else:
+                predictions[name] = head(own if own.dim() == 2 else own.mean((2, 3)))
+        return predictions
+
+
+class PyramidHead(nn.Module):
+    """A pyramid pooling head: what the scene is about, at four scales, beside each pixel's own features.
+
+    features: F, channels of the map. outputs: K. width: channels of the last hidden map; 512 is the paper's.
+
+    Source: PSPNet, Zhao et al. 2017 (arXiv 1612.01105), which the paper's NYUv2 experiments use on a dilated ResNet-50.
+    Differs from it: the 1×1 convolutions behind the pooling have no BatchNorm. On the 1×1 map its statistics would come
+    from as many values as the batch has images, two in the paper, and from one image it can't be trained at all.
+    """
+
+    def __init__(self, features: int, outputs: int, width: int) -> None:
+        super().__init__()
+        reduced = max(1, features // len(LEVELS))
+        self.levels = nn.ModuleList(nn.Conv2d(features, reduced, 1) for _ in LEVELS)
+        self.mix = nn.Sequential(
+            nn.Conv2d(features + reduced * len(LEVELS), width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+        self.predict = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, h, w) → (B, K, h, w)."""
+        size = (x.shape[-2], x.shape[-1])
+        scales = [
+            resized(level(pooled(x, cells).to(x.dtype)), size).to(x.dtype)
+            for cells, level in zip(LEVELS, self.levels, strict=True)
+        ]
+        predicted: Tensor = self.predict(self.mix(torch.cat([x, *scales], 1)))
+        return predicted

@@ -7,7 +7,8 @@ import re
 
 import pandas as pd
 
-from mola.reporting.tables import Column, Estimate, Table, marks
+from mola.reporting.columns import Column, Estimate
+from mola.reporting.tables import Table, marks
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -18,8 +19,9 @@ ESCAPES = {
     "Δ": r"$\Delta$",
 }
 ESCAPES |= {"–": "--", "−": "$-$", "†": r"$^\dagger$", "…": r"\dots{}"}
+ESCAPES |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "°": r"$^\circ$", "<": "$<$", ">": "$>$"}
 
-DELTA = r"$\Delta_\mathrm{task}$"
+DELTA = re.compile(r"\$\\Delta\$\\_(task|flat)")  # as escaped → one symbol with a subscript
 
 
 def to_csv(table: Table) -> str:
@@ -103,4 +105,5 @@ def _notes(table: Table) -> tuple[str, ...]:
 
 
 def _escape(text: str) -> str:
-    return "".join(ESCAPES.get(character, character) for character in text).replace(r"$\Delta$\_task", DELTA)
+    escaped = "".join(ESCAPES.get(character, character) for character in text)
+    return DELTA.sub(r"$\\Delta_\\mathrm{\1}$", escaped)

@@ -1,39 +1,24 @@
-"""Tables: methods × tasks, with the average, Δ against the reference row, and costs. A pure function of records."""
+"""Tables: methods × metrics, with Δ against the reference row, and costs. A pure function of records."""
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
+from mola.metrics import averageable
+from mola.reporting.columns import (
+    Column,
+    average_column,
+    cost_columns,
+    delta_columns,
+    metric_columns,
+    ranking_columns,
+    weighs_metrics,
+)
 from mola.reporting.records import Cell, Record
-from mola.reporting.statistics import delta_task, t_half_width
 from mola.types import Task
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over n seeds with its 95 % t half-width."""
-
-    mean: float
-    half_width: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of numbers: an estimate per row, or None where there is nothing to show."""
-
-    key: str  # in the CSV
-    title: str
-    estimates: tuple[Estimate | None, ...]
-    digits: int = 2
-    better: Literal["higher", "lower"] | None = None  # None: no best is marked
-    signed: bool = False
-    interval: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,71 +33,62 @@ class Table:
     incomplete: frozenset[str] = frozenset()  # rows that lack seeds: marked, and never best
 
 
-def estimate(values: Sequence[float]) -> Estimate | None:
-    """None for no values; NaN half-width for one."""
-    return Estimate(statistics.fmean(values), t_half_width(values), len(values)) if values else None
+@dataclass(frozen=True)
+class Results:
+    """What a benchmark's table is made from."""
+
+    tasks: Sequence[Task]
+    cells: Sequence[Cell]
+    remarks: Sequence[str] = ()  # the benchmark's own, see ``Benchmark.remarks``
+
+    @property
+    def dense(self) -> bool:
+        """Whether some task is a dense one: then every metric is a result of its own."""
+        return any(task.kind != "classes" for task in self.tasks)
 
 
-def benchmark_table(
-    name: str, tasks: Sequence[Task], cells: Sequence[Cell], seeds: Sequence[int], reference: str | None
-) -> Table:
-    """The table of one benchmark: test scores in percent at the epoch that was selected on valid."""
+def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> Table:
+    """The table of one benchmark: test scores at the epoch that was selected on valid. For classes the ranking metric
+    of every task; for dense tasks every metric.
+    """
+    tasks, cells = results.tasks, results.cells
     base = _base(cells, reference)
-    columns = [_column(cells, t.name, t.name, partial(score, task=t), better=t.ranking[1]) for t in tasks]
-    columns.append(_column(cells, "average", "average", partial(average, tasks=tasks), better="higher"))
+    columns = (metric_columns if results.dense else ranking_columns)(cells, tasks)
+    if averageable(tasks):
+        columns.append(average_column(cells, tasks, "average", "average"))
     if base:
-        columns.append(_delta(cells, base, tasks, reference))
-    columns += [
-        _column(cells, "parameters_inference", "params (M)", _parameters, interval=False),
-        _column(cells, "gflops_per_sample", "GFLOPs", _gflops, digits=3, interval=False),
-        _column(cells, "milliseconds_per_step", "ms/step", _milliseconds, digits=0, interval=False),
-    ]
-    metrics = " and ".join(dict.fromkeys(task.ranking[0] for task in tasks))
-    caption = (
-        f"{name}: test {metrics} (%), {_interval(seeds)}. The epoch is selected on the validation split; "
-        "the test split is read once, after that. Best in bold, second best underlined. "
-    )
-    if base:
-        told = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
-        caption += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {told}. "
-    caption += (
-        "params: parameters that a prediction depends on; GFLOPs: forward, per image of a small batch; "
-        "ms/step: one training step on the machine of the run."
-    )
-    incomplete = frozenset(cell.label for cell in cells if not cell.complete)
-    return Table(name, _labels(cells), tuple(columns), caption, notes(cells, reference), incomplete)
+        columns += delta_columns(cells, base, tasks, reference, arrows=results.dense)
+    columns += cost_columns(cells)
+    caption = _caption(name, results, seeds, reference if base else None)
+    lines = (*results.remarks, *notes(cells, reference))
+    return Table(name, _labels(cells), tuple(columns), caption, lines, _incomplete(cells))
 
 
-def summary_table(
-    suite: str,
-    benchmarks: Mapping[str, tuple[Sequence[Task], Sequence[Cell]]],
-    seeds: Sequence[int],
-    reference: str | None,
-) -> Table:
-    """One row per method: its average and Δ_task on every benchmark."""
-    columns, remarks, incomplete = [], [], set()
-    for name, (tasks, cells) in benchmarks.items():
-        columns.append(_column(cells, f"{name}_average", name, partial(average, tasks=tasks), better="higher"))
+def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
+    """One row per method: on every benchmark its average, where the tasks have one, and its Δ."""
+    columns: list[Column] = []
+    lines: list[str] = []
+    incomplete: frozenset[str] = frozenset()
+    for name, results in benchmarks.items():
+        tasks, cells = results.tasks, results.cells
+        if averageable(tasks):
+            columns.append(average_column(cells, tasks, f"{name}_average", name))
         if base := _base(cells, reference):
-            columns.append(_delta(cells, base, tasks, reference, f"{name} "))
-        remarks += [f"{name}, {note}" for note in notes(cells, reference)]
-        incomplete |= {cell.label for cell in cells if not cell.complete}
-    caption = (
-        f"Suite {suite}: test score (%) averaged over the tasks of each benchmark, and Δ_task against {reference}; "
-        f"{_interval(seeds)}; epochs selected on the validation split."
-    )
-    labels = _labels(next(iter(benchmarks.values()))[1])
-    return Table("summary", labels, tuple(columns), caption, tuple(remarks), frozenset(incomplete))
-
-
-def score(record: Record, task: Task) -> float:
-    """The task's ranking metric on test, in percent."""
-    return 100 * float(record["test"][task.name][task.ranking[0]])
-
-
-def average(record: Record, tasks: Sequence[Task]) -> float:
-    """Mean over tasks of the ranking metric on test, in percent."""
-    return statistics.fmean(score(record, task) for task in tasks)
+            columns += delta_columns(cells, base, tasks, reference, f"{name} ")
+        lines += [f"{name}: {remark}" for remark in results.remarks]
+        lines += [f"{name}, {note}" for note in notes(cells, reference)]
+        incomplete |= _incomplete(cells)
+    caption = f"Suite {suite}: test score (%) averaged over the tasks of each benchmark"
+    if apart := [name for name, results in benchmarks.items() if not averageable(results.tasks)]:
+        caption += f" (not of {', '.join(apart)}: their tasks have different units)"
+    caption += f", and Δ against {reference}" if reference else ""
+    caption += f"; {_interval(seeds)}; epochs selected on the validation split."
+    if reference:
+        caption += f" {_meaning('Δ_task', 'positive', 'tasks')}"
+        if any(weighs_metrics(results.tasks) for results in benchmarks.values()):
+            caption += f" {_meaning('Δ_flat', 'negative', 'metrics')}"
+    labels = _labels(next(iter(benchmarks.values())).cells)
+    return Table("summary", labels, tuple(columns), caption, tuple(lines), incomplete)
 
 
 def marks(table: Table, column: Column) -> dict[int, Literal["best", "second"]]:
@@ -147,47 +123,56 @@ def notes(cells: Sequence[Cell], reference: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def _caption(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> str:
+    """reference: None where no Δ is shown."""
+    tasks = results.tasks
+    if results.dense:
+        text = (
+            f"{name}: every metric of every task on test, {_interval(seeds)}. ↑: higher is better, ↓: lower. Each is "
+            "taken over all pixels of the split that count, not averaged over batches. "
+        )
+        if not averageable(tasks):
+            text += "No average: the tasks have different units. "
+    else:
+        text = (
+            f"{name}: test {' and '.join(dict.fromkeys(task.ranking[0] for task in tasks))} (%), {_interval(seeds)}. "
+        )
+    text += (
+        "The epoch is selected on the validation split; the test split is read once, after that. "
+        "Best in bold, second best underlined. "
+    )
+    if reference and weighs_metrics(tasks):
+        text += f"Δ: mean relative gain over {reference} with the same seed, in percent, over all metrics. "
+        text += f"{_meaning('Δ_task', 'positive', 'tasks')} {_meaning('Δ_flat', 'negative', 'metrics')} "
+    elif reference:
+        told = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
+        text += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {told}. "
+    image = "image with all its tasks" if results.dense else "image of a small batch"
+    return text + (
+        f"params: parameters that a prediction depends on; GFLOPs: forward, per {image}; "
+        "ms/step: one training step on the machine of the run."
+    )
+
+
+def _meaning(delta: str, better: str, equal: str) -> str:
+    return f"{delta}: all {equal} weigh the same; {better} is better."
+
+
 def _base(cells: Sequence[Cell], reference: str | None) -> Mapping[int, Record]:
     """The records of the reference row, by seed."""
     return next((cell.records for cell in cells if cell.label == reference), {})
-
-
-def _delta(
-    cells: Sequence[Cell], base: Mapping[int, Record], tasks: Sequence[Task], reference: str | None, prefix: str = ""
-) -> Column:
-    """Δ_task of every seed that the reference row has too."""
-    directions = {task.name: task.metrics for task in tasks}
-    estimates = []
-    for cell in cells:
-        pairs = [(r["test"], base[seed]["test"]) for seed, r in cell.records.items() if seed in base]
-        own = cell.label == reference
-        estimates.append(None if own else estimate([delta_task(a, b, directions) for a, b in pairs]))
-    key = f"{prefix.replace(' ', '_')}delta_task"
-    return Column(key, f"{prefix}Δ_task", tuple(estimates), better="higher", signed=True)
-
-
-def _parameters(record: Record) -> float:
-    return float(record["parameters"]["inference"]) / 1e6
-
-
-def _gflops(record: Record) -> float:
-    return float(record["flops_per_sample"]) / 1e9
-
-
-def _milliseconds(record: Record) -> float:
-    return 1000 * float(record["seconds_per_step"])
 
 
 def _labels(cells: Sequence[Cell]) -> tuple[str, ...]:
     return tuple(cell.label for cell in cells)
 
 
+def _incomplete(cells: Sequence[Cell]) -> frozenset[str]:
+    return frozenset(cell.label for cell in cells if not cell.complete)
+
+
 def _interval(seeds: Sequence[int]) -> str:
     return f"mean ± half-width of the 95 % t interval over {len(seeds)} seeds ({_spans(seeds)})"
-
-
-def _column(cells: Sequence[Cell], key: str, title: str, value: Callable[[Record], float], **looks: object) -> Column:
-    return Column(key, title, tuple(estimate([value(r) for r in cell.records.values()]) for cell in cells), **looks)  # type: ignore[arg-type]
 
 
 def _spans(numbers: Sequence[int]) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from mola import registry
 from mola.config import Suite
-from mola.reporting.records import Cell, collect
+from mola.metrics import averageable, overall
+from mola.reporting.records import collect
 from mola.reporting.render import to_csv, to_latex, to_markdown
-from mola.reporting.tables import Table, benchmark_table, summary_table
-from mola.types import Task
+from mola.reporting.tables import Results, Table, benchmark_table, summary_table
+from mola.types import Benchmark
 
 
 def write_tables(suite: Suite) -> list[Path]:
@@ -24,20 +24,17 @@ def write_tables(suite: Suite) -> list[Path]:
     """
     folder = suite.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: (_tasks(name), collect(suite, name)) for name in suite.benchmarks}
-    tables = {
-        name: benchmark_table(name, tasks, cells, suite.seeds, suite.reference)
-        for name, (tasks, cells) in found.items()
-    }
+    found = {name: _results(suite, name) for name in suite.benchmarks}
+    tables = {name: benchmark_table(name, results, suite.seeds, suite.reference) for name, results in found.items()}
     tables["summary"] = summary_table(suite.suite, found, suite.seeds, suite.reference)
     paths = []
     for name, table in tables.items():
         for ending, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
             paths.append(folder / f"{name}.{ending}")
             paths[-1].write_text(text)
-    for name, (tasks, cells) in found.items():
+    for name, results in found.items():
         paths.append(folder / f"{name}.curves.csv")
-        _curves(tasks, cells).to_csv(paths[-1], index=False, float_format="%.6g", lineterminator="\n")
+        _curves(results).to_csv(paths[-1], index=False, float_format="%.6g", lineterminator="\n")
     paths.append(folder / "metrics.json")
     paths[-1].write_text(
         json.dumps({name: _headline(table) for name, table in tables.items() if name != "summary"}, indent=1) + "\n"
@@ -45,17 +42,22 @@ def write_tables(suite: Suite) -> list[Path]:
     return paths
 
 
-def _tasks(benchmark: str) -> tuple[Task, ...]:
-    return tuple(registry.load("benchmarks", benchmark).tasks)
+def _results(suite: Suite, name: str) -> Results:
+    options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
+    benchmark: Benchmark = registry.load("benchmarks", name)(suite.data, **options)
+    return Results(benchmark.tasks, collect(suite, name), benchmark.remarks())
 
 
-def _curves(tasks: Sequence[Task], cells: Sequence[Cell]) -> pd.DataFrame:
-    """epoch × method: validation score in percent, averaged over tasks and seeds."""
+def _curves(results: Results) -> pd.DataFrame:
+    """epoch × method: what selection looks at on valid (``mola.metrics.overall``), mean over seeds; in percent where it
+    is a mean of fractions.
+    """
+    factor = 100 if averageable(results.tasks) else 1
     series = {}
-    for cell in cells:
+    for cell in results.cells:
         runs = [
-            [100 * statistics.fmean(_number(e["valid"][t.name][t.ranking[0]]) for t in tasks) for e in r["curve"]]
-            for r in cell.records.values()
+            [factor * overall(_numbers(epoch["valid"]), results.tasks) for epoch in record["curve"]]
+            for record in cell.records.values()
         ]
         series[cell.label] = pd.DataFrame(runs).mean() if runs else pd.Series(dtype=float)
     frame = pd.DataFrame(series)
@@ -63,12 +65,13 @@ def _curves(tasks: Sequence[Task], cells: Sequence[Cell]) -> pd.DataFrame:
     return frame
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value  # JSON has no NaN
+def _numbers(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    """JSON has no NaN: it stands there as null."""
+    return {task: {m: math.nan if v is None else v for m, v in metrics.items()} for task, metrics in scores.items()}
 
 
 def _headline(table: Table) -> dict[str, dict[str, float]]:
-    columns = {column.key: column for column in table.columns if column.key in ("average", "delta_task")}
+    columns = {column.key: column for column in table.columns if column.key in ("average", "delta_task", "delta_flat")}
     rows: dict[str, dict[str, float]] = {}
     for row, label in enumerate(table.labels):
         values = {key: column.estimates[row] for key, column in columns.items()}

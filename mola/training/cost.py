@@ -13,27 +13,29 @@ from mola.training.loading import load
 from mola.types import Batch, Benchmark
 
 EACH = 8  # images of each task: as many as a small batch holds, so that what is done once a batch is shared as in use
+EVERY = 2  # images that have every task: the paper's batch on NYUv2
 
 
 def few_of_each(benchmark: Benchmark, device: torch.device) -> Batch:
     """A batch with the first validation images of every task, ordered by task."""
     first: dict[str, Batch] = {}
     for batch in load(benchmark, "valid", device, size=EACH):
+        if batch.task is None:  # every sample has every task
+            y = {name: target[:EVERY] for name, target in batch.y.items()}
+            return Batch(batch.x[:EVERY], None, y, batch.tasks)
         for name in batch.y:
             first.setdefault(name, batch)
         if len(first) == len(benchmark.tasks):
             break
     batches = [first[task.name] for task in benchmark.tasks]
-    if batches[0].task is None:  # every sample has every task
-        return batches[0]
     task = torch.cat([batch.task for batch in batches if batch.task is not None])
     y = {name: target for batch in batches for name, target in batch.y.items()}
     return Batch(torch.cat([batch.x for batch in batches]), task, y, batches[0].tasks)
 
 
 def flops_per_sample(method: Method, batch: Batch) -> int:
-    """Floating-point operations of inference (a multiplication and an addition count as two), averaged over the
-    tasks.
+    """Floating-point operations of inference (a multiplication and an addition count as two) for one image, averaged
+    over the tasks; where every image has every task, for all of them together.
     """
     method.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 
 import torch
-from torch import Tensor
 
-from mola.losses import task_losses
+from mola.losses import counted, task_losses
 from mola.methods import Method
-from mola.metrics import evaluate_task
+from mola.metrics.accumulators import accumulator
 from mola.training.loading import load
 from mola.types import Benchmark, Split
 
@@ -20,22 +19,23 @@ Scores = dict[str, dict[str, float]]  # task → metric → value; "loss" beside
 def evaluate(
     method: Method, benchmark: Benchmark, split: Split, *, size: int, device: torch.device, amp: bool
 ) -> Scores:
-    """Every sample of the split once, in order, without augmentation; batches of ``size`` samples."""
+    """Every sample of the split once, in order, without augmentation; batches of ``size`` samples.
+
+    The loss is the mean over all samples (pixels that count, of dense tasks), however they fall into batches.
+    """
     method.eval()
-    predictions: dict[str, list[Tensor]] = defaultdict(list)
-    targets: dict[str, list[Tensor]] = defaultdict(list)
-    losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    tasks = {task.name: task for task in benchmark.tasks}
+    metrics = {name: accumulator(task) for name, task in tasks.items()}
+    sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0)
     for batch in load(benchmark, split, device, size=size):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             output = method(batch)
         for name, loss in task_losses(benchmark.tasks, output, batch).items():
-            predictions[name].append(output.predictions[name].float().cpu())
-            targets[name].append(batch.y[name].cpu())
-            losses[name].append((float(loss), len(batch.y[name])))
+            metrics[name].update(output.predictions[name].float(), batch.y[name])
+            count = int(counted(tasks[name], batch.y[name]).sum())
+            sums[name] += float(loss) * count
+            counts[name] += count
     return {
-        task.name: {
-            **evaluate_task(task, torch.cat(predictions[task.name]), torch.cat(targets[task.name])),
-            "loss": sum(value * n for value, n in losses[task.name]) / sum(n for _, n in losses[task.name]),
-        }
-        for task in benchmark.tasks
+        name: {**metrics[name].compute(), "loss": sums[name] / counts[name] if counts[name] else math.nan}
+        for name in tasks
     }

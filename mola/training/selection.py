@@ -1,4 +1,7 @@
-"""Which epoch a run reports: the best on the validation split, the earliest of equals. Test is not looked at."""
+"""Which epoch a run reports: the best on the validation split, the earliest of equals. Test is not looked at.
+
+What is best over several tasks: :func:`mola.metrics.overall`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mola.methods import Method
+from mola.metrics import overall
 from mola.training.evaluate import Scores
 from mola.types import Task
 
@@ -24,7 +28,7 @@ class Selection:
     def update(self, epoch: int, valid: Scores) -> None:
         """Look at the validation scores after an epoch (counted from 1)."""
         for part, (module, names) in self.parts.items():
-            score = self._score(valid, names)
+            score = overall(valid, [self.tasks[name] for name in names])
             if score > self.best.get(part, {}).get("score", -math.inf):
                 state: dict[str, Tensor] = {
                     key: value.detach().cpu().clone() for key, value in module.state_dict().items()
@@ -48,12 +52,3 @@ class Selection:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """From the checkpoint."""
         self.best = dict(state)
-
-    def _score(self, valid: Scores, names: tuple[str, ...]) -> float:
-        """Mean over tasks of the ranking metric, signed so that higher is better; −inf where any is not finite."""
-        values = []
-        for name in names:
-            metric, direction = self.tasks[name].ranking
-            values.append(valid[name][metric] if direction == "higher" else -valid[name][metric])
-        mean = sum(values) / len(values)
-        return mean if math.isfinite(mean) else -math.inf

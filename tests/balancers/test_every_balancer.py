@@ -70,6 +70,16 @@ def test_a_batch_may_lack_tasks(name):
 
 
 @every
+def test_a_loss_of_zero_without_gradient(name):
+    """As dense tasks have where a batch holds no pixel that counts, at the first step and later."""
+    balancer, rows = make(name, 3), torch.cat([CONFLICT[:2], torch.zeros(1, 4).double()])
+    for _ in range(2):
+        assert Problem(rows, [1.0, 2.0, 0.0]).update(balancer)[0].isfinite().all()
+        assert Problem(CONFLICT, VALUES).update(balancer)[0].abs().sum() > 0
+        balancer.end_epoch()
+
+
+@every
 def test_gradients_accumulate(name):
     problem, balancer = Problem(CONFLICT, VALUES), make(name, 3)
     torch.manual_seed(0)

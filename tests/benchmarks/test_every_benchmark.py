@@ -1,18 +1,40 @@
 """Every registered benchmark passes through here on arrival."""
 
+import archives
 import numpy as np
 import pytest
 import torch
 
 from mola import registry
+from mola.benchmarks._downloaded import Downloaded
 from mola.data.manifest import Manifest
+from mola.data.rule import Rule
 
 BENCHMARKS = registry.names("benchmarks")
 
 
 @pytest.fixture(params=BENCHMARKS)
 def benchmark_(request, data_root):
-    return registry.load("benchmarks", request.param)(data_root)
+    return archives.benchmark(request.param, data_root)
+
+
+def like(benchmark, **options):
+    """The same benchmark with other options."""
+    return archives.benchmark(benchmark.name, benchmark.folder.parent, **options)
+
+
+def assert_measurable(task, y):
+    """What Batch.y may hold, and enough of it: every class occurs, and something is known."""
+    if task.kind in ("classes", "segmentation"):
+        known = set(y.unique().tolist()) - ({-1} if task.kind == "segmentation" else set())
+        assert y.dtype == torch.int64 and known == set(range(task.outputs))
+        return
+    assert y.dtype == torch.float32 and y.shape[1] == task.outputs and y.isfinite().all()
+    if task.kind == "depth":
+        assert y.min() >= 0 and (y > 0).any()
+    else:
+        length = y.norm(dim=1)
+        assert torch.all((length == 0) | ((length - 1).abs() < 1e-3)) and (length > 0).any()
 
 
 def test_it_says_what_it_is(benchmark_):
@@ -21,21 +43,36 @@ def test_it_says_what_it_is(benchmark_):
     for task in benchmark_.tasks:
         assert task.ranking[1] in ("higher", "lower")
     for source in benchmark_.sources:
-        assert source.licence and source.origin and len(source.sha256) == 64
+        assert source.licence and source.origin
+        if isinstance(benchmark_, Downloaded):
+            assert source.file and (source.mirrors or source.request) and source.terms
+        else:
+            assert len(source.sha256) == 64
+    assert all("\n" not in remark for remark in benchmark_.remarks())
 
 
 def test_no_item_stands_in_two_splits(benchmark_):
-    for task, splits in benchmark_.manifest.ids.items():
+    if isinstance(benchmark_, Downloaded):
+        folder = benchmark_.folder
+        names = {part: (folder / f"{part}.txt").read_text().splitlines() for part in benchmark_.prepared.parts}
+        ids = {g: {s: names[f"{g}.{s}"] for s in ("train", "valid", "test")} for g in benchmark_.groups}
+    else:
+        ids = benchmark_.manifest.ids
+    for task, splits in ids.items():
         items = [item for ids in splits.values() for item in ids]
         assert len(set(items)) == len(items), task
         assert set(splits) == {"train", "valid", "test"}
 
 
 def test_the_committed_manifest_fits_the_code(benchmark_):
+    if isinstance(benchmark_, Downloaded):
+        rule = Rule.read(benchmark_.name, benchmark_.version)
+        assert rule.benchmark == benchmark_.name and rule.rule and rule.counts
+        return
     manifest = Manifest.read(benchmark_.name)
     assert manifest.version == benchmark_.version
     assert manifest.sources == {source.name: source.sha256 for source in benchmark_.sources}
-    assert set(manifest.ids) == {task.name for task in benchmark_.tasks}
+    assert set(manifest.ids) == set(benchmark_.groups)
 
 
 def test_sources_are_what_they_were(benchmark_):
@@ -55,7 +92,7 @@ def test_evaluation_sees_every_sample_once_whatever_the_batch(benchmark_, split)
         assert len(ys[task.name]) == benchmark_.sizes(split)[task.name]
         assert torch.equal(xs[task.name], other_xs[task.name])
         assert torch.equal(ys[task.name], other_ys[task.name])
-        assert set(ys[task.name].tolist()) == set(range(task.outputs))  # every class is measured
+        assert_measurable(task, ys[task.name])
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "proportional"])
@@ -67,7 +104,8 @@ def test_training_batches(benchmark_, sampling):
         x = benchmark_.normalised(batch.x)
         assert batch.x.dtype == torch.uint8 and x.dtype == torch.float32 and x.is_contiguous()
         assert x.isfinite().all() and -5 < x.min() < 0 < x.max() < 5
-        assert sum(len(y) for y in batch.y.values()) == 32
+        lengths = [len(y) for y in batch.y.values()]
+        assert set(lengths) == {32} if batch.task is None else sum(lengths) == 32
         for name, y in batch.y.items():
             assert len(batch.x[batch.rows(name)]) == len(y)
         if sampling == "balanced":
@@ -84,15 +122,15 @@ def test_training_is_a_function_of_seed_and_epoch(benchmark_):
 
 
 def test_augmentation_does_not_depend_on_the_company(benchmark_):
-    """A sample has the same pixels in an epoch whatever the batch size, the sampling and the limit."""
-    part = type(benchmark_)(benchmark_.folder.parent, limit=20)
+    """A sample has the same pixels and targets in an epoch whatever the batch size, the sampling and the limit."""
+    part = like(benchmark_, limit=20)
 
     def pixels(benchmark, size, sampling):
         return [
-            (name, row.numpy().tobytes())
+            (name, row.numpy().tobytes(), target.numpy().tobytes())
             for batch in benchmark.batches("train", size=size, seed=0, epoch=0, sampling=sampling)
             for name in batch.y
-            for row in batch.x[batch.rows(name)]
+            for row, target in zip(batch.x[batch.rows(name)], batch.y[name], strict=True)
         ]
 
     every = pixels(benchmark_, 1, "proportional")  # each sample once, alone
@@ -106,14 +144,14 @@ def test_augmentation_does_not_depend_on_the_company(benchmark_):
 def test_images_of_a_batch_are_augmented_each_for_itself(benchmark_):
     """One crop for the whole batch would be no augmentation: the same image, many times, must come out in many ways."""
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    uniform = np.random.default_rng(1).random((64, 8), dtype=np.float32)
+    uniform = np.random.default_rng(1).random((64, benchmark_.draws), dtype=np.float32)
     changed = benchmark_.augmented(image.repeat(64, 0), uniform)
     assert changed.dtype == np.uint8 and changed.shape[0] == 64
-    assert len(np.unique(changed, axis=0)) > 8
+    assert len(np.unique(changed, axis=0)) > (1 if benchmark_.draws == 1 else 8)  # one number: mirrored or not
 
 
 def test_a_limit_is_a_prefix(benchmark_):
-    part = type(benchmark_)(benchmark_.folder.parent, limit=20)
+    part = like(benchmark_, limit=20)
     assert set(part.sizes("test").values()) == {20}
     name = benchmark_.tasks[0].name
     long = next(iter(benchmark_.batches("test", size=20, seed=0, epoch=0)))

@@ -172,6 +172,15 @@ def test_nothing_is_written_outside(tmp_path, form, name):
     assert not list(tmp_path.rglob("*evil*"))
 
 
+def test_the_root_itself_may_be_an_entry(tmp_path):
+    """Dropbox packs a folder so."""
+    path = tmp_path / "toy.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("/", b"")
+        archive.writestr("train/0.npy", b"1")
+    assert found(unpack.unpack(path, tmp_path / "out")) == {"train/0.npy": b"1"}
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 @pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", "none", ".", "deep"])
 def test_links_out_of_the_folder_or_to_folders_are_refused(tmp_path, kind, target):

@@ -12,5 +12,7 @@ def build(name, tasks, seed=0, **changes):
     known = registry.option_names("methods", name)
     options = {k: v for k, v in (OPTIONS | changes).items() if k in known}
     torch.manual_seed(seed)
-    backbone = builder("test_resnet", {"zero_init_last": False})
+    dense = any(task.kind != "classes" for task in tasks)
+    stride = {"output_stride": 8} if dense else {}
+    backbone = builder("test_resnet", {"zero_init_last": False} | stride, dense=dense, head_width=8)
     return registry.load("methods", name)(tasks, backbone, **registry.check_options("methods", name, options, name))

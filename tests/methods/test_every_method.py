@@ -1,79 +1,106 @@
-"""Every registered method passes through here on arrival."""
+"""Every registered method passes through here on arrival, on a benchmark where each image has a task of its own and on
+a dense one where every image has every task.
+"""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from building import build
+from fake_dense import FakeDense
 
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.losses import task_losses
+from mola.training.cost import few_of_each, flops_per_sample, parameter_counts
 from mola.training.loading import load
 from mola.types import Batch, Range
 
 METHODS = registry.names("methods")
 
 
+@pytest.fixture(params=["classes", "dense"])
+def benchmark(request):
+    return FakeDense() if request.param == "dense" else request.getfixturevalue("digits")
+
+
 @pytest.fixture
-def batch(digits):
-    return next(iter(load(digits, "train", torch.device("cpu"), size=16)))
+def batch(benchmark):
+    return next(iter(load(benchmark, "train", torch.device("cpu"), size=16 if benchmark.name == "digits" else 4)))
 
 
-def loss_of(method, tasks, batch):
-    output = method(batch)
-    losses = task_losses(tasks, output, batch)
-    return losses, output
+def alone(batch, name):
+    """The batch with one task only."""
+    if batch.task is None:
+        return replace(batch, y={name: batch.y[name]})
+    kept = batch.rows(name)
+    return Batch(batch.x[kept], batch.task[kept], {name: batch.y[name]}, batch.tasks)
+
+
+def live(method):
+    """Nothing at zero: B = 0 hides the gradient of A, and zero gates that of the router."""
+    for parameter in method.parameters():
+        if (parameter == 0).all():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return method
+
+
+def without_use(method, batch):
+    """Parameters that nothing reaches: TwD's projection, where every sample has every task."""
+    unused = getattr(method, "projection", torch.nn.Identity()) if batch.task is None else torch.nn.Identity()
+    return {id(p) for p in unused.parameters()}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_predictions_for_every_task_present(name, digits, batch):
-    method = build(name, digits.tasks)
-    output = method(batch)
+def test_predictions_for_every_task_present(name, benchmark, batch):
+    output = build(name, benchmark.tasks)(batch)
     assert set(output.predictions) == set(batch.y)
-    for task in digits.tasks:
-        assert output.predictions[task.name].shape == (len(batch.y[task.name]), task.outputs)
+    for task in benchmark.tasks:
+        target = batch.y[task.name]
+        size = () if task.kind == "classes" else target.shape[-2:]
+        assert output.predictions[task.name].shape == (len(target), task.outputs, *size)
     if output.routing is not None:
         torch.testing.assert_close(output.routing.sum(1), torch.ones(len(batch.x)))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_may_lack_tasks(name, digits, batch):
-    method, kept = build(name, digits.tasks), batch.rows("optdigits")
-    alone = Batch(batch.x[kept], batch.task[kept], {"optdigits": batch.y["optdigits"]}, batch.tasks)
-    assert set(method(alone).predictions) == {"optdigits"}
+def test_a_batch_may_lack_tasks(name, benchmark, batch):
+    method = build(name, benchmark.tasks)
+    for task in benchmark.tasks:
+        assert set(method(alone(batch, task.name)).predictions) == {task.name}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_samples_of_other_tasks_do_not_change_a_prediction_in_eval(name, digits, batch):
-    method = build(name, digits.tasks).eval()
-    kept = batch.rows("mnist")
-    alone = Batch(batch.x[kept], batch.task[kept], {"mnist": batch.y["mnist"]}, batch.tasks)
+def test_other_tasks_do_not_change_a_prediction_in_eval(name, benchmark, batch):
+    method = live(build(name, benchmark.tasks)).eval()
+    task = benchmark.tasks[1].name
     torch.testing.assert_close(
-        method(batch).predictions["mnist"], method(alone).predictions["mnist"], rtol=1e-4, atol=1e-5
+        method(batch).predictions[task], method(alone(batch, task)).predictions[task], rtol=1e-4, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_parameter_learns_and_belongs_to_one_side(name, digits, batch):
-    method = build(name, digits.tasks)
-    for parameter in method.parameters():  # B = 0 hides the gradient of A, and zero gates that of the router
-        if (parameter == 0).all():
-            torch.nn.init.normal_(parameter, std=0.1)
-    losses, output = loss_of(method, digits.tasks, batch)
+def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
+    method = live(build(name, benchmark.tasks))
+    output = method(batch)
+    losses = task_losses(benchmark.tasks, output, batch)
     own, shared = method.own_parameters(), method.shared_parameters()
     assert {id(p) for p in own}.isdisjoint({id(p) for p in shared})
     assert {id(p) for p in own} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
     Sum().backward(losses, output.penalty, shared, own)
-    silent = [key for key, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    unused = without_use(method, batch)
+    silent = [
+        key
+        for key, p in method.named_parameters()
+        if (p.grad is None or not p.grad.abs().sum() > 0) and id(p) not in unused
+    ]
     assert silent == []
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_shared_means_that_every_task_reaches_it(name, digits, batch):
-    method = build(name, digits.tasks)
-    for parameter in method.parameters():
-        if (parameter == 0).all():
-            torch.nn.init.normal_(parameter, std=0.1)
-    losses, _ = loss_of(method, digits.tasks, batch)
+def test_shared_means_that_every_task_reaches_it(name, benchmark, batch):
+    method = live(build(name, benchmark.tasks))
+    losses = task_losses(benchmark.tasks, method(batch), batch)
     shared = [p for p in method.shared_parameters() if p.requires_grad]
     projection = {
         id(p) for p in getattr(method, "projection", torch.nn.Identity()).parameters()
@@ -88,22 +115,33 @@ def test_shared_means_that_every_task_reaches_it(name, digits, batch):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_parts_cover_all_tasks_once(name, digits):
-    method = build(name, digits.tasks)
+def test_parts_cover_all_tasks_once(name, benchmark):
+    method = build(name, benchmark.tasks)
     covered = [task for _, tasks in method.parts().values() for task in tasks]
-    assert sorted(covered) == sorted(task.name for task in digits.tasks)
+    assert sorted(covered) == sorted(task.name for task in benchmark.tasks)
     in_parts = {id(p) for module, _ in method.parts().values() for p in module.parameters()}
     assert in_parts == {id(p) for p in method.parameters()}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_weights_and_state_round_trip(name, digits, batch):
-    one, two, other = build(name, digits.tasks), build(name, digits.tasks), build(name, digits.tasks, seed=1)
+def test_same_seed_same_weights_and_state_round_trip(name, benchmark, batch):
+    one, two, other = (build(name, benchmark.tasks, seed=seed) for seed in (0, 0, 1))
     for key, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[key]), key
     other.load_state_dict(one.state_dict())
-    for task in digits.tasks:
+    for task in benchmark.tasks:
         torch.testing.assert_close(other.eval()(batch).predictions[task.name], one.eval()(batch).predictions[task.name])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_costs_are_counted_on_a_few_images(name, benchmark):
+    method = build(name, benchmark.tasks)
+    few = few_of_each(benchmark, torch.device("cpu"))
+    assert set(few.y) == {task.name for task in benchmark.tasks}
+    assert len(few.x) == (2 if few.task is None else 8 * len(benchmark.tasks))
+    counts = parameter_counts(method, few)
+    assert 0 < counts["inference"] <= counts["trainable"] == sum(p.numel() for p in method.parameters())
+    assert flops_per_sample(method, few) > 0
 
 
 @pytest.mark.parametrize("name", METHODS)

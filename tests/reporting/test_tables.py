@@ -10,7 +10,7 @@ from mola.config import load
 from mola.inputs import inputs
 from mola.reporting.records import collect
 from mola.reporting.render import to_csv, to_latex, to_markdown
-from mola.reporting.tables import benchmark_table, summary_table
+from mola.reporting.tables import Results, benchmark_table, summary_table
 from mola.types import Task
 
 TASKS = tuple(Task(n, "classes", 10, {"accuracy": "higher"}) for n in ("mnist", "optdigits", "mnistm", "printed"))
@@ -50,7 +50,16 @@ def fill(suite):
 
 
 def table(suite):
-    return benchmark_table("digits", TASKS, collect(suite, "digits"), suite.seeds, suite.reference)
+    return benchmark_table("digits", Results(TASKS, collect(suite, "digits")), suite.seeds, suite.reference)
+
+
+def test_what_a_benchmark_remarks_stands_under_its_tables(suite):
+    fill(suite)
+    cells, remark = collect(suite, "digits"), "data: not the published archive"
+    text = to_markdown(benchmark_table("digits", TASKS, cells, suite.seeds, suite.reference, [remark]))
+    assert remark in text and remark not in to_markdown(table(suite))
+    found = {"digits": (TASKS, cells)}
+    assert f"digits, {remark}" in summary_table("tiny", found, suite.seeds, None, {"digits": [remark]}).notes
 
 
 def test_numbers_marks_and_caption(suite):
@@ -115,6 +124,6 @@ def test_latex_is_booktabs_and_escaped(suite):
 
 def test_summary_has_a_pair_of_columns_per_benchmark(suite):
     fill(suite)
-    made = summary_table("tiny", {"digits": (TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
+    made = summary_table("tiny", {"digits": Results(TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
     assert [c.key for c in made.columns] == ["digits_average", "digits_delta_task"]
     assert "| mola_grad | **60.00 ± 12.42** | **+20.00 ± 24.84** |" in to_markdown(made)

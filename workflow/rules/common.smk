@@ -1,5 +1,7 @@
 # Checks the configuration, writes what each cell depends on, and knows the names of files.
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -32,9 +34,10 @@ text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     CONFIG.write_text(text)
 
-# stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good
-FETCHED = str(suite.data / "{benchmark}.fetched")
-PREPARED = str(suite.data / "{benchmark}.prepared")
+# stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good;
+# {options} tells apart what suites want of one benchmark: another size is prepared anew
+FETCHED = str(suite.data / ".stamps/{benchmark}.{options}.fetched")
+PREPARED = str(suite.data / ".stamps/{benchmark}.{options}.prepared")
 
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = (
@@ -48,7 +51,15 @@ if GPUS and "gpu" not in workflow.global_resources:  # `--resources gpu=2` goes 
 
 wildcard_constraints:
     benchmark="|".join(suite.benchmarks),
+    options="[0-9a-f]{8}",
     method="|".join(map(re.escape, suite.methods)),
+
+
+def prepared(wildcards):
+    """The stamp of a benchmark's arrays."""
+    options = json.dumps(suite.benchmarks[wildcards.benchmark].options, sort_keys=True)
+    digest = hashlib.sha256(options.encode()).hexdigest()[:8]
+    return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
 
 
 def tables():

@@ -5,7 +5,7 @@ rule fetch:
     output:
         touch(FETCHED),
     log:
-        f"logs/{suite.suite}/{{benchmark}}.fetch.log",
+        f"logs/{suite.suite}/{{benchmark}}.{{options}}.fetch.log",
     resources:
         download=1,  # hosts limit the rate: one download at a time (profiles/default)
     shell:
@@ -18,6 +18,6 @@ rule prepare:
     output:
         touch(PREPARED),
     log:
-        f"logs/{suite.suite}/{{benchmark}}.prepare.log",
+        f"logs/{suite.suite}/{{benchmark}}.{{options}}.prepare.log",
     shell:
         "mola prepare -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"

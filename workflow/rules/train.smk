@@ -5,7 +5,7 @@ rule train:
     input:
         # code, settings, seeds and split manifest in one small file, rewritten only when they change
         suite.folder / "{benchmark}/{method}/inputs.json",
-        prepared=ancient(PREPARED),
+        prepared=ancient(prepared),
     output:
         # the records are no outputs: Snakemake would delete the good seeds of a job before it runs it again
         suite.folder / "{benchmark}/{method}/runs.json",

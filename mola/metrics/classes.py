@@ -1,4 +1,4 @@
-"""Metrics of the tasks, each over a whole split: never an average of batches."""
+"""Metrics of classification."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
 
+from mola.metrics.base import Accumulator
 from mola.types import Task
 
 
-def evaluate_task(task: Task, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """The task's metrics on all N samples of a split.
+class Classes(Accumulator):
+    """Keeps the scores of all N samples, (N, K): the exact area under a curve needs them."""
 
-    predictions: (N, K) scores before the softmax; targets: (N,) int64.
-    """
-    measured = classification(predictions, targets)
-    return {name: measured[name] for name in task.metrics}
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.predictions: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """predictions: (B_t, K) scores before the softmax; targets: (B_t,) int64."""
+        self.predictions.append(predictions.float().cpu())
+        self.targets.append(targets.cpu())
+
+    def measured(self) -> dict[str, float]:
+        """See :func:`classification`."""
+        return classification(torch.cat(self.predictions), torch.cat(self.targets))
 
 
 def classification(predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """``accuracy``, ``balanced_accuracy`` and ``auc`` in [0, 1].
+    """``accuracy``, ``balanced_accuracy`` and ``auc`` in [0, 1], of (N, K) scores before the softmax and (N,) int64.
 
     balanced_accuracy: mean recall over the classes that occur in the targets (torchmetrics' macro accuracy counts an
                        absent class as 0).

@@ -1,0 +1,55 @@
+"""PACS: photos, art paintings, cartoons and sketches of seven things; 9991 images of 227 pixels, downloaded.
+
+Source: Li, Yang, Song & Hospedales, Deeper, Broader and Artier Domain Generalization, ICCV 2017 (arXiv 1710.03077).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import PositiveInt
+
+from mola.benchmarks import METRICS
+from mola.benchmarks._folders import Folders
+from mola.data.download import Download
+from mola.types import Task
+
+CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
+
+
+class Pacs(Folders):
+    """Archives have ``PACS/<domain>/<class>`` or ``kfold/<domain>/<class>``. Not in the paper: so no split of it."""
+
+    name = "pacs"
+    version = 1
+    tasks = tuple(Task(name, "classes", len(CLASSES), METRICS) for name in DOMAINS)
+    classes = CLASSES
+    mean = std = (0.5, 0.5, 0.5)  # what the packaged weights of EfficientNet-Lite0 were trained with
+    sources = (
+        Download(
+            "pacs",
+            "https://github.com/facebookresearch/DomainBed",
+            "none stated",
+            "",
+            file="PACS.zip",
+            mirrors=(
+                "1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd",
+                "https://wjdcloud.blob.core.windows.net/dataset/PACS.zip",
+                "1WWi9tuUNFmUiw7Eirq_JT_hxYZv3J-Vv",
+            ),
+            terms="No licence is stated, and images come from four others' collections: for research only.",
+        ),
+    )
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limit: PositiveInt | None = None,
+        size: PositiveInt = 224,
+        official: bool = True,
+        mirror: str | None = None,
+    ) -> None:
+        super().__init__(root, limit=limit, official=official, mirror=mirror)
+        self.size, self.domains = size, {name: name for name in DOMAINS}

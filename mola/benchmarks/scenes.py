@@ -1,0 +1,86 @@
+"""Synthetic rooms at 48×64: segmentation into 8 classes, depth and surface normals, exact and rendered; no download.
+
+Source: rendered by this project (ray casting of random rooms with furniture); nothing in it was photographed.
+
+For maintainers, after a change of the recipe: raise ``version``, then run ``python -m mola.benchmarks.scenes``.
+``python -m mola.benchmarks.scenes --export FOLDER`` writes rooms in the layout and size of NYUv2's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import PositiveInt
+
+from mola.benchmarks import SPLITS, _scene_pixels, _scene_rooms
+from mola.benchmarks._packaged import Packaged
+from mola.benchmarks._scene_pixels import Arrays
+from mola.benchmarks._single_input import SingleInput, dense_tasks
+from mola.data import store
+from mola.data.manifest import Ids
+
+SIZES = {"train": 240, "valid": 80, "test": 160}
+HEIGHT, WIDTH = 48, 64
+
+
+class Scenes(SingleInput, Packaged):
+    """Single-input task heterogeneity. Every number comes from exact arithmetic, so every machine renders the same
+    bytes. Nothing is known of some pixels, as of real sensors.
+    """
+
+    name = "scenes"
+    version = 1
+    tasks = dense_tasks(len(_scene_rooms.CLASSES))
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    sources = ()  # drawn from nothing but the ids
+
+    def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
+        super().__init__(root, limit=limit)
+
+    def content(self, source: str) -> bytes:
+        """Never asked for: there is no source."""
+        raise LookupError(source)
+
+    def ids(self) -> Ids:
+        """Consecutive numbers: every room is drawn for itself."""
+        starts = np.cumsum([0, *SIZES.values()]).tolist()
+        return {"all": {split: list(range(a, a + SIZES[split])) for split, a in zip(SPLITS, starts, strict=False)}}
+
+    def build(self, task: str, ids: Sequence[int]) -> Mapping[str, store.Array]:
+        """The images (N, 48, 64, 3) and all targets of some rooms. task: the group, ``all``."""
+        seen = [_scene_pixels.photographed(i, HEIGHT, WIDTH) for i in ids]
+        return {kind: np.stack([room[kind] for room in seen]) for kind in seen[0]}
+
+
+def rooms(numbers: Mapping[str, int], height: int = 288, width: int = 384) -> Iterator[tuple[str, int, Arrays]]:
+    """Rooms as MTAN's NYUv2 has its files: folder, number, and float32 "image" (H, W, 3) in [0, 1], "label" (H, W),
+    "depth" (H, W, 1) and "normal" (H, W, 3). numbers: rooms of each folder.
+    """
+    parts = [(part, i) for part, number in numbers.items() for i in range(number)]
+    for identity, (part, i) in enumerate(parts):
+        room = _scene_pixels.photographed(identity, height, width)
+        image = room["images"].astype(np.float32) / np.float32(255)
+        label = room["segmentation"].astype(np.float32)
+        yield part, i, {"image": image, "label": label, "depth": room["depth"][..., None], "normal": room["normals"]}
+
+
+def export(folder: Path, numbers: Mapping[str, int], height: int = 288, width: int = 384) -> None:
+    """Write rooms in NYUv2's layout: ``{train,val}/{image,label,depth,normal}/{i}.npy``."""
+    for part, i, room in rooms(numbers, height, width):
+        for kind, array in room.items():
+            (folder / part / kind).mkdir(parents=True, exist_ok=True)
+            np.save(folder / part / kind / f"{i}.npy", array)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="write the split manifest, or rooms in NYUv2's layout")
+    parser.add_argument("--export", type=Path, metavar="FOLDER")
+    chosen = parser.parse_args().export
+    if chosen is None:
+        print(Scenes(Path("data")).write_manifest())
+    else:
+        export(chosen, {"train": SIZES["train"], "val": SIZES["test"]})
+        print(chosen)

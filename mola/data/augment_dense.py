@@ -1,0 +1,103 @@
+"""Augmentation of images together with their dense targets: the paper's for NYUv2, scale-crop and flip.
+
+Source: MTAN's convention (Liu et al. 2019, arXiv 1803.10704), which the paper's released code follows: zoom by 1, 1.2
+or 1.5 into a window that is placed at random, mirror every second sample. Ours in two points: samples are taken at the
+centres of pixels for images and targets alike, and normals are not interpolated, which would shorten them at edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCALES = (1.0, 1.2, 1.5)
+DRAWS = 4  # numbers in [0, 1) of a sample: scale, row, column, flip
+
+
+class Windows(NamedTuple):
+    """Where each sample's window lies, in whole pixels, and whether it is mirrored: (B,) each."""
+
+    scale: NDArray[np.float32]
+    top: NDArray[np.int64]
+    left: NDArray[np.int64]
+    height: NDArray[np.int64]
+    width: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+def windows(uniform: NDArray[np.float32], height: int, width: int) -> Windows:
+    """uniform: (B, ≥ 4) in [0, 1). Row i depends on nothing but row i."""
+    kind = (uniform[:, 0] * len(SCALES)).astype(np.int64)
+    tall, wide = (np.array([int(side / scale) for scale in SCALES])[kind] for side in (height, width))
+    top = (uniform[:, 1] * (height - tall + 1)).astype(np.int64)
+    left = (uniform[:, 2] * (width - wide + 1)).astype(np.int64)
+    return Windows(np.array(SCALES, np.float32)[kind], top, left, tall, wide, uniform[:, 3] < 0.5)
+
+
+def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(B, H, W, 3) uint8 → the same, each window enlarged bilinearly, then mirrored or not."""
+    made = np.empty_like(batch)
+    for window, out in _windows(batch, made, uniform):
+        if window.shape == out.shape:
+            out[:] = window
+            continue
+        (above, below, down), (before, after, right) = map(_between, window.shape, out.shape[:2])
+        tall = _mixed(window[above], window[below], down[:, None, None])  # rows of the new image, columns of the old
+        out[:] = np.rint(_mixed(tall[:, before], tall[:, after], right[:, None]))
+    return made
+
+
+def nearest(batch: NDArray[Any], uniform: NDArray[np.float32]) -> NDArray[Any]:
+    """(B, H, W, …) of any kind → the same, each window enlarged without mixing values, then mirrored or not."""
+    made = np.empty_like(batch)
+    for window, out in _windows(batch, made, uniform):
+        rows, columns = map(_nearest, window.shape, out.shape[:2])
+        out[:] = window[rows][:, columns]
+    return made
+
+
+def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, H, W) metres: what is magnified by the scale looks that much nearer. Unknown (0) stays unknown."""
+    scale = windows(uniform, *batch.shape[1:3]).scale
+    nearer: NDArray[Any] = nearest(batch, uniform) / scale[:, None, None]
+    return nearer
+
+
+def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, H, W, 3) unit vectors, x pointing right: in a mirrored image x changes its sign."""
+    moved = nearest(batch, uniform)
+    moved[windows(uniform, *batch.shape[1:3]).mirrored, :, :, 0] *= -1
+    return moved
+
+
+def _windows(
+    batch: NDArray[Any], made: NDArray[Any], uniform: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Views of each sample's window and of where it goes; the latter is mirrored where the sample is to be."""
+    at = windows(uniform, *batch.shape[1:3])
+    for image, out, top, left, height, width, mirrored in zip(
+        batch, made, at.top, at.left, at.height, at.width, at.mirrored, strict=True
+    ):
+        yield image[top : top + height, left : left + width], out[:, ::-1] if mirrored else out
+
+
+def _mixed(one: NDArray[Any], other: NDArray[Any], share: NDArray[np.float32]) -> NDArray[Any]:
+    return one * (1 - share) + other * share
+
+
+@cache
+def _nearest(length: int, side: int) -> NDArray[np.int64]:
+    """(side,): the pixel out of ``length`` that the centre of each new pixel lies in."""
+    return np.arange(1, 2 * side, 2) * length // (2 * side)
+
+
+@cache
+def _between(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """(side,) each: the two pixels whose centres the centre of each new pixel lies between, the share of the second."""
+    centres = np.clip(np.arange(1, 2 * side, 2) * length / (2 * side) - 0.5, 0, length - 1)
+    one = np.floor(centres).astype(np.int64)
+    return one, np.minimum(one + 1, length - 1), (centres - one).astype(np.float32)
