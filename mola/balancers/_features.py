@@ -44,13 +44,14 @@ class OverFeatures(GramianWeighting):
         if all(of[0] is None for of in found):
             raise RuntimeError("Output.features: no loss depends on them")
         rows = torch.stack([torch.zeros_like(features) if of[0] is None else of[0] for of in found])
-        alpha = self.alpha(summed_where_apart(rows.float()), losses).to(rows.device)
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))  # features may be bf16
+        alpha = self.alpha(summed_where_apart(rows), losses).to(rows)
         is_shared = {id(p) for p in shared}
         for weight, (_, *gradients) in zip(alpha, found, strict=True):
             for parameter, gradient in zip(ahead, gradients, strict=True):
                 if gradient is not None:
                     accumulate(parameter, weight * gradient if id(parameter) in is_shared else gradient)
-        combined = torch.tensordot(alpha.to(rows), rows, dims=1)
+        combined = torch.tensordot(alpha, rows, dims=1).to(features.dtype)
         torch.autograd.backward(
             [features] if penalty is None else [features, penalty], [combined] if penalty is None else [combined, None]
         )

@@ -4,6 +4,7 @@ import io
 
 import pytest
 import torch
+from fake_dense import FakeDense
 from linear import CONFLICT, NAMES, VALUES, Problem, make, tasks
 from torch import nn
 
@@ -170,62 +171,67 @@ def test_a_resumed_run_is_the_uninterrupted_one(name):
     assert not torch.equal(whole, train(name, epochs=3)[0])
 
 
-@pytest.fixture(scope="module")
-def methods(data_root):
-    """Every method on a small backbone whose adapters are not at zero, with a batch of each sort."""
-    from mola.benchmarks.digits import Digits
+OPTIONS = {"where": r"layer[34]\..*conv\d", "router_width": 4, "router_blocks": 1, "router_pool": 4}
 
-    digits = Digits(data_root, limit=8)
-    batch = next(iter(load(digits, "train", torch.device("cpu"), size=8)))
-    options = {"where": r"layer[34]\..*conv\d", "router_width": 4, "router_blocks": 1, "router_pool": 4}
-    built = {}
-    for name in registry.names("methods"):
-        torch.manual_seed(0)
-        chosen = {k: v for k, v in options.items() if k in registry.option_names("methods", name)}
-        checked = registry.check_options("methods", name, chosen, name)
-        method = registry.load("methods", name)(
-            digits.tasks, builder("test_resnet", {"zero_init_last": False}), **checked
-        )
-        for p in method.parameters():
-            if (p == 0).all():
-                nn.init.normal_(p, std=0.1)
-        built[name] = method
-    return digits, batch, built
+
+def build(name, named):
+    """A method on a small backbone, nothing of it at zero: that would hide the gradient of something else."""
+    torch.manual_seed(0)
+    dense = any(task.kind != "classes" for task in named)
+    options = {"zero_init_last": False} | ({"output_stride": 8} if dense else {})
+    backbone = builder("test_resnet", options, dense=dense, head_width=8)
+    known = registry.option_names("methods", name)
+    chosen = registry.check_options("methods", name, {k: v for k, v in OPTIONS.items() if k in known}, name)
+    method = registry.load("methods", name)(named, backbone, **chosen)
+    for p in method.parameters():
+        if (p == 0).all():
+            nn.init.normal_(p, std=0.1)
+    return method
+
+
+def step(name, method, named, batch):
+    """The names of the parameters that one step of the balancer gives no gradient."""
+    method.zero_grad(set_to_none=True)
+    output = method(batch)
+    losses = task_losses(named, output, batch)
+    balancer = registry.load("balancers", name)(named)
+    balancer.backward(losses, output.penalty, method.shared_parameters(), method.own_parameters(), output.features)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+    return {k for k, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Every method, and a batch in which each image has a task of its own."""
+    named, generator = tasks(4), torch.Generator().manual_seed(0)
+    y = {task.name: torch.randint(3, (2,), generator=generator) for task in named}
+    x, task = torch.randn(8, 3, 32, 32, generator=generator), torch.arange(8) // 2
+    batch = Batch(x, task, y, tuple(task.name for task in named))
+    return named, batch, {label: build(label, named) for label in registry.names("methods")}
 
 
 @every
-def test_with_every_method_every_parameter_gets_its_gradient(name, methods):
-    """Adapters inside the backbone included; nothing that the sum reaches is left out, and one step is finite."""
-    digits, batch, built = methods
-    for label, method in built.items():
-        balancer = registry.load("balancers", name)(digits.tasks)
-        method.zero_grad(set_to_none=True)
-        output = method(batch)
-        losses = task_losses(digits.tasks, output, batch)
-        balancer.backward(losses, output.penalty, method.shared_parameters(), method.own_parameters(), output.features)
-        silent = [k for k, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-        assert silent == [], label
-        assert all(p.grad.isfinite().all() for p in method.parameters()), label
+def test_with_every_method_every_parameter_gets_its_gradient(name, mixed):
+    """Adapters inside the backbone included."""
+    named, batch, methods = mixed
+    for label, method in methods.items():
+        assert step(name, method, named, batch) == set(), label
 
 
-@pytest.mark.parametrize("name", ["pcgrad", "mgda_ub", "gradnorm"])
-def test_samples_that_have_every_task(name, methods):
-    digits, batch, built = methods
-    x = batch.x[:4]
-    y = {task.name: torch.arange(4) for task in digits.tasks}
-    dense = Batch(x, None, y, batch.tasks)
-    for label, method in built.items():
-        method.zero_grad(set_to_none=True)
-        output = method(dense)
-        registry.load("balancers", name)(digits.tasks).backward(
-            task_losses(digits.tasks, output, dense),
-            output.penalty,
-            method.shared_parameters(),
-            method.own_parameters(),
-            output.features,
-        )
-        reached = [k for k, p in method.named_parameters() if p.grad is None]
-        assert all("projection" in key for key in reached), (label, reached)  # TwD alone reaches it
+@pytest.fixture(scope="module")
+def dense():
+    """The same on maps, where every image has every task."""
+    benchmark = FakeDense()
+    batch = next(iter(load(benchmark, "train", torch.device("cpu"), size=2)))
+    return benchmark.tasks, batch, {label: build(label, benchmark.tasks) for label in registry.names("methods")}
+
+
+@pytest.mark.parametrize("name", ["uw", "gradnorm", "pcgrad", "mgda_ub", "aligned_mtl_ub"])
+def test_dense_tasks_with_every_method(name, dense):
+    named, batch, methods = dense
+    for label, method in methods.items():
+        unused = {key for key in dict(method.named_parameters()) if "projection" in key}  # TwD alone reaches it
+        assert step(name, method, named, batch) == unused, label
 
 
 def test_tasks_of_every_kind_have_a_balancer():

@@ -106,3 +106,15 @@ def test_rows_are_summed_only_where_no_sample_has_two_tasks():
     apart[1, 0] = 1.0
     assert summed_where_apart(apart).shape == (2, 12)
     assert summed_where_apart(torch.ones(2, 4, 3, 5, 5)).shape == (2, 4 * 75)
+
+
+def test_features_under_autocast():
+    """The head's pass hands a bf16 gradient back; weights and combination are worked in fp32."""
+    body, heads = nn.Linear(5, 4), nn.ModuleList(nn.Linear(4, 3) for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        z = body(torch.randn(6, 5))
+        losses = {task.name: head(z).float().square().mean() for task, head in zip(tasks(3), heads, strict=True)}
+    assert z.dtype == torch.bfloat16
+    make("aligned_mtl_ub", 3).backward(losses, None, list(body.parameters()), list(heads.parameters()), z)
+    assert body.weight.grad.dtype == torch.float32
+    assert body.weight.grad.isfinite().all()
