@@ -292,3 +292,13 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
     rows[1, 2] = math.nan
     with pytest.raises(ArithmeticError, match="gradient of the shared parameters is not finite"):
         update("mgda", rows)
+
+
+def test_inner_products_of_long_gradients_keep_their_digits():
+    from mola.balancers._jacobian import gramian_of
+
+    matrix = torch.rand(2, 2_000_003)  # of one sign, as norms are: errors of a running sum would add up
+    exact = matrix.double() @ matrix.double().T
+    assert (gramian_of(matrix) / exact - 1).abs().max() < 1e-6
+    short = torch.randn(3, 7)
+    torch.testing.assert_close(gramian_of(short), short @ short.T)
