@@ -29,6 +29,7 @@ from mola import registry
 from mola.types import BadInput, Sampling
 
 S = TypeVar("S", bound="Section")
+Balancing = str | dict[str, Any]  # a balancer's name, or {name: …} with its options
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # names that become folders
 
 
@@ -96,7 +97,7 @@ class MethodEntry(Entry):
     """A row of the tables. Its key is its label; ``method`` names the file where the label does not."""
 
     method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
-    balancer: str | None = Field(None, description="differs from the suite's balancer")
+    balancer: Balancing | None = Field(None, description="differs from the suite's balancer")
 
 
 class Settings(Section):
@@ -107,6 +108,7 @@ class Settings(Section):
     method: str
     method_options: dict[str, Any]
     balancer: str
+    balancer_options: dict[str, Any]
     training: Training
     backbone: Backbone
 
@@ -124,7 +126,10 @@ class Suite(Section):
     reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
     training: Training = Training()
     backbone: Backbone = Backbone()
-    balancer: str = Field("sum", description="how the losses of the tasks become one gradient")
+    balancer: Balancing = Field(
+        "sum",
+        description="how the losses of the tasks become one gradient: a name, or name: … with the balancer's options",
+    )
     shared_options: dict[str, Any] = Field(
         default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
     )
@@ -173,14 +178,18 @@ class Suite(Section):
         registry.check_name("methods", method)
         taken = registry.option_names("methods", method)
         options = {k: v for k, v in self.shared_options.items() if k in taken} | entry.options
-        balancer = entry.balancer or self.balancer
-        registry.check_name("balancers", balancer)
+        balancer, balancer_options = (
+            _balancer(self.balancer, "balancer")
+            if entry.balancer is None
+            else _balancer(entry.balancer, f"{row}.balancer")
+        )
         return Settings(
             benchmark=benchmark,
             benchmark_options=registry.check_options("benchmarks", benchmark, base.options, place),
             method=method,
             method_options=registry.check_options("methods", method, options, row),
             balancer=balancer,
+            balancer_options=balancer_options,
             training=_differing(
                 _differing(self.training, base.training, f"{place}.training"), entry.training, f"{row}.training"
             ),
@@ -237,6 +246,16 @@ def schema() -> dict[str, Any]:
         value = made["properties"][entry]
         value["additionalProperties"] = {"anyOf": [value["additionalProperties"], {"type": "null"}]}
     return made
+
+
+def _balancer(value: Balancing, where: str) -> tuple[str, dict[str, Any]]:
+    """Its name, and its options with the defaults filled in."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(name := value.get("name"), str):
+        raise BadInput(f"{where}.name: expected the name of a balancer, found {name!r}")
+    options = {key: option for key, option in value.items() if key != "name"}
+    return name, registry.check_options("balancers", name, options, where)
 
 
 def _differing(base: S, changes: Mapping[str, Any], where: str) -> S:

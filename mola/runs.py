@@ -80,7 +80,9 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     backbone = builder(**settings.backbone.model_dump(), dense=dense)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
     method: Method = registry.load("methods", settings.method)(benchmark.tasks, backbone, **settings.method_options)
-    balancer: Balancer = registry.load("balancers", settings.balancer)()
+    balancer: Balancer = registry.load("balancers", settings.balancer)(
+        benchmark.tasks, device, **settings.balancer_options
+    )
     seed_everything(
         derive(seed, "training"), settings.training.deterministic
     )  # dropout draws the same whatever the method's weights drew
@@ -181,7 +183,7 @@ def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[st
 
 def _surroundings(device: torch.device) -> dict[str, Any]:
     """What a result may depend on outside the configuration."""
-    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics")
+    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics", "torchjd")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "versions": {

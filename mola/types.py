@@ -79,11 +79,14 @@ class Output:
     predictions: per task present, by name: (B_t, K) for classes, (B_t, K, H, W) for dense tasks, in batch order.
     routing:     (B, E) weights of the experts, where the method routes.
     penalty:     () an extra loss, already weighted.
+    features:    (B, …) where the tasks part: all that the losses say to the shared parameters goes through it; None
+                 where there is no such place.
     """
 
     predictions: Mapping[str, Tensor]
     routing: Tensor | None = None
     penalty: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Range(NamedTuple):
@@ -119,10 +122,15 @@ class Balancer(Protocol):
         """Trainable parameters of the balancer itself (e.g. log-variances)."""
 
     def backward(
-        self, losses: Mapping[str, Tensor], penalty: Tensor | None, shared: list[Parameter], own: list[Parameter]
+        self,
+        losses: Mapping[str, Tensor],
+        penalty: Tensor | None,
+        shared: list[Parameter],
+        own: list[Parameter],
+        features: Tensor | None = None,
     ) -> None:
         """Accumulate gradients into ``shared`` (every task reaches them) and ``own`` (the rest). ``losses``: ()
-        each, by task name.
+        each, by task name; ``features``: the output's.
         """
 
     def end_epoch(self) -> None:

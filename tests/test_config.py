@@ -37,6 +37,28 @@ def test_layers_of_settings(suite_file):
     assert shared.benchmark_options["limit"] == 16
 
 
+def test_a_balancer_by_name_or_with_its_options(suite_file):
+    path = suite_file(
+        balancer={"name": "dwa", "temperature": 1.0},
+        methods={
+            "shared": None,
+            "vac": {"method": "shared", "balancer": {"name": "gradvac", "beta": 0.5}},
+            "plain": {"method": "shared", "balancer": "famo"},
+        },
+    )
+    jsonschema.validate(config.read(path), config.schema())
+    suite = config.load(path)
+    found = {label: suite.settings("digits", label) for label in suite.methods}
+    assert {label: told.balancer for label, told in found.items()} == {
+        "shared": "dwa",
+        "vac": "gradvac",
+        "plain": "famo",
+    }
+    assert found["shared"].balancer_options == {"temperature": 1.0}
+    assert found["vac"].balancer_options == {"beta": 0.5}
+    assert found["plain"].balancer_options == {"lr": 0.025, "decay": 0.001}
+
+
 def test_an_integer_counts_seeds(suite_file):
     assert config.load(suite_file(seeds=3)).seeds == [0, 1, 2]
 
@@ -64,6 +86,16 @@ def test_an_integer_counts_seeds(suite_file):
         ({"methods": {"mola_grd": None}}, r"unknown method 'mola_grd', did you mean 'mola_grad'\?"),
         ({"methods": {"../x": {"method": "shared"}}}, r"methods\.\.\./x: expected a name that can be a folder"),
         ({"methods": {"shared": {"balancer": "smu"}}}, r"unknown balancer 'smu', did you mean 'sum'\?"),
+        (
+            {"balancer": {"name": "dwa", "temprature": 1}},
+            r"balancer\.temprature: unknown option of dwa, did you mean 'temperature'\?",
+        ),
+        (
+            {"methods": {"shared": {"balancer": {"name": "gradvac", "beta": "x"}}}},
+            r"methods\.shared\.balancer\.beta: .*number.*found 'x'",
+        ),
+        ({"balancer": {"beta": 1}}, r"balancer\.name: expected the name of a balancer, found None"),
+        ({"balancer": 5}, r"balancer: .*string.*found 5"),
         ({"shared_options": {"rnk": 3}}, r"shared_options\.rnk: no method has this option, did you mean 'rank'\?"),
         ({"methods": {}}, r"methods: "),
     ],

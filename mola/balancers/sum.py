@@ -8,32 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
-from torch.nn import Parameter
+
+from mola.balancers._base import total_of
+from mola.balancers._weighting import LossWeighting
 
 
-class Sum:
+class Sum(LossWeighting):
     """L = Σ_t L_t over the tasks present, plus the method's penalty."""
 
-    def parameters(self) -> list[Parameter]:
-        """None: nothing is learnt."""
-        return []
-
-    def backward(
-        self, losses: Mapping[str, Tensor], penalty: Tensor | None, shared: list[Parameter], own: list[Parameter]
-    ) -> None:
-        """One backward pass; ``losses``: () each."""
-        total = sum(losses.values()) if penalty is None else sum(losses.values(), penalty)
-        assert isinstance(total, Tensor)
-        torch.autograd.backward(total)
-
-    def end_epoch(self) -> None:
-        """Nothing to update."""
-
-    def state_dict(self) -> dict[str, object]:
-        """Stateless."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Stateless."""
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Σ_t L_t."""
+        return total_of(losses.values())

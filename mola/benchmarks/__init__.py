@@ -67,8 +67,8 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def arrays(self) -> Mapping[str, store.Array]:
-        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8 and ``….labels`` (N,).
-        Raises BadInput where they are not there.
+        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, of a task whose
+        images are all grey also (N, H, W, 1), and ``….labels`` (N,). Raises BadInput where they are not there.
         """
 
     @abstractmethod
@@ -77,7 +77,9 @@ class Benchmark(ABC):
 
     @abstractmethod
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """A training batch (B, H, W, 3), changed by the numbers (B, draws) in [0, 1) of each sample."""
+        """Training images (B, H, W, 3), or 1 where they are stored so, changed by the numbers (B, draws) in [0, 1) of
+        each sample.
+        """
 
     def remarks(self) -> tuple[str, ...]:
         """What a reader of its tables must know, a line each; tables print them as notes."""
@@ -115,7 +117,8 @@ class Benchmark(ABC):
             if (rows := picked.get(task.name)) is None:
                 continue
             chosen = self.arrays[f"{task.name}.{split}.images"][rows]
-            images.append(chosen if tables is None else self.augmented(chosen, tables[task.name][rows]))
+            changed = chosen if tables is None else self.augmented(chosen, tables[task.name][rows])
+            images.append(np.broadcast_to(changed, (*changed.shape[:3], 3)))
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)

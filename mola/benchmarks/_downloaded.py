@@ -185,7 +185,7 @@ class Downloaded(Benchmark):
     # parts of the above
 
     def _as_asked(self, source: Download) -> Download:
-        changed = source if self.official else replace(source, checksums={})
+        changed = replace(source, benchmark=self.name, checksums=source.checksums if self.official else {})
         if self.mirror is None:
             return changed
         own = f"{self.mirror.rstrip('/')}/{source.file}"

@@ -106,7 +106,7 @@ class Folders(Downloaded):
     def _counted(self, task: str, folder: Path) -> ByClass:
         by_class = self.listed(folder)
         if self.official:
-            published, hint = self.published(task), f"; remove {self.raw} to bring it anew"
+            published, hint = self.published(task), "; `official: false` takes data of other numbers"
             found = dict(zip(self.classes, map(len, by_class), strict=True))
             for name, wanted in published.items() if isinstance(published, Mapping) else ():
                 if found[name] != wanted:

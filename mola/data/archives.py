@@ -50,7 +50,7 @@ class Member:
 
     def chunks(self) -> Iterator[bytes]:
         """The content, piece by piece. Raises Damaged."""
-        with _damage_told():
+        with damage_told():
             while self.content is not None and (chunk := self.content.read(CHUNK)):
                 yield chunk
 
@@ -62,7 +62,7 @@ def members(path: Path) -> Iterator[Member]:
     with path.open("rb") as file:
         head = file.read(BLOCK)
         file.seek(0)
-        with _damage_told():
+        with damage_told():
             if head[:2] == b"PK":
                 yield from _zip_members(file)
             elif opener := next((o for magic, o in COMPRESSIONS.items() if head.startswith(magic)), None):
@@ -88,7 +88,7 @@ def expanded_size(path: Path) -> int:
     """Bytes of content that an archive says it has; its own size for a tar, which does not say."""
     if not zipfile.is_zipfile(path):
         return path.stat().st_size
-    with _damage_told(), zipfile.ZipFile(path) as archive:
+    with damage_told(), zipfile.ZipFile(path) as archive:
         return sum(info.file_size for info in archive.infolist())
 
 
@@ -103,7 +103,8 @@ def page(path: Path) -> str | None:
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def damage_told() -> Iterator[None]:
+    """Turn what zipfile, tarfile and the decompressors raise while the block reads an archive into Damaged."""
     try:
         yield
     except DAMAGE as error:

@@ -29,6 +29,7 @@ class Download(Source):
     checksums: Mapping[str, str] = field(default_factory=dict)  # version → "md5:…" or "sha256:…"; the first is pinned
     size: int | None = None  # bytes, about
     terms: str = ""  # one line, shown before the download
+    benchmark: str = ""  # that the file is a part of, where that has another name
     request: str = ""  # for data that is given on request only: where to ask, and what to put where
 
 
@@ -162,7 +163,7 @@ def _show_terms(download: Download) -> str:
 
 
 def _by_hand(download: Download) -> str:
-    return f"a file that you have is put there by: mola fetch {download.name} --from PATH"
+    return f"a file that you have is put there by: mola fetch {download.benchmark or download.name} --from PATH"
 
 
 def _remember(download: Download, path: Path, found: tuple[str, str], url: str, shown: str) -> None:

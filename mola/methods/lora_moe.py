@@ -66,7 +66,8 @@ class LoRAMoE(Method):
         top = scores.topk(self.top_k, dim=1)
         weights = scores.new_zeros(scores.shape).scatter(1, top.indices, top.values.softmax(1))
         with gate(self.backbone, weights):
-            return Output(self.heads(self.backbone(batch.x), batch), weights)
+            features = self.backbone(batch.x)  # (B, F)
+        return Output(self.heads(features, batch), weights, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters and router."""

@@ -49,7 +49,7 @@ class MMoE(Method):
             weights = self.gates[name](seen[rows]).float().softmax(1)  # (B_t, E)
             alone = Batch(batch.x[rows], None, {name: batch.y[name]}, (name,))
             predictions |= self.heads(torch.einsum("be,be...->b...", weights, features[rows]), alone)
-        return Output(predictions)
+        return Output(predictions, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The experts."""

@@ -52,15 +52,16 @@ class MoLAGrad(Method):
         """
         if batch.task is not None:
             with gate(self.backbone, batch.task):
-                return Output(self.heads(self.backbone(batch.x), batch))
+                features = self.backbone(batch.x)  # (B, F)
+            return Output(self.heads(features, batch), features=features)
         present = [expert for expert, name in enumerate(self.task_names) if name in batch.y]
         with every_expert(self.backbone, len(batch.x), present):
-            features = self.backbone(batch.x).chunk(len(present))
+            features = self.backbone(batch.x)  # (T·B, F), task by task
         predictions: dict[str, Tensor] = {}
-        for expert, own in zip(present, features, strict=True):
+        for expert, own in zip(present, features.chunk(len(present)), strict=True):
             name = self.task_names[expert]
             predictions |= self.heads(own, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
-        return Output(predictions)
+        return Output(predictions, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone without its adapters: those belong to one task each."""

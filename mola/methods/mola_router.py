@@ -76,13 +76,14 @@ class MoLARouter(Method):
         scores = self.router(batch.x)  # (B, E)
         weights = scores.float().softmax(1)  # fp32 under autocast
         with gate(self.backbone, weights):
-            predictions = self.heads(self.backbone(batch.x), batch)
+            features = self.backbone(batch.x)  # (B, F)
+        predictions = self.heads(features, batch)
         penalty = None
         if (
             self.training and self.twd and batch.task is not None
         ):  # where every sample has every task there is nothing to decorrelate
             penalty = self.twd * task_decorrelation(self.projection(scores), batch.task, self.temperature)
-        return Output(predictions, weights, penalty)
+        return Output(predictions, weights, penalty, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters, router and projection: every task reaches them."""

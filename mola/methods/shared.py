@@ -25,7 +25,8 @@ class Shared(Method):
 
     def forward(self, batch: Batch) -> Output:
         """Every task through the same backbone."""
-        return Output(self.heads(self.backbone(batch.x), batch))
+        features = self.backbone(batch.x)  # (B, F)
+        return Output(self.heads(features, batch), features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone."""

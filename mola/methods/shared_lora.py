@@ -42,7 +42,8 @@ class SharedLoRA(Method):
     def forward(self, batch: Batch) -> Output:
         """Every sample through the one adapter."""
         with gate(self.backbone, torch.zeros(len(batch.x), dtype=torch.int64)):
-            return Output(self.heads(self.backbone(batch.x), batch))
+            features = self.backbone(batch.x)  # (B, F)
+        return Output(self.heads(features, batch), features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone and its adapter."""

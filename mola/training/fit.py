@@ -91,10 +91,11 @@ def fit(
                 output = method(batch)
             losses = task_losses(benchmark.tasks, output, batch)
             optimizer.zero_grad(set_to_none=True)
-            balancer.backward(losses, output.penalty, shared, own)
+            balancer.backward(losses, output.penalty, shared, own, output.features)
             optimizer.step()
             for name, loss in (losses if output.penalty is None else {**losses, "penalty": output.penalty}).items():
                 totals[name].append(loss.detach())
+            del output, losses, loss  # with what is left of their graph: the next forward pass needs the room
             steps += 1
             on_step(epoch * per_epoch + steps, training.epochs * per_epoch)
         balancer.end_epoch()

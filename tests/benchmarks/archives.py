@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import miniature_medical
 import numpy as np
 from PIL import Image
 
@@ -134,9 +135,13 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "vlcs": lambda folder: zipped(folder / "vlcs.zip", jigen_files()),
     "officehome": lambda folder: zipped(folder / "OfficeHomeDataset_10072016.zip", officehome_files()),
     "nyuv2": lambda folder: zipped(folder / "nyuv2.zip", nyuv2_files()),
+    "medmnist": lambda folder: miniature_medical.write_medmnist(folder / "medmnist"),
+    "radimagenet": lambda folder: miniature_medical.write_radimagenet(folder / "radimagenet", archive=True),
 }
 # by benchmark: the options that its miniature is used with
 OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"official": False, "size": 32} for name in ("pacs", "vlcs", "officehome")},
     "nyuv2": {"official": False},
+    "medmnist": {"official": False, "resize": 32},
+    "radimagenet": {"official": False, "size": 32, "crop": 24},
 }

@@ -147,7 +147,7 @@ def test_images_of_a_batch_are_augmented_each_for_itself(benchmark_):
     uniform = np.random.default_rng(1).random((64, benchmark_.draws), dtype=np.float32)
     changed = benchmark_.augmented(image.repeat(64, 0), uniform)
     assert changed.dtype == np.uint8 and changed.shape[0] == 64
-    assert len(np.unique(changed, axis=0)) > 8
+    assert len(np.unique(changed, axis=0)) > (1 if benchmark_.draws == 1 else 8)  # one number: mirrored or not
 
 
 def test_a_limit_is_a_prefix(benchmark_):

@@ -95,6 +95,11 @@ def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again
 
     assert planned(repository) == {}, "everything is done"
 
+    other = yaml.safe_load(code_of("add-a-method.md", "yaml")) | {"benchmarks": {"digits": {"limit": 12}}}
+    write_suite(repository, **other)
+    assert planned(repository) == {"fetch": 1, "prepare": 1, "train": 2, "table": 1, "all": 1}, "other data: made anew"
+    write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
+
     tables = repository / "mola/reporting/tables.py"
     tables.write_text(tables.read_text() + "\n# an edit of the tables\n")
     assert planned(repository) == {"table": 1, "all": 1}

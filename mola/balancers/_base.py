@@ -1,0 +1,49 @@
+"""What all balancers share: the names of the tasks, and no state unless a balancer says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from mola.types import Task
+
+
+class Base:
+    """A stateless balancer. A subclass takes ``(tasks, device, *, …options)``; each option has a type and a literal
+    default, the published one.
+
+    tasks:  the T tasks of the benchmark; a batch may lack some of them.
+    device: where the losses will be; the balancer's own tensors live there.
+    """
+
+    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
+        self.names = tuple(task.name for task in tasks)
+        self.device = device
+
+    def parameters(self) -> list[Parameter]:
+        """None: nothing is learnt."""
+        return []
+
+    def end_epoch(self) -> None:
+        """Nothing to update."""
+
+    def state_dict(self) -> dict[str, object]:
+        """Stateless."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Stateless."""
+
+
+def total_of(losses: Iterable[Tensor], penalty: Tensor | None = None) -> Tensor:
+    """Σ_t L_t, with the penalty if there is one; () each."""
+    parts = list(losses) if penalty is None else [*losses, penalty]
+    return torch.stack(parts).sum()
+
+
+def accumulate(parameter: Parameter, gradient: Tensor) -> None:
+    """Add to ``.grad`` as a backward pass does."""
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

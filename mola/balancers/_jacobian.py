@@ -1,0 +1,126 @@
+"""Balancers that combine the gradients of the tasks on the shared parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from mola.balancers._base import Base, accumulate, total_of
+
+COLUMNS = 1 << 14  # of the Jacobian, in one product
+
+
+class Jacobian(Base, ABC):
+    """One backward pass per task, one after the other, fills the rows of G (T, P); the shared parameters get
+    ``combine(G)``, every task's own parameters the plain gradient of their own loss, and the penalty's gradient is
+    added to both. Activations are held once, never T times.
+
+    Under vmap the T passes take longer on a CPU than one by one, and hold T gradients of every activation.
+    """
+
+    _kept: Tensor | None = None
+
+    @abstractmethod
+    def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
+        """G (T, P), a row per loss (), T ≥ 2 → (P,), not a view of G."""
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        penalty: Tensor | None,
+        shared: list[Parameter],
+        own: list[Parameter],
+        features: Tensor | None = None,
+    ) -> None:
+        """T backward passes, and one more for a penalty. One loss alone, or nothing shared: plain training."""
+        shared, own = trainable(shared), trainable(own)
+        if len(losses) == 1 or not shared:
+            torch.autograd.backward(total_of(losses.values(), penalty))
+            return
+        if penalty is not None:  # first, so that the last pass frees the graph
+            torch.autograd.backward(penalty, retain_graph=True)
+        matrix, reached = self._rows(list(losses.values()), shared, own)
+        parts = torch.split(self.combine(matrix, losses), [p.numel() for p in shared])
+        for parameter, part, is_reached in zip(shared, parts, reached, strict=True):
+            if is_reached:
+                accumulate(parameter, part.view_as(parameter))
+
+    def _rows(self, losses: list[Tensor], shared: list[Parameter], own: list[Parameter]) -> tuple[Tensor, list[bool]]:
+        """G (T, P), and which shared parameters any loss reaches: the others keep no gradient, as under the sum."""
+        sizes = [p.numel() for p in shared]
+        matrix = self._room(len(losses), sum(sizes), shared[0])
+        reached = [False] * len(shared)
+        for t, (row, loss) in enumerate(zip(matrix, losses, strict=True)):
+            again = t + 1 < len(losses)
+            found = torch.autograd.grad(loss, [*shared, *own], retain_graph=again, allow_unused=True)
+            for i, part in enumerate(torch.split(row, sizes)):
+                gradient = found[i]
+                if gradient is None:
+                    part.zero_()
+                else:
+                    part.copy_(gradient.reshape(-1))
+                    reached[i] = True
+            for parameter, gradient in zip(own, found[len(shared) :], strict=True):
+                if gradient is not None:
+                    accumulate(parameter, gradient)
+        return matrix, reached
+
+    def _room(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """Where G is written, kept for the next step: new pages for it cost a tenth of a step on a CPU."""
+        found = self._kept
+        if found is None or found.shape[1] != columns or len(found) < rows or found.device != like.device:
+            self._kept = found = like.new_empty((rows, columns))
+        return found[:rows]
+
+
+class GramianWeighting(Jacobian):
+    """d = Gᵀ α, where α depends on the inner products G Gᵀ of the tasks' gradients alone."""
+
+    @abstractmethod
+    def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
+        """G Gᵀ (T, T) on the CPU, scaled to trace 1, a row per loss () → α (T,). No row is zero."""
+
+    def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
+        """Gᵀ α."""
+        return self.alpha(matrix, losses).to(matrix) @ matrix
+
+    def alpha(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
+        """G (T, P) → α (T,), on the CPU.
+
+        A task whose gradient is exactly zero has nothing to say: left in, it would make MGDA and CAGrad stand still.
+        Raises ArithmeticError where a gradient is not finite.
+        """
+        gramian = gramian_of(matrix).cpu()  # the one wait for the GPU
+        if not gramian.isfinite().all():
+            raise ArithmeticError("a gradient of the shared parameters is not finite")
+        trace, heard = gramian.trace(), gramian.diagonal() > 0
+        alpha = gramian.new_zeros(len(gramian))
+        if heard.any():
+            gramian = gramian[heard][:, heard] / trace
+            of_heard = {name: losses[name] for name, is_heard in zip(losses, heard.tolist(), strict=True) if is_heard}
+            alpha[heard] = self.scale(float(trace)) * self.weights(gramian, of_heard).to(alpha)
+        return alpha
+
+    def scale(self, trace: float) -> float:
+        """What α is multiplied by, where it depends on the size of the gradients: ``trace`` is Σ_t ‖g_t‖²."""
+        return 1.0
+
+
+def gramian_of(matrix: Tensor) -> Tensor:
+    """G (T, P) → G Gᵀ (T, T), part by part: in one fp32 product over 11 million columns the sums lost three digits of
+    seven, and a CPU took twice as long.
+    """
+    rows, columns = matrix.shape
+    whole = columns - columns % COLUMNS
+    parts = matrix[:, :whole].view(rows, -1, COLUMNS).transpose(0, 1)  # (P / COLUMNS, T, COLUMNS)
+    rest = matrix[:, whole:]
+    return torch.bmm(parts, parts.transpose(1, 2)).sum(0) + rest @ rest.T
+
+
+def trainable(parameters: list[Parameter]) -> list[Parameter]:
+    """Those that are not frozen."""
+    return [p for p in parameters if p.requires_grad]

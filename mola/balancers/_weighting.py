@@ -1,0 +1,34 @@
+"""Balancers that weigh losses: one scalar, one backward pass, so that they cost what the sum costs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from mola.balancers._base import Base, total_of
+
+
+class LossWeighting(Base, ABC):
+    """L = total(L_1 … L_T) of the tasks present, plus the method's penalty. The tasks' own parameters follow the
+    weighted loss too, as published.
+    """
+
+    @abstractmethod
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Losses () of the tasks present, by name → ()."""
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        penalty: Tensor | None,
+        shared: list[Parameter],
+        own: list[Parameter],
+        features: Tensor | None = None,
+    ) -> None:
+        """One backward pass. Where the benchmark has one task there is nothing to balance: plain training."""
+        total = total_of(losses.values()) if len(self.names) == 1 else self.total(losses)
+        torch.autograd.backward(total if penalty is None else total + penalty)

@@ -1,0 +1,38 @@
+"""Aligned-MTL: principal components of the gradients brought to one size, so that the system is well conditioned.
+
+Source: Senushkin et al. 2023, Independent Component Alignment for Multi-Task Learning (CVPR), Algorithm 1; by TorchJD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchjd.aggregation import AlignedMTLWeighting
+
+from mola.balancers._jacobian import GramianWeighting
+from mola.types import Task
+
+
+class AlignedMTL(GramianWeighting):
+    """α = √λ V Λ^(−½) Vᵀ 1, where V Λ Vᵀ = G Gᵀ without its null space; d = Gᵀ α.
+
+    scale: λ is the smallest eigenvalue (min, the paper's), the median, or the mean (rmse).
+    T times TorchJD's, which averages over the tasks where the paper sums.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        scale: Literal["min", "median", "rmse"] = "min",
+    ) -> None:
+        super().__init__(tasks, device)
+        self.weighting = AlignedMTLWeighting(scale_mode=scale)
+
+    def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
+        """In the gradients' precision: the rank is decided by it."""
+        return len(gramian) * self.weighting(gramian)

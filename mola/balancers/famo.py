@@ -1,0 +1,67 @@
+"""FAMO: weights that even out how fast the losses fall, at the cost of the sum.
+
+Source: Liu et al. 2023, Fast Adaptive Multitask Optimization, arXiv 2306.03792, Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from mola.balancers._base import total_of
+from mola.balancers._stepped import Stepped
+from mola.balancers._weighting import LossWeighting
+from mola.types import Task
+
+EPSILON = 1e-8  # the released code's, against log 0
+
+
+class FAMO(LossWeighting):
+    """L = c Σ_t z_t log L_t, z = softmax(xi), c = 1 / Σ_t z_t/L_t; xi descends on z · (log L_before − log L_after).
+
+    lr, decay: of xi's own Adam (as in the released code); the paper's 0.025 and 0.001.
+    Differs from the original: L_after is the task's loss on its next batch, where the original runs a second forward
+    pass on the same one. The softmax runs over the tasks present.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        lr: PositiveFloat = 0.025,
+        decay: NonNegativeFloat = 0.001,
+    ) -> None:
+        super().__init__(tasks, device)
+        self.xi = Stepped(self.names, 0.0, device, lr, decay)
+        self.before: dict[str, Tensor] = {}  # log L of each task's last batch
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Steps xi by what the last step did to the losses, then weighs them."""
+        logs = {name: (loss + EPSILON).log() for name, loss in losses.items()}
+        self._step({name: self.before[name] - log.detach() for name, log in logs.items() if name in self.before})
+        self.before |= {name: log.detach() for name, log in logs.items()}
+        weights = self.xi.of(list(losses)).softmax(0)
+        values = torch.stack(list(losses.values())).detach() + EPSILON
+        weights = weights / (weights / values).sum()
+        return total_of(weight * log for weight, log in zip(weights, logs.values(), strict=True))
+
+    def _step(self, fallen: Mapping[str, Tensor]) -> None:
+        if len(fallen) < 2:
+            return
+        names, delta = list(fallen), torch.stack(list(fallen.values()))
+        z = self.xi.of(names).to(delta).softmax(0)
+        self.xi.step(dict(zip(names, z * (delta - z @ delta), strict=True)))
+
+    def state_dict(self) -> dict[str, object]:
+        """xi with its optimiser, and the last losses' logarithms by task name."""
+        return {"xi": self.xi.state_dict(), "before": dict(self.before)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.xi.load_state_dict(cast("dict[str, object]", state["xi"]))
+        self.before = {n: v.to(self.device) for n, v in cast("dict[str, Tensor]", state["before"]).items()}

@@ -1,0 +1,109 @@
+"""GradNorm: weights that bring the tasks' gradient norms together, faster for tasks that learn slowly.
+
+Source: Chen et al. 2018, arXiv 1711.02257, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from torch.nn import Parameter
+
+from mola.balancers._base import total_of
+from mola.balancers._graph import levels
+from mola.balancers._stepped import Stepped
+from mola.balancers._weighting import LossWeighting
+from mola.types import Task
+
+SMALLEST = 1e-8
+
+
+class GradNorm(LossWeighting):
+    """L = Σ_t w_t L_t. After every batch w descends on Σ_t |w_t n_t − mean_k(w_k n_k) · r_t^alpha|, and is scaled to
+    sum to T; n_t = ‖∂L_t/∂W‖, r_t the task's L/L(0) over its mean of the tasks present.
+
+    alpha: how hard slow tasks are pulled; the paper's 1.5.
+    lr:    of the weights' own Adam.
+    W is the shared weight nearest to the losses, the paper's "last shared layer" (LibMTL takes all shared parameters,
+    at T backward passes). ∂n_t/∂w is taken in closed form, so no gradient of a gradient is needed.
+    Differs from the original: weights stay ≥ 0, and those of absent tasks stand still.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        alpha: NonNegativeFloat = 1.5,
+        lr: PositiveFloat = 0.025,
+    ) -> None:
+        super().__init__(tasks, device)
+        self.alpha = alpha
+        self.w = Stepped(self.names, 1.0, device, lr)
+        self.first: dict[str, Tensor] = {}  # L(0)
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Σ_t w_t L_t."""
+        return total_of(self.w.values[name].detach() * loss for name, loss in losses.items())
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        penalty: Tensor | None,
+        shared: list[Parameter],
+        own: list[Parameter],
+        features: Tensor | None = None,
+    ) -> None:
+        """T passes to the last shared layer, then one through everything."""
+        layer = last_shared(losses, shared) if len(self.names) > 1 and len(losses) > 1 else []
+        norms = [_norm(loss, layer) for loss in losses.values()] if layer else []
+        for name, loss in losses.items():  # a batch without a pixel that counts has loss 0, which is no beginning
+            first = self.first.get(name, loss.detach())
+            self.first[name] = torch.where(first > 0, first, loss.detach())
+        super().backward(losses, penalty, shared, own)
+        if norms:
+            self._step(losses, torch.stack(norms))
+
+    def _step(self, losses: Mapping[str, Tensor], norms: Tensor) -> None:
+        names = list(losses)
+        ratios = torch.stack([losses[name].detach() / self.first[name].clamp(min=SMALLEST) for name in names])
+        weighted = self.w.of(names) * norms  # (T,)
+        target = weighted.mean() * (ratios / ratios.mean().clamp(min=SMALLEST)) ** self.alpha
+        self.w.step(dict(zip(names, (weighted - target).sign() * norms, strict=True)))
+        with torch.no_grad():
+            values = self.w.values.values()
+            for value in values:
+                value.clamp_(min=0)
+            scale = len(self.names) / torch.stack(list(values)).sum()
+            for value in values:
+                value.mul_(scale)
+
+    def state_dict(self) -> dict[str, object]:
+        """Weights with their optimiser, and the first losses by task name."""
+        return {"w": self.w.state_dict(), "first": dict(self.first)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.w.load_state_dict(cast("dict[str, object]", state["w"]))
+        self.first = {n: v.to(self.device) for n, v in cast("dict[str, Tensor]", state["first"]).items()}
+
+
+def last_shared(losses: Mapping[str, Tensor], shared: list[Parameter]) -> list[Parameter]:
+    """The shared weights (not biases or scales) that fewest operations part from a loss; none if none is trained."""
+    wanted = {id(p) for p in shared if p.dim() > 1}
+    for level in levels(next(iter(losses.values()))):
+        found = [leaf for leaf in level if id(leaf) in wanted and isinstance(leaf, Parameter)]
+        if found:
+            return found
+    return []
+
+
+def _norm(loss: Tensor, layer: list[Parameter]) -> Tensor:
+    """‖∂L/∂W‖ (), over all parameters of the layer."""
+    found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True)
+    norms = [torch.linalg.vector_norm(gradient) for gradient in found if gradient is not None]
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros_like(loss)

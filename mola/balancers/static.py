@@ -1,0 +1,42 @@
+"""Static weights: every task's loss times a number that the configuration gives.
+
+Source: the sweep of fixed scalars that Xin et al. 2022, arXiv 2209.11379, and Kurin et al. 2022 compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import Tensor
+
+from mola import registry
+from mola.balancers._base import total_of
+from mola.balancers._weighting import LossWeighting
+from mola.types import BadInput, Task
+
+
+class Static(LossWeighting):
+    """L = Σ_t w_t L_t.
+
+    weights: by task name; a task that is not named weighs 1.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        weights: dict[str, NonNegativeFloat] | None = None,
+    ) -> None:
+        super().__init__(tasks, device)
+        self.weights = dict(weights or {})
+        for name in self.weights:
+            if name not in self.names:
+                hint = registry.did_you_mean(name, self.names)
+                raise BadInput(f"balancer.weights: expected names of {', '.join(self.names)}, found '{name}'{hint}")
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Σ_t w_t L_t."""
+        return total_of(self.weights.get(name, 1.0) * loss for name, loss in losses.items())

@@ -1,0 +1,98 @@
+"""RadImageNet's lists of images, and what their paths tell: modality, anatomy, finding.
+
+Known from public text (issue 17 of BMEII-AI/RadImageNet, and code that reads the data): ``CT/lung/<finding>``,
+``CT/abd``, ``MR/af`` (ankle and foot), ``MR/knee``, ``MR/brain``, ``US/<finding>`` without a folder for the anatomy,
+``US/thyroid`` among these. Inferred, as nobody has the data without a request: that the other folders of MR have the
+anatomy's name in theirs, that the thyroid's second finding has the thyroid's, and which of the two anatomies with 14
+findings MoLA has first, shoulder or hip. The numbers of findings are checked: a wrong inference is told, not trained.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+from mola.types import BadInput
+
+TREE = "radiology_ai"  # the archive's only folder
+ANATOMIES = {  # task → modality, what names its folder (of ultrasound, its findings' folders), findings
+    "ct_lung": ("CT", "lung|chest", 6),
+    "ct_abdomen": ("CT", "abd", 28),
+    "us_thyroid": ("US", "thyroid", 2),
+    "us_abdomen": ("US", "^(?!.*thyroid)", 13),
+    "mr_knee": ("MR", "knee", 18),
+    "mr_shoulder": ("MR", "shoulder", 14),
+    "mr_spine": ("MR", "spine", 9),
+    "mr_ankle_foot": ("MR", "^af$|ankle|foot", 25),
+    "mr_abdomen": ("MR", "abd", 26),
+    "mr_brain": ("MR", "brain", 10),
+    "mr_hip": ("MR", "hip", 14),
+}
+THEIRS = ("train", "val", "test")
+Listed = dict[str, dict[str, list[str]]]  # task → finding → images
+
+
+def listed(path: Path) -> Listed:
+    """The images of a list, RadiologyAI_{train,val,test}.csv. Raises BadInput where it is no such list."""
+    found: Listed = {task: {} for task in ANATOMIES}
+    folders: dict[str, list[str]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            head = next(rows, [])
+            if "filename" not in head:
+                raise BadInput(f"{path}: expected a column 'filename', found {', '.join(head)[:80] or 'an empty file'}")
+            column = head.index("filename")
+            for name in (row[column] for row in rows if len(row) > column):
+                folder = name.rpartition("/")[0]
+                if folder not in folders:  # some 165 times; this loop runs a million times
+                    task, finding = _anatomy(path, name)
+                    folders[folder] = found[task].setdefault(finding, [])
+                folders[folder].append(name)
+    except (UnicodeError, csv.Error) as error:
+        raise BadInput(f"{path}: expected a list of images, found: {error}") from None
+    return found
+
+
+def _anatomy(path: Path, name: str) -> tuple[str, str]:
+    """Task and finding of an image."""
+    folders = name.split("/")[:-1]
+    if (
+        len(folders) > 2
+        and len(folders) == (3 if folders[1] == "US" else 4)
+        and folders[0] == TREE
+        and ".." not in folders
+    ):
+        told = ((task, kind, called) for task, (kind, called, _) in ANATOMIES.items())
+        tasks = [task for task, kind, called in told if kind == folders[1] and re.search(called, folders[2], re.I)]
+        if len(tasks) == 1:
+            return tasks[0], folders[-1]
+    wanted = f"{TREE}/<CT or MR>/<anatomy>/<finding>/<image> or {TREE}/US/<finding>/<image>"
+    raise BadInput(f"{path}: expected images of the 11 anatomies as {wanted}, found '{name}'")
+
+
+def check_apart(by_list: Mapping[str, Listed]) -> None:
+    """Raise BadInput where an image stands in two lists."""
+    for (one, found), (other, also) in combinations(by_list.items(), 2):
+        for task in ANATOMIES:
+            for finding, files in found[task].items():
+                if twice := set(files) & set(also[task].get(finding, ())):
+                    raise BadInput(f"{min(twice)}: expected in one list, found in {one} and in {other}")
+
+
+def check_there(root: Path, found: Listed) -> None:
+    """Raise BadInput where a listed image is not in its folder."""
+    for files in (files for findings in found.values() for files in findings.values()):
+        folders = {file.rpartition("/")[0] for file in files}
+        there = {f"{folder}/{name}" for folder in folders for name in _names(root / folder)}
+        if missing := set(files) - there:
+            first = min(missing)
+            told = f"expected all {len(files)} images that a list names, found {len(files) - len(missing)}"
+            raise BadInput(f"{(root / first).parent}: {told}; the first missing is {Path(first).name}")
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []

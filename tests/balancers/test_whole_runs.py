@@ -1,0 +1,52 @@
+"""Balancers in the training loop: resumed from a real checkpoint, and stopped in one line where they can't run."""
+
+import json
+
+import pytest
+import torch
+
+from mola import runs
+from mola.config import load
+from mola.types import BadInput
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("balancer", ["uw", {"name": "db_mtl", "beta": 0.5}])
+def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
+    told = []
+    for turn in ("whole", "cut"):
+        suite = load(
+            suite_file(
+                results=str(tmp_path / turn),
+                balancer=balancer,
+                methods={"mola_grad": None},
+                training={"epochs": 2, "batch": 16, "lr": 0.002, "sampling": "proportional"},
+            )
+        )
+
+        def stop(done, total):
+            if done == total - 1:
+                raise KeyboardInterrupt
+
+        if turn == "cut":
+            with pytest.raises(KeyboardInterrupt):
+                runs.train(suite, "digits", "mola_grad", 0, stop)
+            torch.rand(5)  # whatever the new process drew before
+        folder = suite.cell("digits", "mola_grad") / "seed0"
+        assert runs.train(suite, "digits", "mola_grad", 0) == "done", (folder / "log.txt").read_text()
+        told.append(json.loads((folder / "record.json").read_text()))
+    whole, cut = told
+    assert whole["weights_sha256"] == cut["weights_sha256"]
+    assert [e["train"] for e in whole["curve"]] == [e["train"] for e in cut["curve"]]
+    assert whole["config"]["balancer_options"] == cut["config"]["balancer_options"]
+
+
+def test_what_a_balancer_refuses_is_bad_input_and_writes_nothing(suite_file):
+    suite = load(suite_file(balancer={"name": "static", "weights": {"mnits": 2.0}}))
+    with pytest.raises(BadInput, match=r"balancer\.weights: expected names of .*, found 'mnits', did you mean 'mnist'"):
+        runs.train(suite, "digits", "shared", 0)
+    assert not suite.cell("digits", "shared").exists()

@@ -1,0 +1,205 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from mola.data import disk, growing, store
+from mola.data.parts import Part, Prepared, write_parts
+from mola.types import BadInput
+
+ROWS = 23
+PIXELS = np.random.default_rng(0).integers(0, 256, (ROWS, 4, 4, 3), dtype=np.uint8)
+LABELS = np.arange(ROWS, dtype=np.int64)
+KINDS = {"images": ((4, 4, 3), "uint8"), "labels": ((), "int64")}
+
+
+@pytest.fixture(autouse=True)
+def _safe_at_once(monkeypatch):
+    monkeypatch.setattr(growing, "SAFE", 1)
+
+
+class Toy:
+    """A part that tells where it was begun, and may break after some rows."""
+
+    def __init__(self, made_from="a", rows=ROWS, breaks_at=None):
+        self.begun, self.breaks_at = [], breaks_at
+        self.part = Part(rows, KINDS, made_from, self.blocks, [f"{i}.png" for i in range(rows)], {"x": rows})
+
+    def blocks(self, start):
+        self.begun.append(start)
+        for row in range(start, self.part.rows, 5):
+            if self.breaks_at is not None and row >= self.breaks_at:
+                raise BadInput("broken")
+            rows = slice(row, min(row + 5, self.part.rows))
+            yield {"images": PIXELS[rows], "labels": LABELS[rows]}
+
+
+def prepare(folder, told="told", **toys):
+    with store.sole_writer(folder):
+        write_parts(folder, {name: toy.part for name, toy in toys.items()}, {"told": told})
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_written_is_what_the_blocks_gave(tmp_path):
+    prepare(tmp_path / "toy", a=Toy())
+    found = Prepared.read(tmp_path / "toy")
+    arrays = found.open(tmp_path / "toy")
+    assert np.array_equal(arrays["a.images"], PIXELS) and np.array_equal(arrays["a.labels"], LABELS)
+    assert arrays["a.images"].dtype == np.uint8 and isinstance(arrays["a.images"], np.memmap)
+    for kind, stored in found.parts["a"].arrays.items():
+        assert stored.sha256 == store.digest(arrays[f"a.{kind}"])
+    assert found.complete and found.told == {"told": "told"} and found.parts["a"].counts == {"x": ROWS}
+    assert set(content(tmp_path / "toy")) == {"manifest.json", "a.images.npy", "a.labels.npy", "a.txt"}
+    assert (tmp_path / "toy/a.txt").read_text().split() == [f"{i}.png" for i in range(ROWS)]
+
+
+def test_only_what_changed_is_made_anew(tmp_path):
+    prepare(tmp_path / "toy", a=Toy(), b=Toy())
+    before = (tmp_path / "toy/a.images.npy").stat()
+    a, b, c = Toy(), Toy("other"), Toy()
+    prepare(tmp_path / "toy", "new", a=a, b=b, c=c)
+    assert (a.begun, b.begun, c.begun) == ([], [0], [0])
+    assert (tmp_path / "toy/a.images.npy").stat() == before
+    prepare(tmp_path / "toy", "new", a=a)
+    assert set(Prepared.read(tmp_path / "toy").parts) == {"a"} and not (tmp_path / "toy/b.images.npy").exists()
+
+
+@pytest.mark.parametrize("change", [{"rows": 10}, {"made_from": {"size": 3}}])
+def test_a_part_depends_on_all_that_is_told(tmp_path, change):
+    assert Toy(**change).part.key != Toy().part.key == Toy().part.key
+
+
+def test_it_goes_on_where_it_broke(tmp_path):
+    prepare(tmp_path / "whole", a=Toy())
+    with pytest.raises(BadInput, match="broken"):
+        prepare(tmp_path / "toy", a=Toy(breaks_at=10), b=Toy())
+    assert not list((tmp_path / "toy").glob("*.npy")) and Prepared.read(tmp_path / "toy") is None
+    again = Toy()
+    prepare(tmp_path / "toy", a=again)
+    assert again.begun == [10]
+    for name in ("a.images.npy", "a.labels.npy", "a.txt"):
+        assert content(tmp_path / "toy")[name] == content(tmp_path / "whole")[name]
+    assert set(content(tmp_path / "toy")) == set(content(tmp_path / "whole"))
+    assert Prepared.read(tmp_path / "toy").parts["a"].arrays["images"].sha256 == store.digest(PIXELS)
+
+
+def test_a_finished_part_stays_when_the_next_breaks(tmp_path):
+    with pytest.raises(BadInput, match="broken"):
+        prepare(tmp_path / "toy", a=Toy(), b=Toy(breaks_at=0))
+    assert not Prepared.read(tmp_path / "toy").complete
+    a = Toy()
+    prepare(tmp_path / "toy", a=a, b=Toy())
+    assert a.begun == [] and Prepared.read(tmp_path / "toy").complete
+
+
+def test_rows_that_were_not_safe_are_written_again(tmp_path):
+    """After a power cut the file may be longer than what the disk has of it."""
+    with pytest.raises(BadInput):
+        prepare(tmp_path / "toy", a=Toy(breaks_at=10))
+    (unfinished,) = (tmp_path / "toy").glob("images@*.part")
+    with unfinished.open("ab") as file:
+        file.write(bytes(500))
+    prepare(tmp_path / "toy", a=Toy())
+    assert np.array_equal(np.load(tmp_path / "toy/a.images.npy"), PIXELS)
+
+
+def test_what_another_recipe_left_is_swept_out(tmp_path):
+    with pytest.raises(BadInput):
+        prepare(tmp_path / "toy", a=Toy("old", breaks_at=10))
+    again = Toy("new")
+    prepare(tmp_path / "toy", a=again)
+    assert again.begun == [0] and not list((tmp_path / "toy").glob("*.part"))
+
+
+def test_a_copy_is_known_by_its_content(tmp_path):
+    prepare(tmp_path / "toy", a=Toy())
+    for path in (tmp_path / "toy").glob("*.npy"):
+        os.utime(path, ns=(1, 1))
+    assert "found another size or time" in Prepared.read(tmp_path / "toy").fault(tmp_path / "toy")
+    again = Toy()
+    prepare(tmp_path / "toy", a=again)
+    assert again.begun == [] and Prepared.read(tmp_path / "toy").fault(tmp_path / "toy") is None
+
+
+def test_a_changed_array_is_made_anew(tmp_path):
+    prepare(tmp_path / "toy", a=Toy())
+    path = tmp_path / "toy/a.images.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    again = Toy()
+    prepare(tmp_path / "toy", a=again)
+    assert again.begun == [0] and np.array_equal(np.load(path), PIXELS)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0}', '{"format": 1, "parts": []}', '{"format": 1}'])
+def test_a_damaged_manifest_is_none(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    assert Prepared.read(tmp_path) is None
+
+
+def test_a_manifest_of_other_keys_is_none(tmp_path):
+    prepare(tmp_path / "toy", a=Toy())
+    path = tmp_path / "toy/manifest.json"
+    told = json.loads(path.read_text())
+    del told["parts"]["a"]["arrays"]["images"]["sha256"]
+    path.write_text(json.dumps(told))
+    assert Prepared.read(tmp_path / "toy") is None
+
+
+def test_too_few_rows_are_noticed(tmp_path):
+    toy = Toy()
+    toy.part = Part(ROWS + 1, KINDS, "a", lambda start: iter([{"images": PIXELS, "labels": LABELS}]))
+    with pytest.raises(BadInput, match=rf"expected {ROWS + 1} items, found {ROWS}"):
+        prepare(tmp_path / "toy", a=toy)
+    assert not list((tmp_path / "toy").glob("*.npy"))
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage(1, 1, 0))
+    with pytest.raises(BadInput, match=r"expected .* free for prepared arrays, found 0.0 MB"):
+        prepare(tmp_path / "toy", a=Toy())
+    assert not list((tmp_path / "toy").iterdir())
+
+
+def test_a_disk_that_runs_full_is_told(tmp_path, monkeypatch):
+    def full(self, block):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(growing.Growing, "append", full)
+    with pytest.raises(BadInput, match="expected to write prepared arrays, found a full disk"):
+        prepare(tmp_path / "toy", a=Toy())
+
+
+def test_a_killed_process_is_gone_on_with(tmp_path):
+    """kill −9 at any moment: what was safe stays, and the end is the same bytes."""
+    script = (
+        "import sys, time; sys.path[:0] = ['tests/data']; from pathlib import Path; import test_parts as t\n"
+        "from mola.data import growing; growing.SAFE = 1\n"
+        "class Slow(t.Toy):\n"
+        "    def blocks(self, start):\n"
+        "        for block in super().blocks(start): yield block; time.sleep(0.2)\n"
+        "t.prepare(Path(sys.argv[1]), a=Slow())"
+    )
+    prepare(tmp_path / "whole", a=Toy())
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "toy")])
+    while not list((tmp_path / "toy").glob("rows@*.part")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "toy").glob("*.npy"))
+    again = Toy()
+    prepare(tmp_path / "toy", a=again)
+    assert again.begun[0] >= 5
+    for name in ("a.images.npy", "a.labels.npy", "a.txt"):
+        assert content(tmp_path / "toy")[name] == content(tmp_path / "whole")[name]
