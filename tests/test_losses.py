@@ -80,3 +80,15 @@ def test_absent_tasks_have_no_loss():
     losses = task_losses(tasks, Output({"b": logits}), batch)
     assert list(losses) == ["b"]
     assert losses["b"].item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_losses_by_share_sum_to_the_mean_over_the_batch():
+    tasks = tuple(Task(name, "classes", 5, {"accuracy": "higher"}) for name in ("many", "few"))
+    task = torch.tensor([0, 0, 0, 0, 0, 1])
+    predictions, y = {"many": torch.randn(5, 5), "few": torch.randn(1, 5)}, torch.randint(5, (6,))
+    batch = Batch(torch.zeros(6, 3, 2, 2), task, {"many": y[:5], "few": y[5:]}, ("many", "few"))
+    shared_out = task_losses(tasks, Output(predictions), batch, share=True)
+    pooled = torch.nn.functional.cross_entropy(torch.cat(list(predictions.values())), y)
+    torch.testing.assert_close(sum(shared_out.values()), pooled)
+    equal = task_losses(tasks, Output(predictions), batch)
+    torch.testing.assert_close(shared_out["few"], equal["few"] / 6)

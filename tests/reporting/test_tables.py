@@ -53,6 +53,21 @@ def table(suite):
     return benchmark_table("digits", Results(TASKS, collect(suite, "digits")), suite.seeds, suite.reference)
 
 
+def test_runs_on_other_prepared_data_are_told(suite):
+    fill(suite)
+    assert "same prepared data" not in to_markdown(table(suite))
+    write(suite, "shared", 1, 0.5, data="another hash")
+    assert "the runs were not all made on the same prepared data" in to_markdown(table(suite))
+
+
+def test_selection_on_the_reported_split_is_told(suite):
+    fill(suite)
+    results = Results(TASKS, collect(suite, "digits"), held_out=False)
+    text = to_markdown(benchmark_table("digits", results, suite.seeds, suite.reference))
+    assert "selected on the split reported here" in text and "selected on the validation split" not in text
+    assert "selected on the split reported" in summary_table("tiny", {"digits": results}, suite.seeds, None).caption
+
+
 def test_numbers_marks_and_caption(suite):
     fill(suite)
     text = to_markdown(table(suite))
