@@ -35,4 +35,4 @@ tests: setup
 smoke: setup
 	rm -rf results/smoke
 	snakemake --cores all all --configfile config/smoke.yaml
-	@cat results/smoke/tables/digits.md
+	@cat results/smoke/tables/summary.md

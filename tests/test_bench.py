@@ -1,15 +1,18 @@
 """What ``mola bench`` tells is measured: no times are asserted."""
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
+from functools import partialmethod
 
 import pytest
 import torch
+from torch import nn
 
 from mola import cli
-from mola.bench import measure
+from mola.bench import measure, report
 from mola.bench.bars import held
-from mola.bench.cases import CASES, Setting
+from mola.bench.cases import CASES, Case, Setting
 from mola.bench.report import Row
 
 
@@ -89,3 +92,76 @@ def test_the_data_table_and_its_json(tmp_path, monkeypatch, capsys, suite_file):
     assert rates.keys() == {"loader", "one_by_one", "step", "training"} and min(rates.values()) > 0
     told = f"the loader gives {rates['loader'] / rates['step']:.1f} times what the step needs"
     assert capsys.readouterr().out.strip().endswith(told)
+
+
+class Small(Case):
+    """Two convolutions and a head: what is measured is not the point, that it is measured is."""
+
+    def plain(self, classes):
+        body = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.AdaptiveAvgPool2d(1)
+        network = nn.Sequential(*body, nn.Flatten(), nn.Linear(8, classes) if classes else nn.Identity())
+        network.num_features = 8
+        return network
+
+
+@pytest.fixture
+def rows_of(monkeypatch, tmp_path, capsys):
+    """Runs ``mola bench`` on the small case and gives its JSON's setting and rows, which are looked over."""
+    monkeypatch.setitem(CASES, "small", Small("small", 4, 32, "[03]", 2))
+    monkeypatch.setattr(report, "rate_of_products", lambda device, dtype: 1e9)  # in bf16 a CPU takes seconds for it
+
+    def rows(command, *words):
+        path = tmp_path / "rows.json"
+        run(monkeypatch, command, "--model", "small", "--repeats", "1", *words, "--json", str(path))
+        told = json.loads(path.read_text())
+        assert len(capsys.readouterr().out.strip().splitlines()) == 1 + len(told["rows"])
+        for row in told["rows"]:
+            assert row.keys() == {field.name for field in fields(Row)}
+            numbers = {key: value for key, value in row.items() if key != "name"}
+            absent = {key for key, value in numbers.items() if value is None}
+            assert absent <= ({"forward", "working"} if command == "step" else set())
+            assert all(math.isfinite(value) and value >= 0 for key, value in numbers.items() if key not in absent)
+            assert row["time"] > 0 and row["images_per_second"] > 0
+        return told["setting"], [row["name"] for row in told["rows"]]
+
+    return rows
+
+
+LAYERS = ["plain", "grad E=2", "router E=2"]
+HALF, LAST = ("--precision", "bf16"), ("--channels-last",)
+
+
+@pytest.mark.parametrize("words", [HALF, LAST, HALF + LAST], ids=" ".join)
+def test_layers_in_half_precision_and_channels_last(rows_of, words):
+    setting, names = rows_of("layers", "-e", "2", *words)
+    assert names == LAYERS
+    assert setting["precision"] == ("bf16" if "bf16" in words else "fp32")
+    assert setting["channels_last"] == ("--channels-last" in words)
+
+
+def test_layers_compiled(rows_of, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+    setting, names = rows_of("layers", "-e", "2", "--compile", *HALF, *LAST)
+    assert names == LAYERS and setting["compiled"]
+    assert len(graphs) >= len(names)
+
+
+def test_a_step_in_half_precision_and_channels_last(rows_of):
+    setting, names = rows_of("step", "-t", "2", *HALF, *LAST)
+    assert len(names) == 7 and setting["precision"] == "bf16" and setting["channels_last"]
+
+
+def test_a_setting_does_what_it_says():
+    setting, case = Setting(precision="bf16", channels_last=True), Small("small", 4, 32, "[03]", 2)
+    x, model = setting.images(case), setting.place(case.plain(5))
+    for tensor in (x, model[0].weight):
+        assert tensor.is_contiguous(memory_format=torch.channels_last) and tensor.dtype == torch.float32
+    with setting.running():
+        y = model(x)
+    assert y.dtype == torch.bfloat16 and y.shape == (4, 5)

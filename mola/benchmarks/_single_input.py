@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class SingleInput(Benchmark):
 
     heterogeneity = "single-input task"
     draws = augment_dense.DRAWS
+    scales: ClassVar[augment_dense.Scales] = augment_dense.SCALES  # of the zoom
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -81,16 +82,16 @@ class SingleInput(Benchmark):
             yield self._batch_of(split, picked["all"], table[picked["all"]])
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """The paper's scale-crop and flip; :meth:`augmented_target` does the same to the targets."""
-        return augment_dense.images(images, uniform)
+        """Zoomed and mirrored, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
+        return augment_dense.images(images, uniform, self.scales)
 
     def augmented_target(self, kind: Kind, target: store.Array, uniform: NDArray[np.float32]) -> store.Array:
         """The targets (B, H, W, …) of a kind of task, moved with the images that have the same numbers."""
         if kind == "depth":
-            return augment_dense.depth(target, uniform)
+            return augment_dense.depth(target, uniform, self.scales)
         if kind == "normals":
-            return augment_dense.normals(target, uniform)
-        return augment_dense.nearest(target, uniform)
+            return augment_dense.normals(target, uniform, self.scales)
+        return augment_dense.nearest(target, uniform, self.scales)
 
     def _number(self, split: Split) -> int:
         return min(self.lengths(split)["all"], self.limit or self.lengths(split)["all"])

@@ -38,7 +38,7 @@ class Pacs(Folders):
                 "https://wjdcloud.blob.core.windows.net/dataset/PACS.zip",
                 "1WWi9tuUNFmUiw7Eirq_JT_hxYZv3J-Vv",
             ),
-            terms="No licence is stated, and images come from four others' collections: for research only.",
+            terms="Images come from four other collections: for research only.",
         ),
     )
 

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import SPLITS, _scene_pixels, _scene_rooms
+from mola.benchmarks import SPLITS, Images, _scene_pixels, _scene_rooms
 from mola.benchmarks._packaged import Packaged
 from mola.benchmarks._scene_pixels import Arrays
 from mola.benchmarks._single_input import SingleInput, dense_tasks
-from mola.data import store
+from mola.data import augment_dense, store
 from mola.data.manifest import Ids
 
 SIZES = {"train": 240, "valid": 80, "test": 160}
@@ -35,6 +36,8 @@ class Scenes(SingleInput, Packaged):
     version = 1
     tasks = dense_tasks(len(_scene_rooms.CLASSES))
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    scales = (1.0,)  # no zoom: one camera took all rooms, and in a short training it costs more than it gives
+    draws = augment_dense.DRAWS + 3
     sources = ()  # drawn from nothing but the ids
 
     def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
@@ -53,6 +56,10 @@ class Scenes(SingleInput, Packaged):
         """The images (N, 48, 64, 3) and all targets of some rooms. task: the group, ``all``."""
         seen = [_scene_pixels.photographed(i, HEIGHT, WIDTH) for i in ids]
         return {kind: np.stack([room[kind] for room in seen]) for kind in seen[0]}
+
+    def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
+        """Mirrored, with other light."""
+        return augment_dense.tinted(super().augmented(images, uniform), uniform[:, augment_dense.DRAWS :], 0.15)
 
 
 def rooms(numbers: Mapping[str, int], height: int = 288, width: int = 384) -> Iterator[tuple[str, int, Arrays]]:

@@ -29,7 +29,7 @@ PACKED: Mapping[Split, str] = {
     "valid": "crossval",
     "test": "test",
 }  # split → folder of JigenDG's archive
-TERMS = "No licence is stated; VOC2007, LabelMe, Caltech-101 and SUN09 have terms of their own: for research only."
+TERMS = "VOC2007, LabelMe, Caltech-101 and SUN09 have terms of their own: for research only."
 SOURCES = {
     "jigen": Download(
         "vlcs",

@@ -7,14 +7,15 @@ centres of pixels for images and targets alike, and normals are not interpolated
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCALES = (1.0, 1.2, 1.5)
+Scales = Sequence[float]
+SCALES: Scales = (1.0, 1.2, 1.5)
 DRAWS = 4  # numbers in [0, 1) of a sample: scale, row, column, flip
 
 
@@ -29,19 +30,19 @@ class Windows(NamedTuple):
     mirrored: NDArray[np.bool_]
 
 
-def windows(uniform: NDArray[np.float32], height: int, width: int) -> Windows:
+def windows(uniform: NDArray[np.float32], height: int, width: int, scales: Scales = SCALES) -> Windows:
     """uniform: (B, ≥ 4) in [0, 1). Row i depends on nothing but row i."""
-    kind = (uniform[:, 0] * len(SCALES)).astype(np.int64)
-    tall, wide = (np.array([int(side / scale) for scale in SCALES])[kind] for side in (height, width))
+    kind = (uniform[:, 0] * len(scales)).astype(np.int64)
+    tall, wide = (np.array([int(side / scale) for scale in scales])[kind] for side in (height, width))
     top = (uniform[:, 1] * (height - tall + 1)).astype(np.int64)
     left = (uniform[:, 2] * (width - wide + 1)).astype(np.int64)
-    return Windows(np.array(SCALES, np.float32)[kind], top, left, tall, wide, uniform[:, 3] < 0.5)
+    return Windows(np.array(scales, np.float32)[kind], top, left, tall, wide, uniform[:, 3] < 0.5)
 
 
-def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32]) -> NDArray[np.uint8]:
+def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.uint8]:
     """(B, H, W, 3) uint8 → the same, each window enlarged bilinearly, then mirrored or not."""
     made = np.empty_like(batch)
-    for window, out in _windows(batch, made, uniform):
+    for window, out in _windows(batch, made, uniform, scales):
         if window.shape == out.shape:
             out[:] = window
             continue
@@ -51,34 +52,42 @@ def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32]) -> NDArray[np
     return made
 
 
-def nearest(batch: NDArray[Any], uniform: NDArray[np.float32]) -> NDArray[Any]:
+def nearest(batch: NDArray[Any], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[Any]:
     """(B, H, W, …) of any kind → the same, each window enlarged without mixing values, then mirrored or not."""
     made = np.empty_like(batch)
-    for window, out in _windows(batch, made, uniform):
+    for window, out in _windows(batch, made, uniform, scales):
         rows, columns = map(_nearest, window.shape, out.shape[:2])
         out[:] = window[rows][:, columns]
     return made
 
 
-def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.float32]:
     """(B, H, W) metres: what is magnified by the scale looks that much nearer. Unknown (0) stays unknown."""
-    scale = windows(uniform, *batch.shape[1:3]).scale
-    nearer: NDArray[Any] = nearest(batch, uniform) / scale[:, None, None]
+    scale = windows(uniform, batch.shape[1], batch.shape[2], scales).scale
+    nearer: NDArray[Any] = nearest(batch, uniform, scales) / scale[:, None, None]
     return nearer
 
 
-def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.float32]:
     """(B, H, W, 3) unit vectors, x pointing right: in a mirrored image x changes its sign."""
-    moved = nearest(batch, uniform)
-    moved[windows(uniform, *batch.shape[1:3]).mirrored, :, :, 0] *= -1
+    moved = nearest(batch, uniform, scales)
+    mirrored = windows(uniform, batch.shape[1], batch.shape[2], scales).mirrored
+    moved[..., 0] *= np.where(mirrored, -1, 1)[:, None, None]
     return moved
 
 
+def tinted(batch: NDArray[np.uint8], uniform: NDArray[np.float32], strength: float) -> NDArray[np.uint8]:
+    """(B, H, W, 3) uint8 → the same, the colours of each image times 1 ± ``strength``. uniform: (B, 3) in [0, 1)."""
+    gains = 1 + strength * (2 * uniform - 1)
+    made: NDArray[np.uint8] = np.minimum(np.rint(batch * gains[:, None, None]), 255).astype(np.uint8)
+    return made
+
+
 def _windows(
-    batch: NDArray[Any], made: NDArray[Any], uniform: NDArray[np.float32]
+    batch: NDArray[Any], made: NDArray[Any], uniform: NDArray[np.float32], scales: Scales
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Views of each sample's window and of where it goes; the latter is mirrored where the sample is to be."""
-    at = windows(uniform, *batch.shape[1:3])
+    at = windows(uniform, batch.shape[1], batch.shape[2], scales)
     for image, out, top, left, height, width, mirrored in zip(
         batch, made, at.top, at.left, at.height, at.width, at.mirrored, strict=True
     ):

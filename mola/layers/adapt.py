@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from torch import nn
 
 from mola.layers.gates import GateSlot
+from mola.layers.hooks import move_hooks
 from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
 from mola.layers.plans import checked
 from mola.types import BadInput, Factorisation, Plan, Rank
@@ -39,7 +40,7 @@ def adapt(
     plan:          forces one execution plan, see :mod:`mola.layers.plans`; all compute the same.
 
     The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
-    before or, with ``strict=False``, after.
+    before or, with ``strict=False``, after. Hooks on the replaced layers stay in force.
     Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match
     nothing, a rank larger than a layer allows, and layers that can't be adapted exactly.
     """
@@ -64,6 +65,8 @@ def adapt(
             new = LowRankLinear(layer, experts, ranks[name], alpha)
         new.slot, new.plan = slot, forced
         made[layer] = new
+    for old, adapted in made.items():
+        move_hooks(old, adapted)
     for name, layer in names.items():
         model.set_submodule(name, made[layer])
     model.register_forward_pre_hook(slot.enter, with_kwargs=True)
@@ -88,10 +91,12 @@ def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
         )
     for name, layer in found.items():
         exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
+        # else its weight is made anew by a hook (pruning, torch.nn.utils.weight_norm), or its forward is another's
+        own = layer._parameters.keys() == {"weight", "bias"} and not layer._buffers and "forward" not in vars(layer)
         if sum(other.weight is layer.weight for other in set(candidates.values())) > 1:
             raise BadInput(f"where: layer '{name}' shares its weight with another layer; leave it out")
-        if not exact or hasattr(layer, "parametrizations"):
-            kind = f"{type(layer).__module__}.{type(layer).__name__}"
+        if not exact or not own or hasattr(layer, "parametrizations"):
+            kind = f"{'changed ' if exact else ''}{type(layer).__module__}.{type(layer).__name__}"
             raise BadInput(f"where: layer '{name}' is a {kind}, which can't be adapted exactly; leave it out")
         owner = model.get_submodule(name.rpartition(".")[0])
         if _reads_weight(owner, name.rpartition(".")[2]):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.operations import Convolve, Operation, gradient
+from mola.layers.operations import Convolve, Operation, flat, gradient
 
 Gradients = tuple[Tensor | None, ...]
 Counts = tuple[int, ...]
@@ -117,7 +117,7 @@ class SeparateRows(torch.autograd.Function):
         for e, part, small, above in parts:
             of_small = above @ up[e].t()  # (rows, r)
             if of_x is not None:
-                of_x[start : start + counts[e]].flatten(0, 1).addmm_(of_small, down[e])
+                of_x[start : start + counts[e]].view(part.shape).addmm_(of_small, down[e])
                 start += counts[e]
             if want_a:
                 of_a[e] = of_small.t() @ part
@@ -125,7 +125,7 @@ class SeparateRows(torch.autograd.Function):
                 of_b[e] = small.t() @ above
         return (
             of_x,
-            grad.flatten(0, 1).t() @ x.flatten(0, 1) if want_weight else None,
+            flat(grad).t() @ flat(x) if want_weight else None,
             grad.sum((0, 1)) if want_bias else None,
             torch.stack(of_a) if want_a else None,
             ctx.scale * torch.stack(of_b).transpose(1, 2) if want_b else None,
@@ -172,7 +172,7 @@ class SeparateMaps(torch.autograd.Function):
         counts, operation = ctx.counts, ctx.operation
         want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
         q, width = down.shape[1:]
-        of_y = grad.flatten(2).transpose(1, 2).contiguous()  # (B, L, C_out)
+        of_y = grad.reshape(*grad.shape[:2], -1).transpose(1, 2).contiguous()  # (B, L, C_out)
         of_inner = torch.cat([part @ up[e] for e, part in zip(present(counts), split(of_y, counts), strict=True)])
         of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
         of_a, of_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
@@ -216,4 +216,4 @@ def split(x: Tensor, counts: Counts) -> tuple[Tensor, ...]:
 
 def rows(x: Tensor, counts: Counts) -> list[Tensor]:
     """The rows (samples · L, C) of each expert present; views of a contiguous (B, L, C)."""
-    return [part.flatten(0, 1) for part in split(x, counts)]
+    return [flat(part) for part in split(x, counts)]

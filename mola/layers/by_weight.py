@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.operations import Convolve, gradient
+from mola.layers.operations import Convolve, flat, gradient
 
 Gradients = tuple[Tensor | None, ...]
 Slice = tuple[slice, int, Tensor]
@@ -45,7 +45,7 @@ class FactoredRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, down, up, gamma, inner = ctx.saved_tensors
         want_x, want_weight, want_bias, want_a, want_b, _, want_gamma = ctx.needs_input_grad
-        grad, rows = grad.flatten(0, 1), x.flatten(0, 1)
+        grad, rows = flat(grad), flat(x)
         of_gated = (grad @ up.t()).view(inner.shape)
         of_inner = _gated(of_gated, gamma)  # (B·L, E·r)
         of_b = ctx.scale * (_gated(inner, gamma).t() @ grad) if want_b else None  # (E·r, C_out)
@@ -111,12 +111,12 @@ class FactoredConvolution(torch.autograd.Function):
         of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
         of_a: Tensor | None = None
         for s, (channels, front, kernel) in enumerate(slices):
-            above = of_small[:, s].flatten(1, 2).contiguous()
+            above = of_small[:, s].reshape(len(x), -1, *grad.shape[2:]).contiguous()
             below, of_kernel = operation.backward(above, x[:, channels], kernel, want_x, want_a)
             if of_x is not None and below is not None:
-                of_x[:, channels].add_(below)
+                of_x.narrow(1, channels.start, below.shape[1]).add_(below)
             if of_kernel is not None:
-                rows = of_kernel.flatten(1)[:, front : front + a.shape[2]].to(a.dtype)
+                rows = of_kernel.reshape(len(kernel), -1).narrow(1, front, a.shape[2]).to(a.dtype)
                 of_a = rows if of_a is None else of_a + rows
         return (
             of_x,
@@ -132,7 +132,7 @@ class FactoredConvolution(torch.autograd.Function):
 
 def _gated(inner: Tensor, gamma: Tensor) -> Tensor:
     """γ over (B, L, E, r), as (B·L, E·r)."""
-    return (inner * gamma.to(inner.dtype)[:, None, :, None]).flatten(2).flatten(0, 1)
+    return (inner * gamma.to(inner.dtype)[:, None, :, None]).reshape(-1, inner.shape[2] * inner.shape[3])
 
 
 def _over_maps(gamma: Tensor, like: Tensor) -> Tensor:

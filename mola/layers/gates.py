@@ -78,7 +78,8 @@ class GateSlot:
     def __init__(self, experts: int) -> None:
         self.experts = experts
         self.gate: Gate | None = None
-        self.outside: IndexGate | None = None  # the gate as it was opened, while the model runs on a sorted batch
+        # while the model runs on a sorted batch: the gate of the batch as it came, and the one to put back
+        self.outside: tuple[IndexGate, Gate | None] | None = None
         self.copies = 1  # gate entries for each sample at the model's entry, see fan_out
         self.ran = Ran()
 
@@ -91,8 +92,13 @@ class GateSlot:
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The forward pre-hook. Only a single tensor is sorted, wherever it stands among the arguments; other models'
         layers sort for themselves. Raises BadInput where it has another number of samples than the gate.
+        In a backward pass a checkpoint runs the whole model again: on the batch as it came, whatever gate is open.
         """
-        gate, tensors = self.gate, [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        gate = self.gate
+        if _recomputes():
+            self._check_alone()
+            gate = self.ran.outside or self.ran.gate or gate
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if gate is None or len(tensors) != 1 or tensors[0].dim() == 0:
             return None
         # not in an exported program: it takes any batch
@@ -101,16 +107,16 @@ class GateSlot:
             raise BadInput(f"gate: expected one entry per sample, {found}")
         if not isinstance(gate, IndexGate) or gate.order is None:
             return None
-        self.outside, self.gate = gate, gate.in_order
+        self.outside, self.gate = (gate, self.gate), gate.in_order
         order = gate.order
 
         return tree_map(lambda leaf: leaf[order] if isinstance(leaf, Tensor) else leaf, (args, dict(kwargs)))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """The forward hook. Called after an exception too."""
-        if (gate := self.outside) is None:
+        if self.outside is None:
             return None
-        self.gate, self.outside = gate, None
+        (gate, self.gate), self.outside = self.outside, None
         return tree_map(lambda leaf: _unsorted(leaf, gate), output)
 
     def current(self) -> Gate | None:
@@ -121,42 +127,50 @@ class GateSlot:
         several forward passes wait for their backward under different gates.
         """
         gate = self.gate
-        if torch.compiler.is_compiling():
-            return gate
-        if torch._C._current_graph_task_id() != -1:  # type: ignore[attr-defined]
-            if self.ran.several:
-                raise RuntimeError(
-                    "gate: layers ran under several gates, or past the model's entry, since the last backward pass, so "
-                    "a checkpoint can't tell which to recompute with; call backward after each forward pass"
-                )
-            Passes.backward += 1  # the plans that autograd differentiates don't count their own
+        if _recomputes():
+            self._check_alone()
+            Passes.backward += 1  # a layer that is frozen and gets a frozen input counts none of its own
             return self.ran.gate or gate
-        if gate is not None:
-            self.ran = self.ran.then(gate)
+        if gate is not None and not torch.compiler.is_compiling():
+            self.ran = self.ran.then(gate, self.outside[0] if self.outside else None)
         return gate
+
+    def _check_alone(self) -> None:
+        if self.ran.several:
+            raise RuntimeError(
+                "gate: layers ran under several gates, or past the model's entry, since the last backward pass, so "
+                "a checkpoint can't tell which to recompute with; call backward after each forward pass"
+            )
+
+
+def _recomputes() -> bool:
+    """Whether a backward pass is going on: what runs forward in it is recomputed from a checkpoint."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, eq=False)
 class Ran:
     """Under which gate the layers ran last, for those that a checkpoint runs again.
 
+    outside:  the gate of the batch as it came to the model, where that was sorted for ``gate``.
     several:  whether it was another one before, with no backward pass between.
     graph:    whether gradients were recorded; what ran without them (evaluation) waits for no backward pass.
     backward: ``Passes.backward`` then.
     """
 
     gate: Gate | None = None
+    outside: IndexGate | None = None
     several: bool = False
     graph: bool = False
     backward: int = -1
 
-    def then(self, gate: Gate) -> Ran:
+    def then(self, gate: Gate, outside: IndexGate | None) -> Ran:
         """After a layer ran under ``gate``."""
         graph = torch.is_grad_enabled()
         waiting = self.graph and self.backward == Passes.backward
         if waiting and (gate is self.gate or not graph):
             return self
-        return Ran(gate, waiting, graph, Passes.backward)
+        return Ran(gate, outside, waiting, graph, Passes.backward)
 
 
 def _unsorted(leaf: object, gate: IndexGate) -> object:

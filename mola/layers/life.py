@@ -18,8 +18,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mola.layers.adapt import adapt
+from mola.layers.by_expert import merged
 from mola.layers.gates import GateSlot
+from mola.layers.hooks import move_hooks
 from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
+from mola.layers.operations import no_autocast
 from mola.types import BadInput
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -38,7 +41,7 @@ def merge(model: Model, expert: int) -> Model:
             raise BadInput(f"merge: the model is merged with expert {layer.merged_expert}; unmerge it first")
         _check(expert, layer, "merge")
     for layer in dict.fromkeys(layers.values()):
-        layer.weight.copy_(layer.merged((expert,))[0])
+        layer.weight.copy_(_with_delta(layer, expert, 1))
         layer.merged_expert = expert
     return model
 
@@ -53,7 +56,7 @@ def unmerge(model: Model) -> Model:
         raise BadInput("unmerge: the model is not merged")
     for layer in dict.fromkeys(layers.values()):
         if layer.merged_expert is not None:
-            layer.weight.sub_(layer.delta()[layer.merged_expert])
+            layer.weight.copy_(_with_delta(layer, layer.merged_expert, -1))
             layer.merged_expert = None
     return model
 
@@ -71,6 +74,7 @@ def export(model: Model, expert: int) -> Model:
     for name, layer in _layers(plain, "export").items():
         if layer not in made:
             made[layer] = _plain(layer)
+            move_hooks(layer, made[layer])
         plain.set_submodule(name, made[layer])
     for module in plain.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
@@ -164,6 +168,12 @@ def _layers(model: nn.Module, what: str) -> dict[str, LowRank]:
 def _check(expert: int, layer: LowRank, what: str) -> None:
     if not isinstance(expert, int) or not 0 <= expert < layer.experts:
         raise BadInput(f"{what}: expected an expert from 0 to {layer.experts - 1}, found {expert!r}")
+
+
+def _with_delta(layer: LowRank, expert: int, sign: int) -> torch.Tensor:
+    """W ± ΔW of one expert. Never autocast."""
+    with no_autocast(layer.weight):
+        return merged(layer.weight, layer.A[expert], layer.B[expert], sign * layer.alpha / layer.rank)
 
 
 def _plain(layer: LowRank) -> nn.Module:

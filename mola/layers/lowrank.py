@@ -6,7 +6,6 @@ Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -120,12 +119,6 @@ class LowRankConv2d(Adapted, nn.Conv2d):
             product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
             return product.view(self.experts, *self.weight.shape)
 
-    def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
-        """W + ΔW_e of the given experts, each of the weight's shape. Never autocast."""
-        rows, columns = self.B.shape[1], self.A.shape[2]
-        merged = _merged(self, self.weight.reshape(rows, columns), experts)
-        return tuple(weight.view(self.weight.shape) for weight in merged)
-
     def pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """The input, padded where a convolution can't do it itself, and the padding that is left to it."""
         if self.dynamic_same:
@@ -172,10 +165,6 @@ class LowRankLinear(Adapted, nn.Linear):
         with no_autocast(self.weight):
             return torch.bmm((self.alpha / self.rank) * self.B, self.A)
 
-    def merged(self, experts: Sequence[int]) -> tuple[Tensor, ...]:
-        """W + ΔW_e of the given experts, (C_out, C_in) each. Never autocast."""
-        return _merged(self, self.weight, experts)
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
         if self.merged_expert is not None:
@@ -201,16 +190,6 @@ def is_same_padded(conv: nn.Conv2d) -> bool:
     import.
     """
     return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
-
-
-def _merged(layer: LowRank, base: Tensor, experts: Sequence[int]) -> tuple[Tensor, ...]:
-    """``base`` + B_e A_e · α/r for the given experts, in one pass over the memory."""
-    a: Tensor = layer.A
-    b: Tensor = layer.B
-    if len(experts) < layer.experts:
-        a, b = (torch.stack([every[e] for e in experts]) for every in (a.unbind(), b.unbind()))
-    with no_autocast(base):
-        return torch.baddbmm(base.expand(len(experts), -1, -1), b, a, alpha=layer.alpha / layer.rank).unbind()
 
 
 def _check(experts: int, rank: int, largest: int) -> None:

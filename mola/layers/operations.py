@@ -30,7 +30,11 @@ def no_autocast(like: Tensor) -> AbstractContextManager[object]:
 
 
 def gradient(backward: Backward) -> Backward:
-    """For the backward of an autograd function: taken once, and in its own precision wherever it is called."""
+    """For the backward of an autograd function: taken once, and in its own precision wherever it is called.
+
+    It may be called for several gradients at once, by ``torch.vmap`` or ``is_grads_batched``. The latter knows no
+    ``flatten`` and no slice ``[:, a:b]`` that is the whole: ``reshape`` and ``narrow`` in their place.
+    """
 
     @once_differentiable  # type: ignore[untyped-decorator]
     @wraps(backward)
@@ -41,6 +45,22 @@ def gradient(backward: Backward) -> Backward:
             return backward(ctx, grad)
 
     return run  # type: ignore[no-any-return]
+
+
+def flat(x: Tensor) -> Tensor:
+    """(B, L, C) → (B·L, C)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def counted(y: Tensor) -> Tensor:
+    """For an output that autograd differentiates by itself: its backward computation counts too."""
+    if y.requires_grad and not torch.compiler.is_compiling():
+        y.register_hook(_count)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _count(grad: Tensor) -> None:
+    Passes.backward += 1
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,10 @@ class Convolve:
 
     def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         """A weight of its own for every sample, (B, *weight.shape): one convolution with B·groups groups."""
+        if x.shape[0] == 1:
+            # reshape would change the stride of the batch's axis, from which torch's CPU kernel for channels-last,
+            # grouped convolutions takes a wrong gradient of the weight: here, and in a layer that gets y as its input
+            return self(x, weights[0], bias)
         together = replace(self, groups=self.groups * x.shape[0])
         y = together(
             x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(x.shape[0])
@@ -70,7 +94,7 @@ class Convolve:
 
     def uncolumns(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
         """The adjoint of :meth:`columns`: what each position of an input (B, C_in, H, W) gets from all its columns."""
-        whole = columns.flatten(2).transpose(1, 2)  # (B, C_in·k·k, H'·W')
+        whole = columns.reshape(*columns.shape[:2], -1).transpose(1, 2)  # (B, C_in·k·k, H'·W')
         return F.fold(whole, shape[2:], kernel, self.dilation, self.padding, self.stride)
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
@@ -99,7 +123,7 @@ class Multiply:
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
         """The gradients of x and the weight; None where not asked for."""
-        return grad @ weight if of_x else None, grad.flatten(0, 1).t() @ x.flatten(0, 1) if of_weight else None
+        return grad @ weight if of_x else None, flat(grad).t() @ flat(x) if of_weight else None
 
     @staticmethod
     def of_bias(grad: Tensor) -> Tensor:

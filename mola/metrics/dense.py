@@ -1,7 +1,6 @@
 """Metrics of dense tasks, from sums and counts over all pixels of a split: no map is kept.
 
-Source: the nine metrics of NYUv2 in multi-task learning, as in MTAN (Liu et al. 2019, arXiv 1803.10704); normals after
-Fouhey et al. 2013. There they are averages over batches; here, over the set.
+Source: the nine metrics of NYUv2 in multi-task learning, as in MTAN (Liu et al. 2019, arXiv 1803.10704).
 """
 
 from __future__ import annotations

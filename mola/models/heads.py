@@ -73,8 +73,8 @@ class PyramidHead(nn.Module):
         """(B, F, h, w) → (B, K, h, w)."""
         size = (x.shape[-2], x.shape[-1])
         scales = [
-            resized(level(pooled(x, cells).to(x.dtype)), size).to(x.dtype)
-            for cells, level in zip(LEVELS, self.levels, strict=True)
+            resized(level(cells.to(x.dtype)), size).to(x.dtype)
+            for cells, level in zip(pooled(x, LEVELS), self.levels, strict=True)
         ]
         predicted: Tensor = self.predict(self.mix(torch.cat([x, *scales], 1)))
         return predicted

@@ -89,7 +89,7 @@ def fit(
         for batch in batches(seed=derive(seed, "data"), epoch=epoch):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 output = method(batch)
-            losses = task_losses(benchmark.tasks, output, batch)
+            losses = task_losses(benchmark.tasks, output, batch, training.loss_weight == "share")
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(losses, output.penalty, shared, own, output.features)
             optimizer.step()
@@ -125,10 +125,11 @@ def fit(
 
 def make_optimizer(training: Training, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """One optimiser over everything (the released router arms step shared parameters with two)."""
+    rate, decay = training.lr, training.weight_decay
     if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
+        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, training.lr, weight_decay=training.weight_decay)
+    return kind(parameters, rate, weight_decay=decay, fused=True)
 
 
 def make_schedule(training: Training, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:

@@ -164,7 +164,7 @@ def test_a_kill_while_preparing_costs_little(tmp_path, archive):
     script = (
         "import sys, time; sys.path[:0] = ['tests/benchmarks']; from pathlib import Path; import archives\n"
         "from mola.data import growing, images; growing.SAFE = 1; read = images.read\n"
-        "def slowly(path, size): time.sleep(0.01); return read(path, size)\n"
+        "def slowly(*given, **named): time.sleep(0.01); return read(*given, **named)\n"
         "images.read = slowly\n"
         "archives.benchmark('pacs', Path(sys.argv[1])).prepare()"
     )

@@ -68,6 +68,7 @@ def test_a_batch_is_its_samples(seed, size):
         (augment_dense.nearest, images[..., 0].astype(np.int8)),
         (augment_dense.depth, targets[..., 0]),
         (augment_dense.normals, targets),
+        (lambda batch, numbers: augment_dense.tinted(batch, numbers[:, :3], 0.3), images),
     ):
         whole = function(batch, uniform)
         assert whole.dtype == batch.dtype and whole.shape == batch.shape
@@ -98,3 +99,13 @@ def test_images_and_targets_move_together():
     seen = augment_dense.images(image, UNIFORM[:64])[..., :2] / 4
     told = augment_dense.nearest(np.stack([rows, columns], -1)[None].repeat(64, 0), UNIFORM[:64])
     assert np.abs(seen - told).max() <= 0.5 + 0.125
+
+
+def test_a_tint_is_a_gain_of_each_colour():
+    images = picture(300).clip(0, 190)
+    gains = augment_dense.tinted(images, UNIFORM[:, :3].repeat(2, 0)[:300], 0.3) / np.maximum(images, 1)
+    bright = images.min(3) > 100
+    assert np.abs(gains[bright] - 1).max() < 0.306
+    for image, gain in zip(images, gains, strict=True):
+        assert np.ptp(gain[image.min(2) > 100], axis=0).max() < 0.02
+    assert augment_dense.tinted(np.full((1, 2, 2, 3), 255, np.uint8), np.float32([[0.9, 0.5, 0]]), 0.3).max() == 255

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -38,6 +39,16 @@ def test_the_pieces_are_the_array(file, chunk, monkeypatch):
         pieces = read(file, key)
         assert all(piece.dtype == array.dtype and piece.nbytes <= max(chunk, array[:1].nbytes) for piece in pieces)
         assert np.array_equal(np.concatenate([array[:0], *pieces]), array)
+
+
+def test_an_array_never_lies_in_memory(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((200, 2**20), np.uint8))
+    tracemalloc.start()
+    try:
+        assert sum(len(piece) for piece in npz.rows(tmp_path / "a.npz", "images")) == 200
+        assert tracemalloc.get_traced_memory()[1] < 4 * npz.CHUNK
+    finally:
+        tracemalloc.stop()
 
 
 def test_reading_goes_on_at_any_row(file):

@@ -12,7 +12,7 @@ IDS = {"a": {"train": [3, 1], "test": [2]}}
 
 def build(task, ids):
     images = np.array(ids, dtype=np.uint8)[:, None, None, None].repeat(3, 3)
-    return images, np.array(ids, dtype=np.int64)
+    return {"images": images, "labels": np.array(ids, dtype=np.int64)}
 
 
 def manifest():

@@ -37,6 +37,7 @@ def output_by_samples(layer: LowRankConv2d | LowRankLinear, x: torch.Tensor, wei
     merged = layer.weight + torch.einsum("be,e...->b...", weights, layer.delta())
     if isinstance(layer, nn.Linear):
         return torch.stack([F.linear(sample, weight, layer.bias) for sample, weight in zip(x, merged, strict=True)])
+    x, merged = x.contiguous(), merged.contiguous()  # a single sample of another layout gets wrong gradients from torch
     if layer.padding_mode != "zeros":
         x = F.pad(x, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
     padding = layer.padding if layer.padding_mode == "zeros" else 0

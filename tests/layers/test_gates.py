@@ -1,5 +1,7 @@
 import copy
 import io
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -348,21 +350,97 @@ def test_no_part_of_a_batch_is_sorted_without_the_rest():
 class Routed(nn.Module):
     """Opens the gate in its own forward."""
 
-    def __init__(self):
+    def __init__(self, plan="auto"):
         super().__init__()
-        self.scores, self.blocks = nn.Linear(4, 3), nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 5, 1))
-        mola.adapt(self.blocks, experts=3, rank=2)
+        self.scores = nn.Linear(4, 3)
+        self.blocks = mola.adapt(convolutions(), experts=3, rank=2, plan=plan)
 
     def forward(self, x):
         with mola.gate(self.blocks, self.scores(x.mean((2, 3))).softmax(1)):
             return self.blocks(x)
 
 
-def test_a_model_that_routes_compiles_in_one_piece():
-    model = Routed().double()
-    for layer in model.blocks:
-        filled(layer)
-    x = torch.randn(6, 4, 5, 5, dtype=torch.float64)
+def convolutions():
+    """A small network: strided, with BatchNorm, with groups, 1×1."""
+    first = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+    return nn.Sequential(first, nn.Conv2d(6, 6, 3, groups=2, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 1))
+
+
+def live(model):
+    """In fp64, with adapters that are not zero."""
+    for layer in model.double().modules():
+        if isinstance(layer, LowRankConv2d):
+            filled(layer)
+    return model
+
+
+PLANS = [(MIXED, "auto"), (MIXED, "stacked"), (MIXED, "merged"), (MIXED.sort().values, "auto")]
+PLANS += [(torch.rand(6, 3).double(), plan) for plan in ("auto", "stacked", "merged")]
+PLAN_NAMES = [f"{'weights' if gate.is_floating_point() else 'index'}-{plan}" for gate, plan in PLANS]
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+@pytest.mark.parametrize("extent", ["block", "network"])
+@pytest.mark.parametrize(("gate", "plan"), PLANS, ids=PLAN_NAMES)
+def test_a_checkpoint_of_convolutions_changes_no_gradient(gate, plan, extent, reentrant):
+    """Of a block inside the network, which gets a sorted batch, and of the whole, whose entry sorts it. In backward
+    the gate is closed, or another one is open.
+    """
+    model = live(mola.adapt(convolutions(), experts=3, rank=2, plan=plan))
+    x = torch.randn(6, 4, 9, 9, dtype=torch.float64, requires_grad=True)
+    gate = gate.clone().requires_grad_(gate.is_floating_point())
+    asked = [x, *model.parameters(), *([gate] if gate.requires_grad else [])]
+
+    def found(run, around=nullcontext):
+        for tensor in asked:
+            tensor.grad = None
+        with mola.gate(model, gate):
+            y = run(x)
+        with around():
+            y.square().sum().backward()
+        return [y, *(tensor.grad for tensor in asked)]
+
+    wanted, run = found(model), model
+    assert all(gradient is not None for gradient in wanted)
+    if extent == "network":
+        run = partial(checkpoint, model, use_reentrant=reentrant)
+    else:
+        model[0].forward = partial(checkpoint, model[0].forward, use_reentrant=reentrant)
+    for around in (nullcontext, lambda: mola.gate(model, MIXED.flip(0)), lambda: mola.gate(model, gate.detach())):
+        for one, other in zip(found(run, around), wanted, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_a_checkpoint_of_the_whole_network_that_cannot_know_its_gate_says_so():
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 3)), experts=3, rank=2)
+    outputs = []
+    for size in (6, 5):
+        with mola.gate(model, MIXED[:size]):
+            outputs.append(checkpoint(model, torch.randn(size, 4), use_reentrant=False))
+    with pytest.raises(RuntimeError, match="can't tell which to recompute with"):
+        outputs[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("gate", "plan"),
+    [(MIXED, "auto"), (MIXED, "separate"), (torch.rand(6, 3).double(), "auto")],
+    ids=["index", "index-separate", "weights"],
+)
+def test_convolutions_compile_in_one_piece(gate, plan):
+    network = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.Conv2d(6, 5, 1))
+    model = live(mola.adapt(network, experts=3, rank=2, plan=plan))
+    x = torch.randn(6, 4, 9, 9, dtype=torch.float64)
+    with mola.gate(model, gate):
+        y, wanted = torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x)
+    torch.testing.assert_close(y, wanted)
+    for one, other in zip(gradients(model, y), gradients(model, wanted), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("plan", ["auto", "merged"])
+def test_a_model_that_routes_compiles_in_one_piece(plan):
+    model = live(Routed(plan))
+    x = torch.randn(6, 4, 9, 9, dtype=torch.float64)
     y, wanted = torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x)
     torch.testing.assert_close(y, wanted)
     for one, other in zip(gradients(model, y), gradients(model, wanted), strict=True):

@@ -248,6 +248,27 @@ def test_single_precision_comes_back_from_a_merge():
         torch.testing.assert_close(value, before[key], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_merge_and_its_undoing_build_one_experts_update_in_full_precision(memory_format, monkeypatch):
+    """Also in a region of autocast, and for convolutions with groups."""
+    convolutions = nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 4, (1, 3))
+    model = mola.adapt(nn.Sequential(*convolutions, nn.Linear(3, 2)), experts=3, rank=1, factorisation="two_conv").to(
+        memory_format=memory_format
+    )
+    layers = [filled(layer) for layer in model]
+    before, deltas = [layer.weight.clone() for layer in layers], [layer.delta()[2] for layer in layers]
+    monkeypatch.setattr(torch, "bmm", None)  # what all experts' updates are made with
+    with torch.autocast("cpu", torch.bfloat16):
+        merge(model, 2)
+    for layer, weight, delta in zip(layers, before, deltas, strict=True):
+        torch.testing.assert_close(layer.weight, weight + delta, rtol=1e-6, atol=1e-6)
+        assert layer.weight.stride() == weight.stride()
+    with torch.autocast("cpu", torch.bfloat16):
+        unmerge(model)
+    for layer, weight in zip(layers, before, strict=True):
+        torch.testing.assert_close(layer.weight, weight, rtol=1e-6, atol=1e-6)
+
+
 def test_a_weight_of_two_layers_is_refused():
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     tied[1].weight = tied[0].weight

@@ -8,7 +8,9 @@ from reference import delta_by_elements, filled, output_by_samples
 from torch import nn
 
 import mola
-from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+from mola.layers import plans
+from mola.layers.gates import checked
+from mola.layers.lowrank import LowRankConv2d, LowRankLinear, largest_rank
 from mola.types import BadInput
 
 CONVOLUTIONS = {
@@ -38,25 +40,24 @@ def convolution(how, factorisation, dtype, experts=3):
 
 
 def compare(layer, x, gate, weights, dtype):
-    """The layer under ``gate`` against the formula under ``weights``; also that dense gates get their gradient."""
-    x, reference_x = (x.clone().requires_grad_() for _ in range(2))
-    if gate.is_floating_point():
-        gate = gate.clone().requires_grad_()
+    """The layer under ``gate``, with the chosen plan and every other, against the formula under ``weights``: values,
+    and the gradients of W, bias, A, B, the input and a dense gate.
+    """
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     weights = weights.clone().requires_grad_()
-    with mola.gate(layer, gate):
-        y = layer(x)
-    wanted = output_by_samples(layer, reference_x, weights)
-    tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-    torch.testing.assert_close(y, wanted, **tolerance)
-    upstream = torch.randn_like(y)
-    parameters = list(layer.parameters())
-    ours = torch.autograd.grad(y, [*parameters, x], upstream, retain_graph=True)
-    theirs = torch.autograd.grad(wanted, [*parameters, reference_x], upstream, retain_graph=True)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance["rtol"] * 10, atol=tolerance["atol"] * 10)
-    if gate.is_floating_point():
-        one, other = (torch.autograd.grad(out, g, upstream)[0] for out, g in ((y, gate), (wanted, weights)))
-        torch.testing.assert_close(one, other, rtol=tolerance["rtol"] * 10, atol=tolerance["atol"] * 10)
+    gate = weights if gate.is_floating_point() else gate
+    asked = [*layer.parameters(), x, *([weights] if gate is weights else [])]
+    wanted = output_by_samples(layer, x, weights)
+    upstream = torch.randn_like(wanted)
+    wanted_gradients = torch.autograd.grad(wanted, asked, upstream)
+    tolerance = TOLERANCE[dtype]
+    for plan in (None, *plans.applicable(layer, checked(gate, layer.experts, x.device))):
+        layer.plan = plan
+        with mola.gate(layer, gate):
+            y = layer(x)
+        torch.testing.assert_close(y, wanted, rtol=tolerance, atol=tolerance)
+        for one, other in zip(torch.autograd.grad(y, asked, upstream), wanted_gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["fp64", "fp32"])
@@ -85,21 +86,25 @@ def test_delta_is_the_formula(name, factorisation):
 @settings(max_examples=40)
 @given(
     kernel=st.sampled_from([1, 2, 3, 5]),
-    inputs=st.integers(1, 10),
-    outputs=st.integers(1, 10),
+    groups=st.integers(1, 3),
+    inputs=st.integers(1, 6),
+    outputs=st.integers(1, 6),
     experts=st.integers(1, 5),
     size=st.integers(1, 5),
     stride=st.integers(1, 3),
+    memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     data=st.data(),
 )
-def test_any_shape(kernel, inputs, outputs, experts, size, stride, data):
-    """C_in not divisible by k, a batch of one, stride over the kernel, one expert, experts without samples."""
-    rank = data.draw(st.integers(1, min(inputs, outputs)))
-    factorisation = data.draw(st.sampled_from(["loralib", "two_conv"]))
-    conv = nn.Conv2d(inputs, outputs, kernel, stride).double()
-    layer = filled(LowRankConv2d(conv, experts, rank, 3.0, factorisation))
-    x = torch.randn(size, inputs, 7, 6, dtype=torch.float64)
-    index = torch.randint(experts, (size,))
+def test_any_shape_and_every_plan(kernel, groups, inputs, outputs, experts, size, stride, memory_format, data):
+    """C_in not divisible by k, groups, a batch of one, stride over the kernel, one expert, experts without samples.
+    ``inputs`` and ``outputs`` are those of one group.
+    """
+    factorisation = data.draw(st.sampled_from(["loralib", "two_conv"]), "factorisation")
+    conv = nn.Conv2d(groups * inputs, groups * outputs, kernel, stride, groups=groups, bias=data.draw(st.booleans()))
+    rank = data.draw(st.integers(1, largest_rank(conv, factorisation)), "rank")
+    layer = filled(LowRankConv2d(conv.double(), experts, rank, 3.0, factorisation)).to(memory_format=memory_format)
+    x = torch.randn(size, groups * inputs, 7, 6, dtype=torch.float64).to(memory_format=memory_format)
+    index = torch.tensor(data.draw(st.lists(st.integers(0, experts - 1), min_size=size, max_size=size), "index"))
     compare(layer, x, index, nn.functional.one_hot(index, experts).double(), torch.float64)
     weights = torch.rand(size, experts, dtype=torch.float64)
     compare(layer, x, weights, weights, torch.float64)

@@ -120,21 +120,53 @@ def test_memory_formats_and_many_experts(factorisation, memory_format):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("gate", [GATES["sorted"], GATES["weights"]], ids=["index", "weights"])
-@pytest.mark.parametrize("name", ["3x3 strided", "linear"])
-def test_gradients_of_several_losses_at_once(name, gate):
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("gate", ["one sample", "weights of one sample"])
+def test_one_sample_in_channels_last_through_grouped_convolutions_adapted_and_plain(gate, groups):
+    """Torch takes a wrong gradient of a grouped convolution's weight where a map's strides aren't a fresh one's."""
+    convolutions = nn.Conv2d(4, 4, 1), *(nn.Conv2d(4, 4, 3, groups=groups, bias=False) for _ in range(2))
+    network = mola.adapt(nn.Sequential(*convolutions).double(), experts=4, rank=1, where="[02]")
+    layers = filled(network[0]), filled(network[2])
+    x, gate = torch.randn(1, 4, 7, 6, dtype=torch.float64), GATES[gate]
+    gate = gate.double() if gate.is_floating_point() else gate
+    weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).double()
+    wanted = output_by_samples(layers[1], network[1](output_by_samples(layers[0], x, weights)), weights)
+    wanted_gradients = gradients(wanted, list(network.parameters()))
+    network.to(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=torch.channels_last)
+    for plan in ("grouped", "separate", "factored", "stacked", "merged"):
+        for layer in layers:
+            layer.plan = plan if plan in plans.applicable(layer, checked(gate, 4, CPU)) else None
+        with mola.gate(network, gate):
+            y = network(x)
+        torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
+        for one, other in zip(gradients(y, list(network.parameters())), wanted_gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["plain", "last"])
+@pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
+@pytest.mark.parametrize("name", ["3x3 strided", "1x1", "two_conv", "grouped", "linear"])
+def test_gradients_of_several_losses_at_once(name, gate, memory_format):
     """Balancers take the gradient of every task's loss in one backward under vmap, as TorchJD does."""
-    layer = filled(LAYERS[name]().double())
-    with mola.gate(layer, gate.double() if gate.is_floating_point() else gate):
-        y = layer(inputs(layer, 4))
-    upstream = torch.randn(3, *y.shape, dtype=y.dtype)
-    together = torch.vmap(lambda each: torch.autograd.grad(y, list(layer.parameters()), each, retain_graph=True))(
-        upstream
-    )
-    for row in range(3):
-        one_by_one = torch.autograd.grad(y, list(layer.parameters()), upstream[row], retain_graph=True)
-        for one, other in zip(one_by_one, together, strict=True):
-            torch.testing.assert_close(one, other[row], rtol=1e-10, atol=1e-10)
+    layer = filled(LAYERS[name]().double()).to(memory_format=memory_format)
+    x = inputs(layer, 4)
+    x = (x.to(memory_format=memory_format) if x.dim() == 4 else x).requires_grad_()
+    gate = gate.double().requires_grad_() if gate.is_floating_point() else gate
+    asked = [x, *layer.parameters(), *([gate] if gate.requires_grad else [])]
+    for plan in (None, *plans.applicable(layer, checked(gate, 4, CPU))):
+        layer.plan = plan
+        with mola.gate(layer, gate):
+            y = layer(x)
+        upstream = torch.randn(3, *y.shape, dtype=y.dtype)
+        one_by_one = [torch.autograd.grad(y, asked, each, retain_graph=True) for each in upstream]
+        wanted = [torch.stack(rows) for rows in zip(*one_by_one, strict=True)]
+
+        batched = torch.autograd.grad(y, asked, upstream, retain_graph=True, is_grads_batched=True)
+        mapped = torch.vmap(lambda each, y=y: torch.autograd.grad(y, asked, each, retain_graph=True))(upstream)
+        for together in (batched, mapped):
+            for one, other in zip(together, wanted, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
@@ -228,11 +260,3 @@ def test_a_plan_that_does_not_exist_or_does_not_apply():
     layer.plan = "separate"
     with mola.gate(layer, GATES["mixed"]), pytest.raises(BadInput, match="takes grouped, stacked, merged with an ind"):
         layer(inputs(layer, 4))
-
-
-def test_only_present_experts_are_merged():
-    layer = filled(LowRankConv2d(nn.Conv2d(5, 8, 3), 6, 2).double())
-    merged = layer.merged((1, 4))
-    assert len(merged) == 2
-    for weight, expert in zip(merged, (1, 4), strict=True):
-        torch.testing.assert_close(weight, layer.weight + layer.delta()[expert])

@@ -53,15 +53,6 @@ def table(suite):
     return benchmark_table("digits", Results(TASKS, collect(suite, "digits")), suite.seeds, suite.reference)
 
 
-def test_what_a_benchmark_remarks_stands_under_its_tables(suite):
-    fill(suite)
-    cells, remark = collect(suite, "digits"), "data: not the published archive"
-    text = to_markdown(benchmark_table("digits", TASKS, cells, suite.seeds, suite.reference, [remark]))
-    assert remark in text and remark not in to_markdown(table(suite))
-    found = {"digits": (TASKS, cells)}
-    assert f"digits, {remark}" in summary_table("tiny", found, suite.seeds, None, {"digits": [remark]}).notes
-
-
 def test_numbers_marks_and_caption(suite):
     fill(suite)
     text = to_markdown(table(suite))
