@@ -1,6 +1,6 @@
 """GradDrop: every coordinate follows one sign, drawn by how pure the tasks' signs are there.
 
-Source: Chen et al. 2020, Just Pick a Sign, arXiv 2010.06808, Algorithm 1; by TorchJD.
+Source: Chen et al. 2020, Just Pick a Sign, arXiv 2010.06808, Algorithm 1.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
-from torchjd.aggregation import GradDrop as Drop
 
 from mola.balancers._jacobian import Jacobian
 from mola.types import BadInput, Task
 
-COLUMNS = 1 << 20  # at a time: TorchJD's holds copies of what it is given
+COLUMNS = 1 << 16  # at a time: what is held between stays small, and in a CPU's cache
 
 
 class GradDrop(Jacobian):
@@ -23,6 +22,7 @@ class GradDrop(Jacobian):
     where P < U, and ``leak`` of the others.
 
     leak: 0 to 1, for all tasks.
+    TorchJD's, the same formula task by task, costs twice as much.
     Differs from the original: it acts on the gradients of the shared parameters (as TorchJD and LibMTL's plain
     setting), where the paper's layer acts on those of one activation, times its sign.
     """
@@ -37,5 +37,12 @@ class GradDrop(Jacobian):
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """U is drawn from torch's generator of the gradients' device, which a checkpoint holds."""
-        drop = Drop(leak=matrix.new_full((len(matrix),), self.leak))
-        return torch.cat([drop(part) for part in torch.split(matrix, COLUMNS, dim=1)])
+        return torch.cat([dropped(part, self.leak) for part in torch.split(matrix, COLUMNS, dim=1)])
+
+
+def dropped(matrix: Tensor, leak: float) -> Tensor:
+    """Some columns of G (T, n) → (n,)."""
+    positive, negative = matrix.clamp(min=0).sum(0), matrix.clamp(max=0).sum(0)
+    purity = positive / (positive - negative)  # P; NaN where every gradient is 0: so is the result
+    chosen = torch.rand_like(purity) < purity
+    return torch.where(chosen, positive + leak * negative, negative + leak * positive)

@@ -226,14 +226,16 @@ def test_graddrop_takes_one_sign_per_coordinate_as_often_as_it_is_pure():
         make("graddrop", 3, leak=2.0)
 
 
-def test_graddrop_in_parts_is_graddrop(monkeypatch):
-    from mola.balancers import graddrop
+@pytest.mark.parametrize("leak", [0.0, 0.3])
+def test_graddrop_draws_what_torchjd_draws(leak):
+    from torchjd.aggregation import GradDrop
 
+    rows = torch.randn(3, 50).double()
+    rows[:, 7] = 0
     torch.manual_seed(3)
-    whole = update("graddrop", AGREE)
-    monkeypatch.setattr(graddrop, "COLUMNS", 3)
+    wanted = GradDrop(leak=torch.full((3,), leak).double())(rows)
     torch.manual_seed(3)
-    torch.testing.assert_close(update("graddrop", AGREE), whole)
+    torch.testing.assert_close(update("graddrop", rows, leak=leak), wanted)
 
 
 def test_db_mtl_averages_log_gradients_and_gives_them_the_longest_length():
