@@ -84,6 +84,7 @@ def test_arrays_are_the_publishers(tmp_path, files, split):
             labels = benchmark.arrays[f"{name}.{ours}.labels"]
             assert labels.dtype == np.int64 and np.array_equal(labels, raw[f"{key}_labels"][:, 0])
     assert any("selected on the reported split" in line for line in benchmark.remarks()) == (split == "paper")
+    assert bool(list(benchmark.folder.glob("*.valid.*"))) == (split == "ours")  # the test split is stored once
 
 
 def test_grey_images_have_three_equal_channels(tmp_path, files):
