@@ -8,6 +8,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from mola.benchmarks import Benchmark
-from mola.data import download, store, unpack
+from mola.data import disk, download, store, unpack
 from mola.data.download import Download
 from mola.data.manifest import manifest_sha256
 from mola.data.parts import MANIFEST, Part, Prepared, write_parts
@@ -112,7 +113,9 @@ class Downloaded(Benchmark):
         """Make the arrays that are missing, or of other data, another recipe or other options; goes on where a killed
         one stopped. Costs a stat where all is there.
         """
-        with store.sole_writer(self.folder):
+        with ExitStack() as stack:
+            with disk.errors_told(self.folder, "prepared arrays"):
+                stack.enter_context(store.sole_writer(self.folder))
             told, found = self._told(), Prepared.read(self.folder)
             if found is None or not found.complete or found.told != told or found.fault(self.folder):
                 write_parts(self.folder, self.parts(), told)
@@ -217,7 +220,8 @@ class Downloaded(Benchmark):
 
     def _place_file(self, source: Download, path: Path) -> None:
         download.place(source, path, self.raw)
-        self._record_path(source).unlink(missing_ok=True)
+        with disk.errors_told(self.raw, source.file):
+            self._record_path(source).unlink(missing_ok=True)
 
     def _place_folder(self, path: Path) -> None:
         packed = [source for source in self.sources if source.file.endswith(ARCHIVES)]
@@ -233,10 +237,11 @@ class Downloaded(Benchmark):
         say(f"{source.name}: {'; '.join(filter(None, (f'licence: {source.licence}', source.terms)))}")
         placed = datetime.now(UTC).isoformat(timespec="microseconds")
         record = {"folder": str(path), "placed": placed, "licence": source.licence, "terms": source.terms}
-        self.raw.mkdir(parents=True, exist_ok=True)
-        temporary = self._record_path(source).with_suffix(".tmp")
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(self._record_path(source))
+        with disk.errors_told(self.raw, "where the folder is"):
+            self.raw.mkdir(parents=True, exist_ok=True)
+            temporary = self._record_path(source).with_suffix(".tmp")
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
+            temporary.replace(self._record_path(source))
 
     def _record_path(self, source: Download) -> Path:
         return self.raw / f"{source.file}.folder.json"

@@ -337,6 +337,12 @@ def test_nothing_there(tmp_path):
     assert "run `mola prepare -b pacs`" in refused(make(tmp_path).sizes, "train")
 
 
+def test_a_root_that_cant_be_written(tmp_path, archive, by_hand):
+    (tmp_path / "data").write_text("a file")
+    for call, *given in ((make(tmp_path).place, archive), (make(tmp_path).place, by_hand), (make(tmp_path).prepare,)):
+        assert f"{tmp_path}/data/" in (told := refused(call, *given)) and ": expected to write " in told
+
+
 def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
     benchmark = prepared(make(tmp_path), archive)
     monkeypatch.setattr(type(benchmark), "version", 2)
