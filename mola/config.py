@@ -47,6 +47,9 @@ class Training(Section):
     sampling: Sampling = Field(
         "balanced", description="balanced: every batch holds every task; proportional: one shuffled pool"
     )
+    loss_weight: Literal["equal", "share"] = Field(
+        "equal", description="of a task's mean loss, before balancing; share: the task's share of the batch's samples"
+    )
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="one optimiser over all parameters; sgd is plain momentum, not Nesterov"
     )

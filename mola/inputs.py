@@ -24,6 +24,7 @@ def inputs(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
     """
     settings = suite.settings(benchmark, label)
     told = settings.model_dump(mode="json")
+    told["benchmark_options"].pop("mirror", None)  # where data comes from does not change it
     modules = [
         "mola.runs",
         f"mola.benchmarks.{settings.benchmark}",

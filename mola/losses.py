@@ -15,13 +15,16 @@ from torch import Tensor
 from mola.types import Batch, Kind, Output, Task
 
 
-def task_losses(tasks: Sequence[Task], output: Output, batch: Batch) -> dict[str, Tensor]:
+def task_losses(tasks: Sequence[Task], output: Output, batch: Batch, share: bool = False) -> dict[str, Tensor]:
     """The loss () of every task present in the batch, by name, in fp32: the mean over what :func:`counted` counts.
 
     classes:      cross-entropy over the task's samples.
     segmentation: cross-entropy over the labelled pixels.
     depth:        L1 over the pixels of known depth, in metres.
     normals:      1 − cosine over the pixels of known normal; the prediction is normalised here.
+
+    share: each loss times its task's share of the batch, B_t/B: their sum is the mean over the batch, as in the
+    released code for MedMNIST and RadImageNet.
 
     A batch without any pixel that counts has loss 0 and zero gradient. An absent task has no entry: its loss is left
     out by name, not counted as zero.
@@ -32,7 +35,8 @@ def task_losses(tasks: Sequence[Task], output: Output, batch: Batch) -> dict[str
             predictions, target = output.predictions[task.name], batch.y[task.name]
             with torch.autocast(predictions.device.type, enabled=False):
                 total = _SUMS[task.kind](predictions.float(), target)
-                losses[task.name] = total / counted(task, target).sum().clamp(min=1)
+                weight = len(target) / len(batch.x) if share else 1.0
+                losses[task.name] = weight * total / counted(task, target).sum().clamp(min=1)
     return losses
 
 

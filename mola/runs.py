@@ -63,11 +63,11 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "method": label,
                 "seed": seed,
                 "config": told["settings"],
+                "data": data.identity,
             }
             record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
-            record |= _attempt(
-                settings, data, method, balancer, seed, device, folder, told["fingerprint"]["all"], on_step
-            )
+            known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
+            record |= _attempt(settings, data, method, balancer, seed, device, folder, known, on_step)
             checkpoint.write_json(folder / RECORD, record)
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return "done" if record["status"] == "done" else "failed"

@@ -150,6 +150,12 @@ class Benchmark(Protocol):
     heterogeneity: Literal["domain", "multi-input task", "single-input task"]
     tasks: tuple[Task, ...]
     sources: tuple[Source, ...]
+    held_out: bool  # whether the epoch is selected on images that no table reports
+    limit: int | None  # the first n samples of every task and split
+
+    @property
+    def identity(self) -> str:
+        """A hash of the prepared arrays: records and checkpoints of other data are told apart by it."""
 
     def fetch(self) -> None:
         """Bring the raw data and check it against the sources' checksums."""

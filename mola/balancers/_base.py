@@ -45,5 +45,7 @@ def total_of(losses: Iterable[Tensor], penalty: Tensor | None = None) -> Tensor:
 
 
 def accumulate(parameter: Parameter, gradient: Tensor) -> None:
-    """Add to ``.grad`` as a backward pass does."""
+    """Add to ``.grad`` as a backward pass does: in the parameter's own memory layout, as fused optimisers read it."""
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).copy_(gradient)
     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -57,7 +57,13 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
             with torch.autocast(device.type, torch.bfloat16, enabled=training.amp and device.type == "cuda"):
                 output = method(batch)
             optimizer.zero_grad(set_to_none=True)
-            balancer.backward(task_losses(data.tasks, output, batch), output.penalty, shared, own, output.features)
+            balancer.backward(
+                task_losses(data.tasks, output, batch, training.loss_weight == "share"),
+                output.penalty,
+                shared,
+                own,
+                output.features,
+            )
             optimizer.step()
 
         def loader() -> Generator[Batch]:

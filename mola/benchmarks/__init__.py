@@ -42,6 +42,7 @@ class Benchmark(ABC):
     version: ClassVar[int]  # of the recipe: raise it when the prepared arrays come out differently
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
+    held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
 
     def __init__(self, root: Path, *, limit: int | None = None) -> None:
@@ -70,6 +71,11 @@ class Benchmark(ABC):
         """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, of a task whose
         images are all grey also (N, H, W, 1), and ``….labels`` (N,). Raises BadInput where they are not there.
         """
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """sha256 over the checksums of all prepared arrays."""
 
     @abstractmethod
     def lengths(self, split: Split) -> dict[str, int]:

@@ -54,6 +54,7 @@ class Downloaded(Benchmark):
     ) -> None:
         super().__init__(root, limit=limit)
         self.official, self.mirror, self.split = official, mirror, split
+        self.held_out = split != "paper"
         chosen = type(self).sources if published is None else published
         self.sources = tuple(self._as_asked(source) for source in chosen)
         self.raw = self.root / "raw" / self.name
@@ -139,6 +140,16 @@ class Downloaded(Benchmark):
         if wrong := found.fault(self.folder):
             raise BadInput(f"{wrong}; {repair}")
         return found
+
+    @property
+    def identity(self) -> str:
+        """Of what the manifest beside the arrays says."""
+        checksums = {
+            f"{name}.{kind}": stored.sha256
+            for name, made in self.prepared.parts.items()
+            for kind, stored in made.arrays.items()
+        }
+        return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -73,6 +74,11 @@ class Packaged(Benchmark):
             wanted = f"expected version {self.version} of the recipe, found {manifest.version}"
             raise BadInput(f"{manifest_path(self.name)}: {wanted}; take both the file and the code from one commit")
         return manifest
+
+    @property
+    def identity(self) -> str:
+        """Of what the manifest says, which the arrays are checked against."""
+        return hashlib.sha256(json.dumps(self.manifest.arrays, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:

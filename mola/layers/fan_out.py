@@ -20,6 +20,7 @@ def every_expert(model: nn.Module, size: int, experts: Sequence[int] | None = No
 
     size:    B.
     experts: those to meet, in ascending order; None for all.
+    With activation checkpointing, call backward inside the block.
 
     The samples are repeated where the first adapted layer's branch of the model begins (:func:`fork`): the result is
     that of a pass per expert, but for BatchNorm in training, which sees the repeated batch whole. Raises BadInput for a
@@ -29,7 +30,10 @@ def every_expert(model: nn.Module, size: int, experts: Sequence[int] | None = No
     if len(slots) != 1:
         raise BadInput(f"every_expert: expected a model that was adapted once, found adapters of {len(slots)} calls")
     (slot,) = slots
-    chosen = torch.tensor(list(range(slot.experts)) if experts is None else list(experts))
+    met = list(range(slot.experts)) if experts is None else list(experts)
+    if not met or met != sorted(set(met)):
+        raise BadInput(f"every_expert: expected experts in ascending order, found {met}")
+    chosen = torch.tensor(met)
     copies = len(chosen)
 
     def repeated(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -54,7 +58,7 @@ def fork(model: nn.Module) -> nn.Module:
     """
     while True:
         first = next((child for child in model.children() if _adapted(child)), None)
-        if first is None:  # an adapted layer itself
+        if first is None or isinstance(first, nn.ModuleList | nn.ModuleDict):  # a layer itself; those are never called
             return model
         model = first
         if not isinstance(model, nn.Sequential):

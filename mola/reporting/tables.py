@@ -40,6 +40,7 @@ class Results:
     tasks: Sequence[Task]
     cells: Sequence[Cell]
     remarks: Sequence[str] = ()  # the benchmark's own, see ``Benchmark.remarks``
+    held_out: bool = True  # whether the epoch is selected on images that no table reports
 
     @property
     def dense(self) -> bool:
@@ -82,7 +83,10 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
     if apart := [name for name, results in benchmarks.items() if not averageable(results.tasks)]:
         caption += f" (not of {', '.join(apart)}: their tasks have different units)"
     caption += f", and Δ against {reference}" if reference else ""
-    caption += f"; {_interval(seeds)}; epochs selected on the validation split."
+    selected = (
+        "on the split reported" if any(not r.held_out for r in benchmarks.values()) else "on the validation split"
+    )
+    caption += f"; {_interval(seeds)}; epochs selected {selected}."
     if reference:
         caption += f" {_meaning('Δ_task', 'positive', 'tasks')}"
         if any(weighs_metrics(results.tasks) for results in benchmarks.values()):
@@ -118,6 +122,10 @@ def notes(cells: Sequence[Cell], reference: str | None) -> tuple[str, ...]:
         lines += [f"{cell.label}, seeds {_spans(numbers)}: {reason}" for reason, numbers in reasons.items()]
         if unclean := [seed for seed, record in cell.records.items() if record["dirty"]]:
             lines.append(f"{cell.label}, seeds {_spans(unclean)}: trained from a working tree with uncommitted changes")
+    if len({record.get("data") for cell in cells for record in cell.records.values()}) > 1:
+        lines.append(
+            "the runs were not all made on the same prepared data: they can't be compared; prepare and train anew"
+        )
     if reference is not None and not any(cell.records for cell in cells if cell.label == reference):
         lines.append(f"no finished run of the reference {reference}: no Δ")
     return tuple(lines)
@@ -137,10 +145,11 @@ def _caption(name: str, results: Results, seeds: Sequence[int], reference: str |
         text = (
             f"{name}: test {' and '.join(dict.fromkeys(task.ranking[0] for task in tasks))} (%), {_interval(seeds)}. "
         )
-    text += (
-        "The epoch is selected on the validation split; the test split is read once, after that. "
-        "Best in bold, second best underlined. "
-    )
+    if results.held_out:
+        text += "The epoch is selected on the validation split; the test split is read once, after that. "
+    else:
+        text += "The epoch is selected on the split reported here, so the scores are too good. "
+    text += "Best in bold, second best underlined. "
     if reference and weighs_metrics(tasks):
         text += f"Δ: mean relative gain over {reference} with the same seed, in percent, over all metrics. "
         text += f"{_meaning('Δ_task', 'positive', 'tasks')} {_meaning('Δ_flat', 'negative', 'metrics')} "

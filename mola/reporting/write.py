@@ -45,7 +45,7 @@ def write_tables(suite: Suite) -> list[Path]:
 def _results(suite: Suite, name: str) -> Results:
     options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
     benchmark: Benchmark = registry.load("benchmarks", name)(suite.data, **options)
-    return Results(benchmark.tasks, collect(suite, name), benchmark.remarks())
+    return Results(benchmark.tasks, collect(suite, name), benchmark.remarks(), benchmark.held_out)
 
 
 def _curves(results: Results) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from copy import copy
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,7 +20,9 @@ EVERY = 2  # images that have every task: the paper's batch on NYUv2
 def few_of_each(benchmark: Benchmark, device: torch.device) -> Batch:
     """A batch with the first validation images of every task, ordered by task."""
     first: dict[str, Batch] = {}
-    for batch in load(benchmark, "valid", device, size=EACH):
+    few = copy(benchmark)
+    few.limit = min(EACH, benchmark.limit or EACH)  # or all images of the tasks before the last would be read
+    for batch in load(few, "valid", device, size=EACH):
         if batch.task is None:  # every sample has every task
             y = {name: target[:EVERY] for name, target in batch.y.items()}
             return Batch(batch.x[:EVERY], None, y, batch.tasks)

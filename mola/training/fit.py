@@ -89,7 +89,7 @@ def fit(
         for batch in batches(seed=derive(seed, "data"), epoch=epoch):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 output = method(batch)
-            losses = task_losses(benchmark.tasks, output, batch)
+            losses = task_losses(benchmark.tasks, output, batch, training.loss_weight == "share")
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(losses, output.penalty, shared, own, output.features)
             optimizer.step()

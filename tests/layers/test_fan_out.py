@@ -15,12 +15,30 @@ FAMILIES = {  # model → where; the forks lie in stages, in blocks, in a layer,
     "test_convnext": r"stages\.[23]\..*fc\d",
     "test_efficientnet": r"blocks\.[3-6]\..*conv_pw",
     "resnet10t": r"conv1\.3",
+    "test_listed": r"blocks\.1\.fc",
 }
+
+
+class Listed(nn.Module):
+    """Blocks in a ModuleList, which is never called itself, as in timm's BEiT and EVA."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential() for _ in range(2))
+        for block in self.blocks:
+            block.add_module("fc", nn.Linear(3, 3))
+
+    def forward(self, x):
+        x = x.mean((2, 3))
+        for block in self.blocks:
+            x = x + block(x)
+        return x
 
 
 def adapted(name, where, experts=3):
     torch.manual_seed(0)
-    model = mola.adapt(timm.create_model(name, num_classes=0), experts=experts, rank=2, where=where)
+    plain = Listed() if name == "test_listed" else timm.create_model(name, num_classes=0)
+    model = mola.adapt(plain, experts=experts, rank=2, where=where)
     for key, parameter in model.named_parameters():
         if key.endswith(".B"):
             nn.init.normal_(parameter, std=0.1)
@@ -90,6 +108,13 @@ def test_the_gate_is_closed_behind_it_and_models_run_as_before():
         assert len(model(x)) == 2
     with every_expert(model, 2), mola.gate(model, torch.tensor([0, 1])):  # the inner one counts
         assert len(model(x)) == 2
+
+
+def test_experts_out_of_order_are_refused():
+    model = adapted("test_listed", r"blocks\.1\.fc")
+    for experts in ([2, 0], [1, 1], []):
+        with pytest.raises(BadInput, match="expected experts in ascending order"), every_expert(model, 1, experts):
+            pass
 
 
 def test_a_model_without_adapters_is_refused():
