@@ -126,8 +126,8 @@ class Downloaded(Benchmark):
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The manifest of the prepared arrays. Raises BadInput where they are not there, not whole, or of another
-        recipe; a file of the size and time that the manifest says is taken for whole.
+        """The manifest of the prepared arrays. Raises BadInput where they are not there, not whole, of another recipe,
+        or of other raw data than is there now; a file of the size and time that the manifest says is taken for whole.
         """
         found, repair = Prepared.read(self.folder), f"run `mola prepare -b {self.name}`"
         if found is None or not found.complete:
@@ -136,6 +136,10 @@ class Downloaded(Benchmark):
         for key, wanted in (("version", self.version), ("rule", manifest_sha256(self.name))):
             if found.told.get(key) != wanted:
                 told = f"expected {key} {wanted}, found {found.told.get(key)}"
+                raise BadInput(f"{self.folder / MANIFEST}: {told}; {repair}")
+        for name, wanted in self._raw_identities().items():
+            if (made_from := (found.told.get("sources") or {}).get(name)) != wanted:
+                told = f"expected arrays of source '{name}' as it is now, {wanted}, found those of {made_from}"
                 raise BadInput(f"{self.folder / MANIFEST}: {told}; {repair}")
         if wrong := found.fault(self.folder):
             raise BadInput(f"{wrong}; {repair}")
@@ -214,6 +218,11 @@ class Downloaded(Benchmark):
             "rule": manifest_sha256(self.name),
             "sources": {source.name: self._identity(source) for source in self.sources},
         }
+
+    def _raw_identities(self) -> dict[str, str]:
+        """Of the sources that are there: prepared arrays may be all that somebody has."""
+        there = (source for source in self.sources if self._record(source) or (self.raw / source.file).is_file())
+        return {source.name: self._identity(source) for source in there}
 
     def _identity(self, source: Download) -> str:
         if (record := self._record(source)) is not None:

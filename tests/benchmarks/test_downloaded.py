@@ -354,6 +354,31 @@ def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
     assert "manifest.json: expected rule " in refused(lambda: make(tmp_path).arrays)
 
 
+def test_arrays_of_other_raw_data_than_is_there_now(tmp_path, archive, by_hand):
+    prepared(make(tmp_path), archive)
+    make(tmp_path).place(archives.zipped(tmp_path / "larger.zip", archives.pacs_files(13)))
+    told = refused(lambda: make(tmp_path).arrays)
+    assert "manifest.json: expected arrays of source 'pacs' as it is now, sha256:" in told
+    assert ", found those of sha256:" in told and "run `mola prepare -b pacs`" in told
+    make(tmp_path).place(by_hand)
+    assert f"as it is now, folder {by_hand}, placed " in refused(make(tmp_path).sizes, "train")
+    make(tmp_path).prepare()
+    assert make(tmp_path).sizes("train")["photo"] == 49
+
+
+def test_arrays_whose_raw_file_was_changed_by_hand(tmp_path, archive):
+    benchmark = prepared(make(tmp_path), archive)
+    (benchmark.raw / "PACS.zip").unlink()
+    archives.zipped(benchmark.raw / "PACS.zip", archives.pacs_files(13))
+    assert "PACS.zip: expected verified data, found none; run `mola fetch" in refused(lambda: make(tmp_path).arrays)
+
+
+def test_prepared_arrays_alone_are_enough(tmp_path, archive):
+    benchmark = prepared(make(tmp_path), archive)
+    shutil.rmtree(benchmark.raw)
+    assert make(tmp_path).arrays["photo.test.images"].any() and make(tmp_path).identity == benchmark.identity
+
+
 def test_a_missing_or_changed_array(tmp_path, archive):
     benchmark = prepared(make(tmp_path), archive)
     path = benchmark.folder / "photo.train.images.npy"
