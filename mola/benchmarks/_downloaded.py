@@ -129,7 +129,7 @@ class Downloaded(Benchmark):
         """The manifest of the prepared arrays. Raises BadInput where they are not there, not whole, of another recipe,
         or of other raw data than is there now; a file of the size and time that the manifest says is taken for whole.
         """
-        found, repair = Prepared.read(self.folder), f"run `mola prepare -b {self.name}`"
+        found, repair = Prepared.read(self.folder), self._repair("prepare")
         if found is None or not found.complete:
             state = "none" if found is None else "some of them"
             raise BadInput(f"{self.folder}: expected prepared arrays, found {state}; {repair}")
@@ -174,7 +174,8 @@ class Downloaded(Benchmark):
         """The verified file of a source. Raises BadInput where it is not there."""
         if download.version(source, self.raw) is None:
             path = self.raw / source.file
-            raise BadInput(f"{path}: expected verified data, found none; run `mola fetch -b {self.name}`")
+            found = "a file that was not checked as it is now" if path.is_file() else "none"
+            raise BadInput(f"{path}: expected verified data, found {found}; {self._repair('fetch')}")
         return self.raw / source.file
 
     def tree(self, source: Download) -> Path:
@@ -201,6 +202,10 @@ class Downloaded(Benchmark):
         self.parts()
 
     # parts of the above
+
+    def _repair(self, command: str) -> str:
+        # without its configuration it would bring, or prepare, another variant
+        return f"run `mola {command} -b {self.name}` with the same --config"
 
     def _as_asked(self, source: Download) -> Download:
         changed = replace(source, benchmark=self.name, checksums=source.checksums if self.official else {})
