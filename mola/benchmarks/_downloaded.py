@@ -99,7 +99,8 @@ class Downloaded(Benchmark):
         """Take data that the user has: the file of a source, a folder with such files, or an archive's content as it
         was unpacked by hand. The same checks as after a download; a folder is not copied: its place is remembered.
 
-        Raises BadInput, with nothing changed, where it is not the data that was meant.
+        Raises BadInput for the first file, or the folder, that is not the data that was meant. It changes nothing; of
+        several files those before it are placed, as each is whole by itself and may take minutes to check.
         """
         path = Path(path).resolve()
         if not path.is_dir():

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -159,6 +160,19 @@ def test_another_file_is_refused(tmp_path, files):
     told = refused(benchmark.place, files / "organcmnist.npz")
     assert f"expected md5:{_medmnist_files.MD5[28]['organcmnist']} (3.0) or md5:0afa" in told
     assert "expected pathmnist.npz or" in refused(benchmark.place, tmp_path.parent / "other.npz")
+
+
+def test_of_several_files_those_before_a_refused_one_are_placed(tmp_path, files):
+    benchmark = placed(tmp_path / "data", files)
+    before = {path: path.stat().st_ino for path in benchmark.raw.glob("*.npz")}
+    spoiled = shutil.copytree(files, tmp_path / "spoiled")
+    third = spoiled / benchmark.sources[2].file
+    third.write_bytes(third.read_bytes()[:-1])
+    assert refused(benchmark.place, spoiled).startswith(f"{third}: expected a whole file, found ")
+    changed = {path.stem for path, inode in before.items() if path.stat().st_ino != inode}
+    assert changed == {source.name for source in benchmark.sources[:2]}
+    benchmark.fetch()
+    assert not list(benchmark.raw.glob("*.tmp"))
 
 
 def as_published(monkeypatch, files, version):
