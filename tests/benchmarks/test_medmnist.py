@@ -190,6 +190,19 @@ def as_published(monkeypatch, files, version):
     monkeypatch.setattr(medmnist, "published", published)
 
 
+def test_a_limit_that_leaves_one_class_is_refused(tmp_path, files):
+    whole = miniature_medical.medmnist("octmnist")
+    np.savez(tmp_path / "octmnist.npz", **{**whole, "val_labels": np.sort(whole["val_labels"], 0)})  # 6 of each class
+    benchmark = placed(tmp_path, files, limit=6)
+    benchmark.place(tmp_path / "octmnist.npz")
+    benchmark.prepare()
+    for call in (benchmark.sizes, lambda split: benchmark.steps(size=18)):
+        told = "medmnist.limit: expected at least 7, so that octmnist.valid has two classes, found 6"
+        assert refused(call, "train") == told
+    for limit, number in ((7, 7), (30, 24), (None, 24)):
+        assert set(MedMNIST(tmp_path, official=False, limit=limit).sizes("valid").values()) == {number}
+
+
 def test_published_counts_are_asserted(tmp_path, files, monkeypatch):
     as_published(monkeypatch, files, "3.0")
     benchmark = MedMNIST(tmp_path)
