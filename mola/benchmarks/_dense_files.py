@@ -41,7 +41,7 @@ def counted(part: Path, published: int | None) -> int:
         numbers[name] = len(files)
         if published is not None and len(files) != published:
             raise BadInput(f"{part / name}: expected {published} files, found {len(files)}")
-        if missing := next((i for i in range(len(files)) if f"{i}.npy" not in files), None):
+        if (missing := next((i for i in range(len(files)) if f"{i}.npy" not in files), None)) is not None:
             raise BadInput(f"{part / name}: expected 0.npy … {len(files) - 1}.npy, found no {missing}.npy")
         if len(files) != numbers["image"] or not files:
             raise BadInput(f"{part / name}: expected as many files as images, {numbers['image']}, found {len(files)}")

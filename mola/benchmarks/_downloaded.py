@@ -8,6 +8,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from mola.benchmarks import Benchmark
-from mola.data import download, store, unpack
+from mola.data import disk, download, store, unpack
 from mola.data.download import Download
 from mola.data.manifest import manifest_sha256
 from mola.data.parts import MANIFEST, Part, Prepared, write_parts
@@ -98,7 +99,8 @@ class Downloaded(Benchmark):
         """Take data that the user has: the file of a source, a folder with such files, or an archive's content as it
         was unpacked by hand. The same checks as after a download; a folder is not copied: its place is remembered.
 
-        Raises BadInput, with nothing changed, where it is not the data that was meant.
+        Raises BadInput for the first file, or the folder, that is not the data that was meant. It changes nothing; of
+        several files those before it are placed, as each is whole by itself and may take minutes to check.
         """
         path = Path(path).resolve()
         if not path.is_dir():
@@ -113,7 +115,9 @@ class Downloaded(Benchmark):
         """Make the arrays that are missing, or of other data, another recipe or other options; goes on where a killed
         one stopped. Costs a stat where all is there.
         """
-        with store.sole_writer(self.folder):
+        with ExitStack() as stack:
+            with disk.errors_told(self.folder, "prepared arrays"):
+                stack.enter_context(store.sole_writer(self.folder))
             told, found = self._told(), Prepared.read(self.folder)
             if found is None or not found.complete or found.told != told or found.fault(self.folder):
                 write_parts(self.folder, self.parts(), told)
@@ -123,16 +127,20 @@ class Downloaded(Benchmark):
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The manifest of the prepared arrays. Raises BadInput where they are not there, not whole, or of another
-        recipe; a file of the size and time that the manifest says is taken for whole.
+        """The manifest of the prepared arrays. Raises BadInput where they are not there, not whole, of another recipe,
+        or of other raw data than is there now; a file of the size and time that the manifest says is taken for whole.
         """
-        found, repair = Prepared.read(self.folder), f"run `mola prepare -b {self.name}`"
+        found, repair = Prepared.read(self.folder), self._repair("prepare")
         if found is None or not found.complete:
             state = "none" if found is None else "some of them"
             raise BadInput(f"{self.folder}: expected prepared arrays, found {state}; {repair}")
         for key, wanted in (("version", self.version), ("rule", manifest_sha256(self.name))):
             if found.told.get(key) != wanted:
                 told = f"expected {key} {wanted}, found {found.told.get(key)}"
+                raise BadInput(f"{self.folder / MANIFEST}: {told}; {repair}")
+        for name, wanted in self._raw_identities().items():
+            if (made_from := (found.told.get("sources") or {}).get(name)) != wanted:
+                told = f"expected arrays of source '{name}' as it is now, {wanted}, found those of {made_from}"
                 raise BadInput(f"{self.folder / MANIFEST}: {told}; {repair}")
         if wrong := found.fault(self.folder):
             raise BadInput(f"{wrong}; {repair}")
@@ -167,7 +175,8 @@ class Downloaded(Benchmark):
         """The verified file of a source. Raises BadInput where it is not there."""
         if download.version(source, self.raw) is None:
             path = self.raw / source.file
-            raise BadInput(f"{path}: expected verified data, found none; run `mola fetch -b {self.name}`")
+            found = "a file that was not checked as it is now" if path.is_file() else "none"
+            raise BadInput(f"{path}: expected verified data, found {found}; {self._repair('fetch')}")
         return self.raw / source.file
 
     def tree(self, source: Download) -> Path:
@@ -195,6 +204,10 @@ class Downloaded(Benchmark):
 
     # parts of the above
 
+    def _repair(self, command: str) -> str:
+        # without its configuration it would bring, or prepare, another variant
+        return f"run `mola {command} -b {self.name}` with the same --config"
+
     def _as_asked(self, source: Download) -> Download:
         changed = replace(source, benchmark=self.name, checksums=source.checksums if self.official else {})
         if self.mirror is None:
@@ -212,6 +225,11 @@ class Downloaded(Benchmark):
             "sources": {source.name: self._identity(source) for source in self.sources},
         }
 
+    def _raw_identities(self) -> dict[str, str]:
+        """Of the sources that are there: prepared arrays may be all that somebody has."""
+        there = (source for source in self.sources if self._record(source) or (self.raw / source.file).is_file())
+        return {source.name: self._identity(source) for source in there}
+
     def _identity(self, source: Download) -> str:
         if (record := self._record(source)) is not None:
             return f"folder {record['folder']}, placed {record['placed']}"
@@ -228,7 +246,8 @@ class Downloaded(Benchmark):
 
     def _place_file(self, source: Download, path: Path) -> None:
         download.place(source, path, self.raw)
-        self._record_path(source).unlink(missing_ok=True)
+        with disk.errors_told(self.raw, source.file):
+            self._record_path(source).unlink(missing_ok=True)
 
     def _place_folder(self, path: Path) -> None:
         packed = [source for source in self.sources if source.file.endswith(ARCHIVES)]
@@ -244,10 +263,11 @@ class Downloaded(Benchmark):
         say(f"{source.name}: {'; '.join(filter(None, (f'licence: {source.licence}', source.terms)))}")
         placed = datetime.now(UTC).isoformat(timespec="microseconds")
         record = {"folder": str(path), "placed": placed, "licence": source.licence, "terms": source.terms}
-        self.raw.mkdir(parents=True, exist_ok=True)
-        temporary = self._record_path(source).with_suffix(".tmp")
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(self._record_path(source))
+        with disk.errors_told(self.raw, "where the folder is"):
+            self.raw.mkdir(parents=True, exist_ok=True)
+            temporary = self._record_path(source).with_suffix(".tmp")
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
+            temporary.replace(self._record_path(source))
 
     def _record_path(self, source: Download) -> Path:
         return self.raw / f"{source.file}.folder.json"

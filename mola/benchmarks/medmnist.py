@@ -36,9 +36,9 @@ SETS = {  # classes and channels, in the paper's order
     "organsmnist": (11, 1),
     "pneumoniamnist": (2, 1),
 }
-PARTS: dict[str, dict[Split, str]] = {  # split → ours → the publisher's
+PARTS: dict[str, dict[Split, str]] = {  # split → ours → the publisher's; the paper's valid is its test
     "ours": {"train": "train", "valid": "val", "test": "test"},
-    "paper": {"train": "train", "valid": "test", "test": "test"},
+    "paper": {"train": "train", "test": "test"},
 }
 
 
@@ -84,6 +84,14 @@ class MedMNIST(Downloaded):
             for split, theirs in self._checked(source)
         }
 
+    def sizes(self, split: Split) -> dict[str, int]:
+        """Samples of each set in a split. Files are streamed in their publishers' order, so a small limit may leave one
+        class of a set that has two: without an AUC the run would fail in the end. Raises BadInput for such a limit.
+        """
+        if self.limit is not None:
+            self._check_limit(self.limit)
+        return super().sizes(split)
+
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Mirrored, left to right, half of the time."""
         return np.where(uniform[:, :1, None, None] < 0.5, images[:, :, ::-1], images)
@@ -106,6 +114,15 @@ class MedMNIST(Downloaded):
         older = [s.name for s in self.sources if s.checksums.get(OLDER, "none") == found.get(s.name)]
         told = (f"data: {', '.join(older)} of MedMNIST {OLDER}, with blank images",) if older else ()
         return (*super().remarks(), *told)
+
+    def _check_limit(self, limit: int) -> None:
+        for measured in ("valid", "test"):
+            for name in self.groups:
+                labels = self.arrays[f"{name}.{measured}.labels"]
+                second = int(np.argmax(labels != labels[0]))  # 0 where there is one class anyway
+                if second >= limit:
+                    told = f"at least {second + 1}, so that {name}.{measured} has two classes"
+                    raise BadInput(f"medmnist.limit: expected {told}, found {limit}")
 
     def _checked(self, source: Download) -> Iterator[tuple[Split, str]]:
         """The splits of a set, after a look at the heads of its arrays."""

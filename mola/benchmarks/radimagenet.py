@@ -27,9 +27,9 @@ from mola.types import BadInput, Split, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-LISTS: dict[str, dict[Split, str]] = {  # split → ours → the publisher's
+LISTS: dict[str, dict[Split, str]] = {  # split → ours → the publisher's; the paper's valid is its test
     "ours": {"train": "train", "valid": "val", "test": "test"},
-    "paper": {"train": "train", "valid": "test", "test": "test"},
+    "paper": {"train": "train", "test": "test"},
 }
 SMALLEST = 0.08  # share of the area that a training crop has at least: torchvision's default
 LICENCE, TERMS = "RadImageNet's data use agreement", "research only, by whom the agreement names"

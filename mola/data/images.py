@@ -67,14 +67,16 @@ def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) 
     def submitted(number: int) -> list[Future[NDArray[np.uint8]]]:
         return [pool.submit(_block, root, files[s : s + BLOCK], size, grey) for s in islice(starts, number)]
 
-    waiting = deque(submitted(2 * workers))
-    try:
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(submitted(1))
-            yield done
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with warnings.catch_warnings():  # around all threads: they share the filters
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata
+        try:
+            waiting = deque(submitted(2 * workers))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting.extend(submitted(1))
+                yield done
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _block(root: Path, files: Sequence[str], size: int, grey: bool) -> NDArray[np.uint8]:
@@ -94,14 +96,12 @@ def read(path: Path, size: int, *, grey: bool = False) -> NDArray[np.uint8]:
     except OSError as error:
         raise BadInput(f"{path}: expected an image, found: {error.strerror or error}") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            with Image.open(io.BytesIO(content)) as image:
-                side = min(image.size)
-                left, top = ((length - side) // 2 for length in image.size)
-                fitted = _converted(image, "L" if grey else "RGB").resize(
-                    (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
-                )
+        with Image.open(io.BytesIO(content)) as image:
+            side = min(image.size)
+            left, top = ((length - side) // 2 for length in image.size)
+            fitted = _converted(image, "L" if grey else "RGB").resize(
+                (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
+            )
     except Exception as error:  # Pillow's readers of damaged files raise nearly anything
         reason = re.sub(r" <_io\.\S+ object at \w+>", "", " ".join(str(error).split()))[:120]
         found = f"{len(content)} bytes that can't be read ({reason})" if content else "an empty file"

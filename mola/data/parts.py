@@ -135,15 +135,15 @@ def write_parts(folder: Path, parts: Mapping[str, Part], told: Mapping[str, Any]
     """Make the parts that are missing or changed, and leave the others alone. The caller is the folder's sole writer.
 
     Raises what the parts' blocks raise (what was finished stays, and the next call goes on there), and BadInput where
-    the disk is full.
+    they can't be read, or the disk is full or can't be written.
     """
     old = Prepared.read(folder)
     made = {name: old.parts[name] for name in parts if old and name in old.parts}
     made = {name: kept for name, kept in made.items() if kept.key == parts[name].key and _is_there(folder, name, kept)}
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder, {f"{name}.{part.key[:16]}" for name, part in parts.items()}, set(parts))
     waiting = {name: part for name, part in parts.items() if name not in made}
     with disk.errors_told(folder, "prepared arrays"), bar(f"preparing {folder.name}", unit="items") as advance:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder, {f"{name}.{part.key[:16]}" for name, part in parts.items()}, set(parts))
         there = sum(path.stat().st_size for path in folder.glob("*.part"))
         disk.require(folder, sum(part.size for part in waiting.values()) - there, "prepared arrays")
         done, total = 0, sum(part.rows for part in waiting.values())
@@ -177,6 +177,15 @@ def _sweep(folder: Path, unfinished: set[str], parts: set[str]) -> None:
                 path.unlink()
 
 
+def _read(name: str, part: Part, start: int) -> Blocks:
+    """The part's blocks; what the operating system says while they are read is not the fault of where they go."""
+    try:
+        yield from part.blocks(start)
+    except OSError as error:
+        place = error.filename or f"raw data of {name}"
+        raise BadInput(f"{place}: expected to read it, found {error.strerror or error}") from None
+
+
 def _write(folder: Path, name: str, part: Part, advance: Callable[[int], None]) -> Made:
     tag = f"{name}.{part.key[:16]}"
     ledger = Ledger(folder / f"rows@{tag}.part")
@@ -186,7 +195,7 @@ def _write(folder: Path, name: str, part: Part, advance: Callable[[int], None]) 
             array.go_on_at(start)
         rows = start
         advance(rows)
-        for block in part.blocks(start):
+        for block in _read(name, part, start):
             for kind, array in growing.items():
                 array.append(block[kind])
             rows += len(next(iter(block.values())))

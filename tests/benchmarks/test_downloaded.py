@@ -332,9 +332,15 @@ def test_a_wrong_checksum(tmp_path):
 
 def test_nothing_there(tmp_path):
     assert "nowhere: expected the file PACS.zip, found nothing" in refused(make(tmp_path).place, tmp_path / "nowhere")
-    assert "run `mola fetch -b pacs`" in refused(make(tmp_path).prepare)
+    assert refused(make(tmp_path).prepare).endswith("found none; run `mola fetch -b pacs` with the same --config")
     assert "expected prepared arrays, found none; run `mola prepare -b pacs`" in refused(lambda: make(tmp_path).arrays)
-    assert "run `mola prepare -b pacs`" in refused(make(tmp_path).sizes, "train")
+    assert refused(make(tmp_path).sizes, "train").endswith("; run `mola prepare -b pacs` with the same --config")
+
+
+def test_a_root_that_cant_be_written(tmp_path, archive, by_hand):
+    (tmp_path / "data").write_text("a file")
+    for call, *given in ((make(tmp_path).place, archive), (make(tmp_path).place, by_hand), (make(tmp_path).prepare,)):
+        assert f"{tmp_path}/data/" in (told := refused(call, *given)) and ": expected to write " in told
 
 
 def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
@@ -346,6 +352,32 @@ def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
     monkeypatch.setattr(manifest, "SPLITS", tmp_path)
     (tmp_path / "pacs.json").write_text(text.replace("60", "61"))
     assert "manifest.json: expected rule " in refused(lambda: make(tmp_path).arrays)
+
+
+def test_arrays_of_other_raw_data_than_is_there_now(tmp_path, archive, by_hand):
+    prepared(make(tmp_path), archive)
+    make(tmp_path).place(archives.zipped(tmp_path / "larger.zip", archives.pacs_files(13)))
+    told = refused(lambda: make(tmp_path).arrays)
+    assert "manifest.json: expected arrays of source 'pacs' as it is now, sha256:" in told
+    assert ", found those of sha256:" in told and "run `mola prepare -b pacs`" in told
+    make(tmp_path).place(by_hand)
+    assert f"as it is now, folder {by_hand}, placed " in refused(make(tmp_path).sizes, "train")
+    make(tmp_path).prepare()
+    assert make(tmp_path).sizes("train")["photo"] == 49
+
+
+def test_arrays_whose_raw_file_was_changed_by_hand(tmp_path, archive):
+    benchmark = prepared(make(tmp_path), archive)
+    (benchmark.raw / "PACS.zip").unlink()
+    archives.zipped(benchmark.raw / "PACS.zip", archives.pacs_files(13))
+    told = refused(lambda: make(tmp_path).arrays)
+    assert "PACS.zip: expected verified data, found a file that was not checked as it is now; run `mola fetch" in told
+
+
+def test_prepared_arrays_alone_are_enough(tmp_path, archive):
+    benchmark = prepared(make(tmp_path), archive)
+    shutil.rmtree(benchmark.raw)
+    assert make(tmp_path).arrays["photo.test.images"].any() and make(tmp_path).identity == benchmark.identity
 
 
 def test_a_missing_or_changed_array(tmp_path, archive):

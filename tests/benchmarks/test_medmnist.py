@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -84,6 +85,7 @@ def test_arrays_are_the_publishers(tmp_path, files, split):
             labels = benchmark.arrays[f"{name}.{ours}.labels"]
             assert labels.dtype == np.int64 and np.array_equal(labels, raw[f"{key}_labels"][:, 0])
     assert any("selected on the reported split" in line for line in benchmark.remarks()) == (split == "paper")
+    assert bool(list(benchmark.folder.glob("*.valid.*"))) == (split == "ours")  # the test split is stored once
 
 
 def test_grey_images_have_three_equal_channels(tmp_path, files):
@@ -160,6 +162,19 @@ def test_another_file_is_refused(tmp_path, files):
     assert "expected pathmnist.npz or" in refused(benchmark.place, tmp_path.parent / "other.npz")
 
 
+def test_of_several_files_those_before_a_refused_one_are_placed(tmp_path, files):
+    benchmark = placed(tmp_path / "data", files)
+    before = {path: path.stat().st_ino for path in benchmark.raw.glob("*.npz")}
+    spoiled = shutil.copytree(files, tmp_path / "spoiled")
+    third = spoiled / benchmark.sources[2].file
+    third.write_bytes(third.read_bytes()[:-1])
+    assert refused(benchmark.place, spoiled).startswith(f"{third}: expected a whole file, found ")
+    changed = {path.stem for path, inode in before.items() if path.stat().st_ino != inode}
+    assert changed == {source.name for source in benchmark.sources[:2]}
+    benchmark.fetch()
+    assert not list(benchmark.raw.glob("*.tmp"))
+
+
 def as_published(monkeypatch, files, version):
     """Take the miniature for the published files: its checksums get the name of a version."""
 
@@ -173,6 +188,19 @@ def as_published(monkeypatch, files, version):
         )
 
     monkeypatch.setattr(medmnist, "published", published)
+
+
+def test_a_limit_that_leaves_one_class_is_refused(tmp_path, files):
+    whole = miniature_medical.medmnist("octmnist")
+    np.savez(tmp_path / "octmnist.npz", **{**whole, "val_labels": np.sort(whole["val_labels"], 0)})  # 6 of each class
+    benchmark = placed(tmp_path, files, limit=6)
+    benchmark.place(tmp_path / "octmnist.npz")
+    benchmark.prepare()
+    for call in (benchmark.sizes, lambda split: benchmark.steps(size=18)):
+        told = "medmnist.limit: expected at least 7, so that octmnist.valid has two classes, found 6"
+        assert refused(call, "train") == told
+    for limit, number in ((7, 7), (30, 24), (None, 24)):
+        assert set(MedMNIST(tmp_path, official=False, limit=limit).sizes("valid").values()) == {number}
 
 
 def test_published_counts_are_asserted(tmp_path, files, monkeypatch):

@@ -193,6 +193,7 @@ SPOILED = {
         lambda path: path.unlink(),
         r"label: expected 0\.npy … 18\.npy, found no 7",
     ),
+    "a missing first one": ("train/image/0.npy", lambda path: path.unlink(), r"image: expected .*, found no 0\.npy$"),
     "a missing last one": ("val/depth/6.npy", lambda path: path.unlink(), r"depth: expected as many .*, 7, found 6"),
     "a missing kind": ("val/depth", shutil.rmtree, r"val: expected folders image, label, depth, normal, found "),
     "a missing part": ("val", shutil.rmtree, r"nyuv2: expected folders train and val, found train"),

@@ -107,8 +107,10 @@ def test_the_papers_split_selects_on_the_reported_images(tmp_path, unpacked):
     benchmark = placed(tmp_path, unpacked, split="paper")
     benchmark.prepare()
     for task in benchmark.tasks:
-        assert names(benchmark, f"{task.name}.valid") == names(benchmark, f"{task.name}.test")
+        valid, test = (benchmark.arrays[f"{task.name}.{split}.images"] for split in ("valid", "test"))
+        assert np.array_equal(valid, test) and benchmark.lengths("valid") == benchmark.lengths("test")
         assert not set(names(benchmark, f"{task.name}.train")) & set(names(benchmark, f"{task.name}.test"))
+    assert not list(benchmark.folder.glob("*.valid.*"))  # not decoded and stored twice
     assert any("selected on the reported split" in line for line in benchmark.remarks())
 
 

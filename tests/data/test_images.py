@@ -1,4 +1,5 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -48,6 +49,18 @@ def test_many_kinds_of_files_become_rgb(tmp_path):
     assert np.array_equal(images.read(tmp_path / "grey.png", 9), np.repeat(grey[..., None], 3, 2))
     save(tmp_path, "deep.png", grey.astype(np.uint16) * 257)
     assert np.array_equal(images.read(tmp_path / "deep.png", 9), np.repeat(grey[..., None], 3, 2))
+
+
+def test_warnings_of_odd_metadata_are_left_out_in_all_threads(tmp_path):
+    for i in range(200):
+        save(tmp_path, f"{i}.png", noise(4, 4, i), "P", transparency=bytes(range(8)))  # Pillow warns of this palette
+    with pytest.warns(UserWarning, match="Palette images with Transparency"):
+        images.read(tmp_path / "0.png", 4)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        assert sum(map(len, images.decoded(tmp_path, [f"{i}.png" for i in range(200)], 4))) == 200
+        assert told == [] and warnings.filters == before
 
 
 def test_a_rotation_in_the_metadata_is_not_applied(tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections import namedtuple
 
 import numpy as np
@@ -178,6 +179,31 @@ def test_a_disk_that_runs_full_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(growing.Growing, "append", full)
     with pytest.raises(BadInput, match="expected to write prepared arrays, found a full disk"):
         prepare(tmp_path / "toy", a=Toy())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/raw/a.npz"), "/raw/a.npz: expected to read it, found Input/output"),
+        (OSError(errno.EIO, "Input/output error"), "raw data of a: expected to read it, found Input/output error"),
+    ],
+)
+def test_a_source_that_cant_be_read_is_not_a_folder_that_cant_be_written(tmp_path, error, told):
+    def blocks(start):
+        yield {"images": PIXELS[:5], "labels": LABELS[:5]}
+        raise error
+
+    with pytest.raises(BadInput) as caught:
+        prepare(tmp_path / "toy", a=types.SimpleNamespace(part=Part(ROWS, KINDS, "a", blocks)))
+    assert str(caught.value).startswith(told)
+    prepare(tmp_path / "toy", a=Toy())
+    assert Prepared.read(tmp_path / "toy").complete
+
+
+def test_a_folder_that_cant_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"file/toy: expected to write prepared arrays, found Not a directory"):
+        write_parts(tmp_path / "file/toy", {"a": Toy().part}, {})
 
 
 def test_a_killed_process_is_gone_on_with(tmp_path):

@@ -71,6 +71,22 @@ def planned(repository) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE) if name != "total"}
 
 
+def test_preparing_has_the_machine_to_itself(tmp_path):
+    """Decoders take all cores: two preparations, or one beside a training, would only wait for each other."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    (tmp_path / "tiny.yaml").write_text(
+        yaml.safe_dump({**TINY, "methods": {"shared": None}, "data": str(tmp_path), "results": str(tmp_path)})
+    )
+    done = subprocess.run(
+        [*command, "-n", "--cores", "3", "all", "--configfile", str(tmp_path / "tiny.yaml")],
+        cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    jobs = dict(re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.MULTILINE))
+    assert {name: "threads: 3" in jobs[name] for name in ("fetch", "prepare", "train")} == {
+        "fetch": False, "prepare": True, "train": False,
+    }, done.stdout + done.stderr  # fmt: skip
+
+
 def conformance(repository, file, name):
     """The tests that a new file meets on arrival."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", name]

@@ -19,5 +19,6 @@ rule prepare:
         touch(PREPARED),
     log:
         f"logs/{suite.suite}/{{benchmark}}.{{options}}.prepare.log",
+    threads: workflow.cores or 1  # images are decoded on all of them; a cluster's executor has none here
     shell:
         "mola prepare -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"
