@@ -98,6 +98,26 @@ def test_imtl_g_projects_equally_on_all(rows):
     assert np.ptp(projections) < 1e-8
 
 
+@pytest.mark.parametrize("ratio", [1e-1, 5e-4, 1e-6])
+@pytest.mark.parametrize("rows", [torch.eye(4)[:3].double(), CONFLICT], ids=["orthogonal", "conflict"])
+def test_imtl_g_hears_a_small_gradient(rows, ratio):
+    rows = rows * torch.tensor([[1.0], [ratio], [1.0]]).double()
+    alpha = make("imtl_g", 3).alpha(rows.float(), dict.fromkeys("abc", torch.tensor(1.0))).double()
+    wanted = np.linalg.solve((rows @ rows.T).numpy(), rows.norm(dim=1).numpy())
+    close(alpha, wanted / wanted.sum())
+    if ratio == 5e-4 and rows[1, 0] == 0:
+        close(alpha, [0.0005, 0.999, 0.0005], 1e-5)
+
+
+def test_imtl_g_of_gradients_that_depend_on_each_other():
+    projections = torch.tensor([[1.0, 0.0], [0.0, 1e-3], [1.0, 0.0]])
+    close(
+        make("imtl_g", 3).alpha(projections, dict.fromkeys("abc", torch.tensor(1.0))).double(),
+        np.array([0.5, 1e3, 0.5]) / 1001,
+    )
+    assert update("imtl_g", [[1.0, 2.0, 0.0], [-3.0, -6.0, 0.0]]).abs().max() == 0
+
+
 @pytest.mark.parametrize("rows", [CONFLICT, AGREE, SCALED], ids=["conflict", "agree", "scaled"])
 def test_nash_mtl_is_the_bargaining_solution(rows):
     g = rows.numpy()
