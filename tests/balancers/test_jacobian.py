@@ -77,6 +77,29 @@ def test_cagrad_maximises_the_worst_improvement_in_the_ball(rows, c):
     close(update("cagrad", rows, c=c), wanted, 2e-3)
 
 
+@pytest.mark.parametrize("ratio", [1e-2, 1e-4, 1e-6])
+def test_cagrad_hears_a_small_gradient(ratio):
+    """The worst improvement in the ball is the small one's everywhere, so d leaves the mean along it."""
+    pytest.importorskip("cvxpy")
+    small = np.array([0.6, 0.8, 0.0])
+    g = np.array([[1.0, 0.0, 0.0], ratio * small])
+    mean = g.mean(0)
+    wanted = mean + 0.4 * np.linalg.norm(mean) * small
+    close(update("cagrad", g), wanted, 1e-6)
+    alpha = make("cagrad", 2).alpha(torch.tensor(g).float(), dict.fromkeys("ab", torch.tensor(1.0)))
+    close(alpha.double(), [0.5, 0.5 + 0.4 * np.linalg.norm(mean) / ratio], 1e-5)
+
+
+def test_cagrad_stands_still_where_gradients_cancel():
+    pytest.importorskip("cvxpy")
+    generator = torch.Generator().manual_seed(0)
+    first, other = torch.linalg.qr(torch.randn(50, 2, generator=generator)).Q.T
+    for noise in (0.0, 1e-7):  # two opposite gradients, and a third that no weight on them improves
+        opposite = -first * (1 + noise * torch.randn(50, generator=generator))
+        rows = torch.stack([first, opposite, other])
+        assert make("cagrad", 3).alpha(rows, dict.fromkeys("abc", torch.tensor(1.0))).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_cagrad_without_its_solver_names_the_extra(monkeypatch):
     from mola.balancers import cagrad
 
