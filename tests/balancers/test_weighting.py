@@ -155,6 +155,24 @@ def test_famo_weighs_logarithms_and_follows_how_fast_they_fall():
     torch.testing.assert_close(Problem(rows, later).update(balancer)[0], (c * z / later) @ rows, rtol=1e-5, atol=1e-5)
 
 
+def test_famo_takes_a_loss_of_zero_for_an_absent_task():
+    zero, absent = make("famo", 3), make("famo", 3)
+    rows = torch.cat([CONFLICT[:2], torch.zeros(1, 4).double()])
+    for values in (VALUES, torch.tensor([0.4, 1.9, 0.0]).double(), torch.tensor([0.3, 1.5, 1.1]).double()):
+        if values[2] > 0:
+            one, other = (Problem(CONFLICT, values).update(balancer)[0] for balancer in (zero, absent))
+        else:
+            one = Problem(rows, values).update(zero)[0]
+            other = Problem(CONFLICT[:2], values[:2], names=("a", "b")).update(absent)[0]
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(zero.xi.of(NAMES[:3]), absent.xi.of(NAMES[:3]))
+        assert one.norm() > 0.1
+    assert float(zero.before["c"]) == pytest.approx(math.log(1.1))
+    before = zero.xi.of(NAMES[:3])
+    assert torch.equal(Problem(torch.zeros(3, 4), [0.0] * 3).update(zero)[0], torch.zeros(4).double())
+    assert torch.equal(zero.xi.of(NAMES[:3]), before)
+
+
 def test_famo_and_gradnorm_leave_absent_tasks_alone():
     for name in ("famo", "gradnorm"):
         balancer = make(name, 3)
