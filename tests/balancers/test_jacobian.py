@@ -60,6 +60,12 @@ def test_mgda_normalises_for_the_search_alone():
         close(update("mgda", CONFLICT[:2], VALUES[:2], normalisation=normalisation), a * g[0] + (1 - a) * g[1])
 
 
+@pytest.mark.parametrize("normalisation", ["loss", "loss+"])
+def test_mgda_with_a_loss_of_zero_that_has_a_gradient(normalisation):
+    """Over its loss the gradient is endless: the shortest combination is the other's."""
+    close(update("mgda", CONFLICT[:2], [0.0, 2.0], normalisation=normalisation), CONFLICT[1])
+
+
 @BOTH
 @pytest.mark.parametrize("c", [0.0, 0.4, 0.9])
 def test_cagrad_maximises_the_worst_improvement_in_the_ball(rows, c):
