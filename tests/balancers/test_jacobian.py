@@ -177,6 +177,16 @@ def test_fairgrad_solves_its_equation_at_its_scale(rows, alpha):
 
 
 @BOTH
+@pytest.mark.parametrize("ratio", [1e-4, 1e-6])
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_fairgrad_solves_its_equation_for_a_small_gradient(rows, ratio, alpha):
+    g = rows * torch.tensor([[1.0], [ratio], [0.5]])
+    w = make("fairgrad", 3, alpha=alpha).alpha(g, dict.fromkeys("abc", torch.tensor(1.0)))
+    assert (w > 0).all()
+    close((g @ g.T @ w) * w ** (1 / alpha), np.ones(3))
+
+
+@BOTH
 @pytest.mark.parametrize("scale", ["min", "median", "rmse"])
 def test_aligned_mtl_makes_the_singular_values_equal(rows, scale):
     """From the singular values of G itself: Ĝ = σ U Vᵀ, d = Σ_t ĝ_t."""
