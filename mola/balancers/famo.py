@@ -25,7 +25,8 @@ class FAMO(LossWeighting):
 
     lr, decay: of xi's own Adam (as in the released code); the paper's 0.025 and 0.001.
     Differs from the original: L_after is the task's loss on its next batch, where the original runs a second forward
-    pass on the same one. The softmax runs over the tasks present.
+    pass on the same one. The softmax runs over the tasks present. A loss of at most 1e-8 counts as absent: a batch
+    without a pixel that counts says nothing of how fast the task learns, and 1/L would take all weight from the rest.
     """
 
     def __init__(
@@ -42,13 +43,19 @@ class FAMO(LossWeighting):
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Steps xi by what the last step did to the losses, then weighs them."""
-        logs = {name: (loss + EPSILON).log() for name, loss in losses.items()}
+        values = torch.stack(list(losses.values())).detach()
+        heard = (values > EPSILON).tolist()
+        if not any(heard):
+            return total_of(losses.values())
+        logs = {
+            n: (loss + EPSILON).log() for (n, loss), is_heard in zip(losses.items(), heard, strict=True) if is_heard
+        }
         self._step({name: self.before[name] - log.detach() for name, log in logs.items() if name in self.before})
         self.before |= {name: log.detach() for name, log in logs.items()}
-        weights = self.xi.of(list(losses)).softmax(0)
-        values = torch.stack(list(losses.values())).detach() + EPSILON
-        weights = weights / (weights / values).sum()
-        return total_of(weight * log for weight, log in zip(weights, logs.values(), strict=True))
+        weights = self.xi.of(list(logs)).softmax(0)
+        weights = weights / (weights / (values[heard] + EPSILON)).sum()
+        unheard = [0 * loss for name, loss in losses.items() if name not in logs]  # own parameters keep their zero
+        return total_of([*(weight * log for weight, log in zip(weights, logs.values(), strict=True)), *unheard])
 
     def _step(self, fallen: Mapping[str, Tensor]) -> None:
         if len(fallen) < 2:

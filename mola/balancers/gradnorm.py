@@ -6,6 +6,7 @@ Source: Chen et al. 2018, arXiv 1711.02257, Algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import cast
 
 import torch
@@ -24,13 +25,14 @@ SMALLEST = 1e-8
 
 class GradNorm(LossWeighting):
     """L = Σ_t w_t L_t. After every batch w descends on Σ_t |w_t n_t − mean_k(w_k n_k) · r_t^alpha|, and is scaled to
-    sum to T; n_t = ‖∂L_t/∂W‖, r_t the task's L/L(0) over its mean of the tasks present.
+    keep its sum, T; n_t = ‖∂L_t/∂W‖, r_t the task's L/L(0) over its mean of the tasks present.
 
     alpha: how hard slow tasks are pulled; the paper's 1.5.
     lr:    of the weights' own Adam.
-    W is the shared weight nearest to the losses, the paper's "last shared layer" (LibMTL takes all shared parameters,
-    at T backward passes). ∂n_t/∂w is taken in closed form, so no gradient of a gradient is needed.
-    Differs from the original: weights stay ≥ 0, and those of absent tasks stand still.
+    W is the shared weight nearest to the losses that all of them reach, the paper's "last shared layer" (LibMTL takes
+    all shared parameters, at T backward passes). ∂n_t/∂w is taken in closed form, without a gradient of a gradient.
+    Differs from the original: weights stay > 0, and those of absent tasks stand still, so that those present keep
+    their own sum. Where no shared weight has a gradient of all losses present, w stands still.
     """
 
     def __init__(
@@ -71,14 +73,15 @@ class GradNorm(LossWeighting):
     def _step(self, losses: Mapping[str, Tensor], norms: Tensor) -> None:
         names = list(losses)
         ratios = torch.stack([losses[name].detach() / self.first[name].clamp(min=SMALLEST) for name in names])
-        weighted = self.w.of(names) * norms  # (T,)
+        before = self.w.of(names)
+        weighted = before * norms  # (T,)
         target = weighted.mean() * (ratios / ratios.mean().clamp(min=SMALLEST)) ** self.alpha
         self.w.step(dict(zip(names, (weighted - target).sign() * norms, strict=True)))
         with torch.no_grad():
-            values = self.w.values.values()
+            values: list[Tensor] = [self.w.values[name] for name in names]
             for value in values:
-                value.clamp_(min=0)
-            scale = len(self.names) / torch.stack(list(values)).sum()
+                value.clamp_(min=SMALLEST)
+            scale = before.sum() / torch.stack(values).sum()
             for value in values:
                 value.mul_(scale)
 
@@ -93,12 +96,17 @@ class GradNorm(LossWeighting):
 
 
 def last_shared(losses: Mapping[str, Tensor], shared: list[Parameter]) -> list[Parameter]:
-    """The shared weights (not biases or scales) that fewest operations part from a loss; none if none is trained."""
-    wanted = {id(p) for p in shared if p.dim() > 1}
-    for level in levels(next(iter(losses.values()))):
-        found = [leaf for leaf in level if id(leaf) in wanted and isinstance(leaf, Parameter)]
-        if found:
-            return found
+    """The shared weights (not biases or scales) that all losses reach, and fewest operations part from the loss that is
+    farthest; none if none is trained.
+    """
+    wanted = {id(p): p for p in shared if p.dim() > 1}
+    reached: list[set[int]] = [set() for _ in losses]
+    for level in zip_longest(*(levels(loss) for loss in losses.values()), fillvalue=()):
+        for ids, leaves in zip(reached, level, strict=True):
+            ids.update(id(leaf) for leaf in leaves if id(leaf) in wanted)
+        common = set.intersection(*reached)
+        if common:
+            return [p for key, p in wanted.items() if key in common]
     return []
 
 

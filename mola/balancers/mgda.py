@@ -15,6 +15,8 @@ from torchjd.aggregation import MGDAWeighting
 from mola.balancers._jacobian import GramianWeighting
 from mola.types import Task
 
+SMALLEST = 1e-8  # a loss of 0 divides nothing
+
 
 class MGDA(GramianWeighting):
     """α = argmin ‖Σ_t α_t g_t‖² over α ≥ 0, Σ_t α_t = 1; d = Σ_t α_t g_t.
@@ -41,6 +43,6 @@ class MGDA(GramianWeighting):
         if self.normalisation in ("l2", "loss+"):
             factor = factor / gramian.diagonal().sqrt()
         if self.normalisation in ("loss", "loss+"):
-            factor = factor / torch.stack(list(losses.values())).detach().to(factor)
+            factor = factor / torch.stack(list(losses.values())).detach().to(factor).clamp(min=SMALLEST)
         alpha: Tensor = MGDAWeighting(epsilon=1e-5, max_iters=250)(factor[:, None] * gramian * factor)
         return alpha

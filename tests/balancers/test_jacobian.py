@@ -60,6 +60,12 @@ def test_mgda_normalises_for_the_search_alone():
         close(update("mgda", CONFLICT[:2], VALUES[:2], normalisation=normalisation), a * g[0] + (1 - a) * g[1])
 
 
+@pytest.mark.parametrize("normalisation", ["loss", "loss+"])
+def test_mgda_with_a_loss_of_zero_that_has_a_gradient(normalisation):
+    """Over its loss the gradient is endless: the shortest combination is the other's."""
+    close(update("mgda", CONFLICT[:2], [0.0, 2.0], normalisation=normalisation), CONFLICT[1])
+
+
 @BOTH
 @pytest.mark.parametrize("c", [0.0, 0.4, 0.9])
 def test_cagrad_maximises_the_worst_improvement_in_the_ball(rows, c):
@@ -75,6 +81,29 @@ def test_cagrad_maximises_the_worst_improvement_in_the_ball(rows, c):
     start = np.append(mean, (g @ mean).min())
     wanted = mean if c == 0 else solve(lambda v: -v[-1], start, constraints)[:-1]
     close(update("cagrad", rows, c=c), wanted, 2e-3)
+
+
+@pytest.mark.parametrize("ratio", [1e-2, 1e-4, 1e-6])
+def test_cagrad_hears_a_small_gradient(ratio):
+    """The worst improvement in the ball is the small one's everywhere, so d leaves the mean along it."""
+    pytest.importorskip("cvxpy")
+    small = np.array([0.6, 0.8, 0.0])
+    g = np.array([[1.0, 0.0, 0.0], ratio * small])
+    mean = g.mean(0)
+    wanted = mean + 0.4 * np.linalg.norm(mean) * small
+    close(update("cagrad", g), wanted, 1e-6)
+    alpha = make("cagrad", 2).alpha(torch.tensor(g).float(), dict.fromkeys("ab", torch.tensor(1.0)))
+    close(alpha.double(), [0.5, 0.5 + 0.4 * np.linalg.norm(mean) / ratio], 1e-5)
+
+
+def test_cagrad_stands_still_where_gradients_cancel():
+    pytest.importorskip("cvxpy")
+    generator = torch.Generator().manual_seed(0)
+    first, other = torch.linalg.qr(torch.randn(50, 2, generator=generator)).Q.T
+    for noise in (0.0, 1e-7):  # two opposite gradients, and a third that no weight on them improves
+        opposite = -first * (1 + noise * torch.randn(50, generator=generator))
+        rows = torch.stack([first, opposite, other])
+        assert make("cagrad", 3).alpha(rows, dict.fromkeys("abc", torch.tensor(1.0))).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_cagrad_without_its_solver_names_the_extra(monkeypatch):
@@ -96,6 +125,26 @@ def test_imtl_g_projects_equally_on_all(rows):
     close(update("imtl_g", rows), alpha @ g)
     projections = unit @ update("imtl_g", rows).numpy()
     assert np.ptp(projections) < 1e-8
+
+
+@pytest.mark.parametrize("ratio", [1e-1, 5e-4, 1e-6])
+@pytest.mark.parametrize("rows", [torch.eye(4)[:3].double(), CONFLICT], ids=["orthogonal", "conflict"])
+def test_imtl_g_hears_a_small_gradient(rows, ratio):
+    rows = rows * torch.tensor([[1.0], [ratio], [1.0]]).double()
+    alpha = make("imtl_g", 3).alpha(rows.float(), dict.fromkeys("abc", torch.tensor(1.0))).double()
+    wanted = np.linalg.solve((rows @ rows.T).numpy(), rows.norm(dim=1).numpy())
+    close(alpha, wanted / wanted.sum())
+    if ratio == 5e-4 and rows[1, 0] == 0:
+        close(alpha, [0.0005, 0.999, 0.0005], 1e-5)
+
+
+def test_imtl_g_of_gradients_that_depend_on_each_other():
+    projections = torch.tensor([[1.0, 0.0], [0.0, 1e-3], [1.0, 0.0]])
+    close(
+        make("imtl_g", 3).alpha(projections, dict.fromkeys("abc", torch.tensor(1.0))).double(),
+        np.array([0.5, 1e3, 0.5]) / 1001,
+    )
+    assert update("imtl_g", [[1.0, 2.0, 0.0], [-3.0, -6.0, 0.0]]).abs().max() == 0
 
 
 @pytest.mark.parametrize("rows", [CONFLICT, AGREE, SCALED], ids=["conflict", "agree", "scaled"])
@@ -125,6 +174,16 @@ def test_fairgrad_solves_its_equation_at_its_scale(rows, alpha):
     w = np.linalg.lstsq(g.T, d, rcond=None)[0]
     assert (w > 0).all()
     np.testing.assert_allclose(g @ d, w ** (-1 / alpha), rtol=1e-3)
+
+
+@BOTH
+@pytest.mark.parametrize("ratio", [1e-4, 1e-6])
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_fairgrad_solves_its_equation_for_a_small_gradient(rows, ratio, alpha):
+    g = rows * torch.tensor([[1.0], [ratio], [0.5]])
+    w = make("fairgrad", 3, alpha=alpha).alpha(g, dict.fromkeys("abc", torch.tensor(1.0)))
+    assert (w > 0).all()
+    close((g @ g.T @ w) * w ** (1 / alpha), np.ones(3))
 
 
 @BOTH

@@ -138,6 +138,22 @@ def test_gradnorm_reads_the_shared_weight_nearest_to_the_losses():
     assert last_shared({"a": loss}, []) == []
 
 
+def test_gradnorm_reads_a_weight_that_every_loss_reaches():
+    from mola.balancers.gradnorm import last_shared
+
+    first, middle, last = (torch.nn.Linear(3, 3) for _ in range(3))
+    shared = [p for layer in (first, middle, last) for p in layer.parameters()]
+    z = middle(first(torch.randn(2, 3)).relu()).relu()
+    long, early = last(z).relu(), z.sum()  # b parts before the last layer
+    losses = {"a": long.sum(), "b": early, "c": torch.nn.Linear(3, 1)(long.relu().tanh()).sum()}
+    for names in ("abc", "cba", "bac"):
+        assert [id(p) for p in last_shared({n: losses[n] for n in names}, shared)] == [id(middle.weight)]
+    for names in ("ac", "ca"):
+        assert [id(p) for p in last_shared({n: losses[n] for n in names}, shared)] == [id(last.weight)]
+    apart = {"a": first(torch.randn(2, 3)).sum(), "b": last(torch.randn(2, 3)).sum()}
+    assert last_shared(apart, shared) == []
+
+
 def test_famo_weighs_logarithms_and_follows_how_fast_they_fall():
     lr, decay = 0.1, 0.01
     balancer, rows = make("famo", 3, lr=lr, decay=decay), CONFLICT
@@ -155,6 +171,24 @@ def test_famo_weighs_logarithms_and_follows_how_fast_they_fall():
     torch.testing.assert_close(Problem(rows, later).update(balancer)[0], (c * z / later) @ rows, rtol=1e-5, atol=1e-5)
 
 
+def test_famo_takes_a_loss_of_zero_for_an_absent_task():
+    zero, absent = make("famo", 3), make("famo", 3)
+    rows = torch.cat([CONFLICT[:2], torch.zeros(1, 4).double()])
+    for values in (VALUES, torch.tensor([0.4, 1.9, 0.0]).double(), torch.tensor([0.3, 1.5, 1.1]).double()):
+        if values[2] > 0:
+            one, other = (Problem(CONFLICT, values).update(balancer)[0] for balancer in (zero, absent))
+        else:
+            one = Problem(rows, values).update(zero)[0]
+            other = Problem(CONFLICT[:2], values[:2], names=("a", "b")).update(absent)[0]
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(zero.xi.of(NAMES[:3]), absent.xi.of(NAMES[:3]))
+        assert one.norm() > 0.1
+    assert float(zero.before["c"]) == pytest.approx(math.log(1.1))
+    before = zero.xi.of(NAMES[:3])
+    assert torch.equal(Problem(torch.zeros(3, 4), [0.0] * 3).update(zero)[0], torch.zeros(4).double())
+    assert torch.equal(zero.xi.of(NAMES[:3]), before)
+
+
 def test_famo_and_gradnorm_leave_absent_tasks_alone():
     for name in ("famo", "gradnorm"):
         balancer = make(name, 3)
@@ -165,10 +199,24 @@ def test_famo_and_gradnorm_leave_absent_tasks_alone():
         after = stepped.of(NAMES[:3])
         assert stepped.adam.state[stepped.values["c"]].get("step", 0) <= 1
         assert not torch.equal(before[:2], after[:2])
-        if name == "famo":
-            assert before[2] == after[2]
-        else:  # all are scaled, so that they sum to T
+        assert before[2] == after[2]
+        if name == "gradnorm":  # those present keep their own sum
             assert float(after.sum()) == pytest.approx(3.0)
+
+
+def test_gradnorm_weights_stay_positive_and_keep_their_sum():
+    """Through batches of every pair, at a rate that drives some of them to the floor."""
+    balancer = make("gradnorm", 3, lr=0.7)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        pair = sorted(torch.randperm(3, generator=generator)[:2].tolist())
+        absent = NAMES[({0, 1, 2} - set(pair)).pop()]
+        kept = balancer.w.of([absent])
+        values = torch.rand(2, generator=generator) + 0.1
+        Problem(CONFLICT[pair], values, names=tuple(NAMES[i] for i in pair)).update(balancer)
+        assert torch.equal(balancer.w.of([absent]), kept)
+        w = balancer.w.of(NAMES[:3])
+        assert (w > 0).all() and float(w.sum()) == pytest.approx(3.0, abs=1e-5)
 
 
 def test_si_does_not_feel_scale():
