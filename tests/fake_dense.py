@@ -29,6 +29,7 @@ class FakeDense:
 
     name, heterogeneity, tasks, sources = "fake_dense", "single-input task", TASKS, ()
     height, width = 24, 32
+    limit, held_out, identity = None, True, "drawn here"
 
     def __init__(self, sizes=None):
         self.sizes = sizes or {"train": 24, "valid": 10, "test": 10}
