@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import io
 import shutil
@@ -257,3 +258,17 @@ def test_a_damaged_array_is_told_and_leaves_the_others(tmp_path, files):
     done = {file: file.stat().st_mtime_ns for file in benchmark.folder.glob("pathmnist*.npy")}
     benchmark.prepare()
     assert done and all(file.stat().st_mtime_ns == time for file, time in done.items())
+
+
+def test_costs_are_counted_on_fewer_images_than_a_limit_may_leave(tmp_path, files):
+    """octmnist.valid begins with six images of one class; nobody asked for that limit."""
+    import torch
+
+    from mola.training import cost
+
+    benchmark = placed(tmp_path, files)
+    benchmark.prepare()
+    assert len(cost.few_of_each(benchmark, torch.device("cpu")).y) == len(benchmark.tasks)
+    fewer = copy.copy(benchmark)
+    fewer.limit = 2
+    assert set(fewer.sizes("valid").values()) == {2}
