@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections import namedtuple
 
@@ -209,20 +208,18 @@ def test_a_folder_that_cant_be_written_is_told(tmp_path):
 def test_a_killed_process_is_gone_on_with(tmp_path):
     """kill −9 at any moment: what was safe stays, and the end is the same bytes."""
     script = (
-        "import sys, time; sys.path[:0] = ['tests/data']; from pathlib import Path; import test_parts as t\n"
+        "import os, signal, sys; sys.path[:0] = ['tests/data']; from pathlib import Path; import test_parts as t\n"
         "from mola.data import growing; growing.SAFE = 1\n"
-        "class Slow(t.Toy):\n"
+        "class Killed(t.Toy):\n"
         "    def blocks(self, start):\n"
-        "        for block in super().blocks(start): yield block; time.sleep(0.2)\n"
-        "t.prepare(Path(sys.argv[1]), a=Slow())"
+        "        for number, block in enumerate(super().blocks(start)):\n"
+        "            if number == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "            yield block\n"
+        "t.prepare(Path(sys.argv[1]), a=Killed())"
     )
     prepare(tmp_path / "whole", a=Toy())
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "toy")])
-    while not list((tmp_path / "toy").glob("rows@*.part")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "toy")], check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert not list((tmp_path / "toy").glob("*.npy"))
     again = Toy()
     prepare(tmp_path / "toy", a=again)
