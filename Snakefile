@@ -1,4 +1,4 @@
-# The whole comparison as a graph of files: fetch → prepare → train → table.
+# The whole comparison as a graph of files: fetch → prepare → (tune →) train → table.
 # Every rule is one `mola` call of the same name; the configuration decides what there is to do.
 #
 #   snakemake --cores all all                                       the embedded suite
@@ -16,6 +16,7 @@ if not config:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/tables.smk"
 

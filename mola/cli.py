@@ -105,6 +105,43 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
 
 
 @app.command()
+def tune(
+    config: Config = DEFAULT,
+    benchmark: Benchmarks = None,
+    method: Methods = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin the chosen studies anew.")] = False,
+) -> None:
+    """Tune the chosen benchmarks and methods with equal budgets; a tuned.json each, which train then uses.
+
+    The suite needs a section "tune" (config/tuned.yaml is an example). Every method gets the same number of finished
+    trials, scored on the validation split. A study that was interrupted goes on as if it had not been; one whose
+    code, settings or search space changed is refused, until --restart. Without -b or -m: all of the suite.
+
+    Example: mola tune -c config/tuned.yaml -b digits -m mola_grad
+    """
+    suite = _load(config)
+    cells = [
+        (b, m)
+        for b in _chosen("benchmark", benchmark, suite.benchmarks)
+        for m in _chosen("method", method, suite.methods)
+    ]
+    from mola.terminal import progress
+    from mola.tuning.study import tune as tune_cell
+
+    failed = []
+    with _logging(without="mola.training"):  # a line per trial, not per epoch; log.txt has both
+        for b, m in cells:
+            with progress(f"{b}/{m}") as on_step:
+                found = tune_cell(suite, b, m, restart=restart, on_step=on_step)
+            told = "no trial had a finite score" if found["value"] is None else f"{found['value']:.4f}"
+            typer.echo(f"{b}/{m}: {told} after {found['finished']} trials: {_flat(found['parameters'])}")
+            failed += [f"{b}/{m}"] if found["value"] is None else []
+    if failed:
+        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; tuning/history.csv has reasons", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
 def table(config: Config = DEFAULT) -> None:
     """Assemble results/<suite>/tables from the records.
 
@@ -294,6 +331,10 @@ def _write(file: Path, told: dict[str, Any]) -> None:
         raise _bad_input(f"--json: expected a file that can be written, found {file}: {error.strerror}") from None
 
 
+def _flat(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for options in parameters.values() for key, value in options.items())
+
+
 def _load(config: Path) -> Suite:
     from mola.config import load
 
@@ -329,8 +370,8 @@ def _bad_input(message: str) -> Exception:
 
 
 @contextmanager
-def _logging() -> Iterator[None]:
-    """Log lines of the package on stderr; above a progress bar where that is a terminal."""
+def _logging(without: str | None = None) -> Iterator[None]:
+    """Log lines of the package on stderr, but those of ``without``; above a progress bar where that is a terminal."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
         from rich.highlighter import NullHighlighter
@@ -343,6 +384,8 @@ def _logging() -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("mola")
     handler.setLevel(logging.INFO)
+    if without is not None:
+        handler.addFilter(lambda record: not record.name.startswith(without))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:

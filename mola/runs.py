@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from mola import registry
+from mola import registry, tuned
 from mola.config import Settings, Suite
 from mola.fingerprint import ROOT
 from mola.inputs import inputs
@@ -46,7 +46,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
     is tried again.
     Raises BadInput, with nothing written, for everything that is wrong before the first step.
     """
-    settings, told = suite.settings(benchmark, label), inputs(suite, benchmark, label)
+    settings, told = tuned.settings(suite, benchmark, label), inputs(suite, benchmark, label)
     folder = suite.cell(benchmark, label) / f"seed{seed}"
     if finished(folder, told["fingerprint"]["all"]):
         log.info("%s is done already", folder)
@@ -54,7 +54,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
     with claim(suite.device) as device:
         data, method, balancer = build(settings, suite.data, seed, device)
         cost = _cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
-        with _writing(folder):
+        with writing(folder):
             log.info("%s on %s", folder, device)
             log.debug("%s", json.dumps(told["settings"], ensure_ascii=False))
             record = {
@@ -64,6 +64,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "seed": seed,
                 "config": told["settings"],
                 "data": data.identity,
+                **({"tuned": told["tuned"]} if "tuned" in told else {}),
             }
             record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
             known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
@@ -147,7 +148,7 @@ def _attempt(
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Hold the run's folder and add to its log. The lock dies with the process: an orphan of a killed workflow
     still holds it.
     """

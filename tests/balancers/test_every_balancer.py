@@ -12,7 +12,7 @@ from mola import registry
 from mola.losses import task_losses
 from mola.models.backbones import builder
 from mola.training.loading import load
-from mola.types import Batch
+from mola.types import Batch, PerTask, Range
 
 BALANCERS = registry.names("balancers")
 DRAWS = {"rlw", "pcgrad", "gradvac", "graddrop"}  # from a generator: another order is another draw
@@ -232,6 +232,19 @@ def test_dense_tasks_with_every_method(name, dense):
     for label, method in methods.items():
         unused = {key for key in dict(method.named_parameters()) if "projection" in key}  # TwD alone reaches it
         assert step(name, method, named, batch) == unused, label
+
+
+@every
+def test_search_space_names_options_whose_values_are_accepted(name):
+    cls, known = registry.load("balancers", name), registry.option_names("balancers", name)
+    assert set(cls.search_space) == set(known), "every option of a balancer is a knob"
+    for key, space in cls.search_space.items():
+        if isinstance(space, PerTask):
+            values = [dict.fromkeys(NAMES[:3], end) for end in (space.range.low, space.range.high)]
+        else:
+            values = (space.low, space.high) if isinstance(space, Range) else space
+        for value in values:
+            make(name, 3, **{key: value})
 
 
 def test_tasks_of_every_kind_have_a_balancer():
