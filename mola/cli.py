@@ -137,7 +137,7 @@ def tune(
             typer.echo(f"{b}/{m}: {told} after {found['finished']} trials: {_flat(found['parameters'])}")
             failed += [f"{b}/{m}"] if found["value"] is None else []
     if failed:
-        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; tuning/history.csv has reasons", err=True)
+        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; optuna/history.csv has reasons", err=True)
         raise typer.Exit(1)
 
 

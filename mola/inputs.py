@@ -2,8 +2,8 @@
 
 ``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the resolved settings. It is
 rewritten only when it changes, so the workflow can take it as the one input that decides whether to train again, after
-``git clone`` too. Where the suite tunes, ``study.json`` does the same for tuning, and ``inputs.json`` follows what
-tuning found.
+``git clone`` too. Where the suite tunes it holds the settings before tuning, and the workflow takes ``tuned.json`` as
+the other input.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def write_inputs(suite: Suite) -> list[Path]:
 
 def write_cell(suite: Suite, benchmark: str, label: str) -> Path:
     """The same for one cell."""
-    folder = suite.cell(benchmark, label)
+    path = suite.cell(benchmark, label) / NAME
     if suite.tune is not None:
-        _write(folder / tuned.STUDY, tuned.study(suite, benchmark, label))
-    _write(folder / NAME, inputs(suite, benchmark, label))
-    return folder / NAME
+        _write(tuned.folder(suite, benchmark, label) / tuned.STUDY, tuned.study(suite, benchmark, label))
+    _write(path, inputs(suite.model_copy(update={"tune": None}), benchmark, label))
+    return path
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ def state(suite: Suite, benchmark: str, label: str, seed: int) -> State:
     if _held(folder / "lock"):
         return "running"
     if suite.tune is not None and tuned.read(suite, benchmark, label) is None:
-        return "tuning" if _held(suite.cell(benchmark, label) / "tuning" / "lock") else "to tune"
+        return "tuning" if _held(tuned.folder(suite, benchmark, label) / "lock") else "to tune"
     try:
         record = json.loads((folder / "record.json").read_text())
         told = record["fingerprint"]["all"]

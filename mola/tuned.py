@@ -1,13 +1,17 @@
 """What tuning found for a cell, and what it depends on. Read without torch or optuna: the workflow plans with it.
 
-``study.json`` holds what a study depends on, as ``inputs.json`` does for runs: the workflow tunes anew when it changes.
-``tuned.json`` is the study's result; one that was found under another ``study.json`` counts as none.
+In ``results/<suite>/<benchmark>/<method>/optuna``, ``study.json`` holds what the study depends on, as ``inputs.json``
+does for runs, and ``tuned.json`` what it found. One that was found under another ``study.json`` counts as none.
+
+The order of these names matters: a clone's files are as new as their names are late, and ``inputs.json`` <
+``optuna/study.json`` < ``optuna/tuned.json`` < ``runs.json`` is the workflow's order too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mola import registry
@@ -16,7 +20,12 @@ from mola.data.manifest import manifest_sha256
 from mola.fingerprint import fingerprint
 from mola.types import BadInput
 
-STUDY, NAME = "study.json", "tuned.json"
+FOLDER, STUDY, NAME = "optuna", "study.json", "tuned.json"
+
+
+def folder(suite: Suite, benchmark: str, label: str) -> Path:
+    """Of a cell's study."""
+    return suite.cell(benchmark, label) / FOLDER
 
 
 def told(settings: Settings) -> dict[str, Any]:
@@ -81,7 +90,8 @@ def settings(suite: Suite, benchmark: str, label: str) -> Settings:
         return given
     found, problem = _look(suite, benchmark, label)
     if found is None:
-        raise BadInput(f"{suite.cell(benchmark, label) / NAME}: {problem}; mola tune -b {benchmark} -m {label} first")
+        path = folder(suite, benchmark, label) / NAME
+        raise BadInput(f"{path}: {problem}; mola tune -b {benchmark} -m {label} first")
     return applied(given, found["parameters"])
 
 
@@ -103,7 +113,7 @@ def _look(suite: Suite, benchmark: str, label: str) -> tuple[dict[str, Any] | No
     """The content, or what is wrong with it."""
     now = study(suite, benchmark, label)
     try:
-        found: dict[str, Any] = json.loads((suite.cell(benchmark, label) / NAME).read_text())
+        found: dict[str, Any] = json.loads((folder(suite, benchmark, label) / NAME).read_text())
         of, trials, _ = found["fingerprint"]["all"], found["trials"], (found["parameters"], found["value"])
     except FileNotFoundError:
         return None, "expected what tuning found, found no such file"

@@ -47,7 +47,7 @@ def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str
     }
     write_text(folder / HISTORY, _history(trials))
     write_text(folder / IMPORTANCE, _importance(trials))
-    write_json(folder.parent / NAME, content)
+    write_json(folder / NAME, content)
     return content
 
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mola.types import BadInput
 
-FOLDER, JOURNAL, OLD = "tuning", "journal.log", "journal.old.log"
+JOURNAL, OLD = "journal.log", "journal.old.log"
 REFUSED, FAILURE, EPOCHS, SECONDS = "refused", "failure", "epochs", "seconds"  # what a trial tells about itself
 
 

@@ -60,7 +60,7 @@ def tune(
     settings = given
     if suite.tune.epochs is not None:
         settings = tuned.applied(given, {"training": {"epochs": suite.tune.epochs}})
-    folder = suite.cell(benchmark, label) / store.FOLDER
+    folder = tuned.folder(suite, benchmark, label)
     told = tuned.study(suite, benchmark, label)
     parts = told["fingerprint"]
     identity = {
@@ -76,15 +76,14 @@ def tune(
         if restart:
             store.discard(folder)
         study = store.opened(folder, f"{benchmark}/{label}", identity)
+        write_cell(suite, benchmark, label)  # older than what is found: the workflow then has nothing to tune
         if not _spent(study, suite.tune, settings):
             with claim(suite.device) as device:
                 known = f"{parts['all']} {data.identity}"
                 place = Place(suite.data, device, folder, known)
                 while not _spent(study, suite.tune, settings):
                     _one(study, suite.tune, settings, knobs, place, on_step)
-        content = write(study, suite.tune, settings, told, folder)
-        write_cell(suite, benchmark, label)  # the workflow must find nothing changed next time
-    return content
+        return write(study, suite.tune, settings, told, folder)
 
 
 def _spent(study: optuna.Study, tune: Tune, settings: Settings) -> bool:

@@ -65,7 +65,7 @@ def trials(suite, label="shared"):
 def opened(suite, label="shared"):
     import optuna
 
-    path = suite.cell("digits", label) / "tuning" / "journal.log"
+    path = suite.cell("digits", label) / "optuna" / "journal.log"
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
     return optuna.load_study(study_name=None, storage=storage)
 
@@ -111,7 +111,7 @@ def test_a_diverged_trial_has_had_its_turn_and_a_draw_that_cannot_be_built_is_dr
     assert len(rates) - found["finished"] == sum(rate > 0.009 for rate in rates) > 0
     assert found["finished"] == 6
     assert found["value"] == max(rate for rate in rates if 0.0015 <= rate <= 0.009)
-    folder = suite.cell("digits", "shared") / "tuning"
+    folder = suite.cell("digits", "shared") / "optuna"
     rows = list(csv.DictReader((folder / "history.csv").open()))
     assert [row["state"] for row in rows].count("failed") == found["failed"]
     assert {row["reason"] for row in rows} == {"", "ArithmeticError: diverged"}
@@ -137,7 +137,7 @@ def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(
     found = study.tune(suite, "digits", "shared")
     assert (found["value"], found["parameters"], found["failed"]) == (None, {}, 3)
     assert tuned.settings(suite, "digits", "shared") == suite.settings("digits", "shared")
-    history = (suite.cell("digits", "shared") / "tuning/history.csv").read_text()
+    history = (suite.cell("digits", "shared") / "optuna/history.csv").read_text()
     assert "RuntimeError: CUDA out of memory\n" in history
 
 
@@ -145,7 +145,7 @@ def test_history_and_importance(suite_of, monkeypatch):
     suite = suite_of(tune={"trials": 12})
     pretend(monkeypatch)
     found = study.tune(suite, "digits", "shared")
-    folder = suite.cell("digits", "shared") / "tuning"
+    folder = suite.cell("digits", "shared") / "optuna"
     rows = list(csv.DictReader((folder / "history.csv").open()))
     values = [float(row["value"]) for row in rows]
     assert [float(row["best"]) for row in rows] == [max(values[: i + 1]) for i in range(12)]
@@ -227,7 +227,7 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
         [sys.executable, "-c", KILLED, str(path), "5"], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = cut.cell("digits", "mola_grad") / "tuning"
+    folder = cut.cell("digits", "mola_grad") / "optuna"
     assert [trial.state.name for trial in opened(cut, "mola_grad").trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert (folder / "checkpoint0.pt").is_file()
     torn = (folder / "journal.log").open("ab")
@@ -237,7 +237,7 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
     found = study.tune(cut, "digits", "mola_grad")
     assert "resumed after epoch 1" in (folder / "log.txt").read_text()
     assert trials(cut, "mola_grad") == trials(whole, "mola_grad")
-    reference = json.loads((whole.cell("digits", "mola_grad") / "tuned.json").read_text())
+    reference = json.loads((whole.cell("digits", "mola_grad") / "optuna/tuned.json").read_text())
     assert found["parameters"] == reference["parameters"] and found["value"] == reference["value"]
     assert not list(folder.glob("checkpoint*"))
 
@@ -293,14 +293,14 @@ def test_training_takes_what_tuning_found(suite_of, monkeypatch):
     pretend(monkeypatch)
     found = study.tune(suite, "digits", "shared")
     assert state(suite, "digits", "shared", 0) == "to do"
-    assert json.loads((folder / "inputs.json").read_text()) == inputs(suite, "digits", "shared")
+    assert inputs(suite, "digits", "shared")["settings"]["training"]["lr"] == found["parameters"]["training"]["lr"]
     assert runs.train(suite, "digits", "shared", 0) == "done"
     record = json.loads((folder / "seed0/record.json").read_text())
     assert record["config"]["training"]["lr"] == found["parameters"]["training"]["lr"] != 0.002
     assert record["tuned"] == {key: found[key] for key in ("trials", "value", "parameters")}
     assert state(suite, "digits", "shared", 0) == "done"
 
-    path = folder / "tuned.json"
+    path = folder / "optuna/tuned.json"
     path.write_text(json.dumps(found | {"parameters": {"training": {"lr": 0.5}}}))
     assert state(suite, "digits", "shared", 0) == "stale", "a run's fingerprint depends on what tuning found"
     path.write_text("{")
@@ -337,7 +337,7 @@ def test_a_changed_study_is_refused_with_what_changed_until_restart(suite_of, mo
     pretend(monkeypatch)
     suite = suite_of(tune={"trials": 5, "seeds": 2})
     assert study.tune(suite, "digits", "shared", restart=True)["finished"] == 5
-    assert (suite.cell("digits", "shared") / "tuning/journal.old.log").is_file()
+    assert (suite.cell("digits", "shared") / "optuna/journal.old.log").is_file()
 
 
 def test_a_pruned_study_spends_the_epochs_of_its_whole_trials(suite_of, monkeypatch):

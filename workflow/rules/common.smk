@@ -39,7 +39,7 @@ if not CONFIG.is_file() or CONFIG.read_text() != text:
 FETCHED = str(suite.data / ".stamps/{benchmark}.{options}.fetched")
 PREPARED = str(suite.data / ".stamps/{benchmark}.{options}.prepared")
 
-TUNED = str(suite.folder / "{benchmark}/{method}/tuned.json")
+TUNED = str(suite.folder / "{benchmark}/{method}/optuna/tuned.json")
 
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = (

@@ -4,13 +4,13 @@
 rule tune:
     input:
         # code, settings, search space and split manifest, rewritten only when they change
-        suite.folder / "{benchmark}/{method}/study.json",
+        suite.folder / "{benchmark}/{method}/optuna/study.json",
         prepared=ancient(prepared),
     output:
         # the journal is no output: Snakemake would delete it before it runs the job again
         TUNED,
-        suite.folder / "{benchmark}/{method}/tuning/history.csv",
-        suite.folder / "{benchmark}/{method}/tuning/importance.csv",
+        suite.folder / "{benchmark}/{method}/optuna/history.csv",
+        suite.folder / "{benchmark}/{method}/optuna/importance.csv",
     log:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.tune.log",
     threads: 1
