@@ -56,7 +56,7 @@ def study(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
     tune["fixed"] = sorted(fixed(suite, label))
     made = fingerprint(
         {"settings": told(settings), "tune": tune},
-        [*modules(settings), "mola.tuning.study"],
+        [*modules(settings), "mola.tuning.spend"],
         manifest_sha256(benchmark),
     )
     return {"fingerprint": made, "trials": suite.tune.trials, "settings": told(settings), "tune": tune}

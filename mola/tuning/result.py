@@ -31,7 +31,7 @@ def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str
     trials = store.finished(study)
     if tune.pruner == "none":
         trials = trials[: tune.trials]
-    top = best(trials)
+    top = store.best(trials)
     content = {
         "fingerprint": told["fingerprint"],
         "trials": tune.trials,
@@ -51,18 +51,12 @@ def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str
     return content
 
 
-def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial of the highest finite value, the earliest of equals."""
-    scored = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)]
-    return max(scored, key=lambda trial: trial.value or 0.0, default=None)
-
-
 def _history(trials: Sequence[FrozenTrial]) -> str:
     """A row per finished trial; ``best`` is the highest value so far."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     rows = []
     for index, trial in enumerate(trials):
-        top, failure = best(trials[: index + 1]), trial.user_attrs.get(store.FAILURE)
+        top, failure = store.best(trials[: index + 1]), trial.user_attrs.get(store.FAILURE)
         rows.append(
             {
                 "trial": index,

@@ -6,7 +6,8 @@ One worker holds the study's folder, so that whatever else is found there of a w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def refused(study: optuna.Study) -> list[FrozenTrial]:
     """Draws that the model could not be built with."""
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return [trial for trial in failed if REFUSED in trial.user_attrs]
+
+
+def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial of the highest finite value, the earliest of equals."""
+    scored = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)]
+    return max(scored, key=lambda trial: trial.value or 0.0, default=None)
 
 
 def _cut_torn_line(path: Path) -> None:

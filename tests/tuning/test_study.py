@@ -1,144 +1,16 @@
-"""Studies of real trials on a few images: budgets, kills, what is refused, and that test is never read."""
+"""What a study reads, writes and refuses; and that training takes what it found."""
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import warnings
 
 import pytest
-import torch
+from studies import pretend
 
 from mola import runs, tuned
-from mola.config import load
 from mola.inputs import inputs
 from mola.status import state
-from mola.tuning import store, study
+from mola.tuning import study
 from mola.types import BadInput
-
-METHODS = {
-    "single_task": None,
-    "shared": None,
-    "weighted": {"method": "shared", "balancer": "static"},
-    "mola_grad": None,
-}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def suite_of(suite_file):
-    """A tiny suite that tunes ``shared``; keyword arguments replace top-level keys."""
-
-    def write(**changes):
-        training = {"epochs": 1, "batch": 16, "lr": 0.002}
-        return load(suite_file(**{"training": training, "tune": {"trials": 3}, "methods": {"shared": None}, **changes}))
-
-    return write
-
-
-def pretend(monkeypatch, value=None):
-    """Trials that do not train; the value is a function of the settings."""
-    drawn = []
-
-    def score(settings, number, place, on_score, on_step):
-        drawn.append(settings)
-        if value is not None:
-            return value(settings)
-        return -abs(torch.tensor(settings.training.lr).log10().item() + 2.5)
-
-    monkeypatch.setattr(study, "score", score)
-    return drawn
-
-
-def trials(suite, label="shared"):
-    """(values, parameters, user attributes but the seconds) of the finished trials, in order."""
-    found = store.finished(opened(suite, label))
-    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in found]
-
-
-def opened(suite, label="shared"):
-    import optuna
-
-    path = suite.cell("digits", label) / "optuna" / "journal.log"
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
-    return optuna.load_study(study_name=None, storage=storage)
-
-
-def test_every_method_gets_the_same_number_of_trials(suite_of, monkeypatch):
-    suite = suite_of(methods=METHODS, tune={"trials": 13})
-    pretend(monkeypatch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for label in suite.methods:
-            study.tune(suite, "digits", label)
-    done = {label: trials(suite, label) for label in suite.methods}
-    assert {label: len(told) for label, told in done.items()} == dict.fromkeys(METHODS, 13)
-    shared_knobs = {"training.lr", "training.weight_decay"}
-    weights = {f"balancer.weights.{task}" for task in ("mnist", "optdigits", "mnistm", "printed")}
-    assert set(done["single_task"][0][1]) == set(done["shared"][0][1]) == shared_knobs
-    assert set(done["weighted"][0][1]) == shared_knobs | weights
-    assert set(done["mola_grad"][0][1]) == shared_knobs | {"method.rank", "method.alpha"}
-    for number in range(10):  # before TPE has learnt anything, the shared knobs are drawn in pairs
-        drawn = {(told[number][1]["training.lr"], told[number][1]["training.weight_decay"]) for told in done.values()}
-        assert len(drawn) == 1
-    first = done["mola_grad"][0][1]
-    assert (first["training.lr"], first["method.rank"], first["method.alpha"]) == (0.002, 4, 16.0)
-    assert all(value == 1.0 for name, value in done["weighted"][0][1].items() if name in weights)
-    found = tuned.settings(suite, "digits", "weighted").balancer_options["weights"]
-    assert sum(found.values()) == pytest.approx(4)
-
-
-def test_a_diverged_trial_has_had_its_turn_and_a_draw_that_cannot_be_built_is_drawn_again(suite_of, monkeypatch):
-    suite = suite_of(tune={"trials": 6})
-
-    def value(settings):
-        if settings.training.lr < 0.0015:
-            raise ArithmeticError("diverged")
-        if settings.training.lr > 0.009:
-            raise study.Refused("too much")
-        return settings.training.lr
-
-    drawn = pretend(monkeypatch, value)
-    found = study.tune(suite, "digits", "shared")
-    rates = [settings.training.lr for settings in drawn]
-    assert found["failed"] == sum(rate < 0.0015 for rate in rates) > 0
-    assert len(rates) - found["finished"] == sum(rate > 0.009 for rate in rates) > 0
-    assert found["finished"] == 6
-    assert found["value"] == max(rate for rate in rates if 0.0015 <= rate <= 0.009)
-    folder = suite.cell("digits", "shared") / "optuna"
-    rows = list(csv.DictReader((folder / "history.csv").open()))
-    assert [row["state"] for row in rows].count("failed") == found["failed"]
-    assert {row["reason"] for row in rows} == {"", "ArithmeticError: diverged"}
-    assert all(row["value"] == "" for row in rows if row["state"] == "failed")
-
-
-def test_draws_that_can_never_be_built_end_in_one_line(suite_of, monkeypatch):
-    def value(settings):
-        raise study.Refused("a rank of 99")
-
-    pretend(monkeypatch, value)
-    with pytest.raises(BadInput, match=r"digits/shared: expected values .* found only: a rank of 99"):
-        study.tune(suite_of(), "digits", "shared")
-
-
-def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(suite_of, monkeypatch):
-    suite = suite_of()
-
-    def value(settings):
-        raise RuntimeError("CUDA out of memory\nmore lines")
-
-    pretend(monkeypatch, value)
-    found = study.tune(suite, "digits", "shared")
-    assert (found["value"], found["parameters"], found["failed"]) == (None, {}, 3)
-    assert tuned.settings(suite, "digits", "shared") == suite.settings("digits", "shared")
-    history = (suite.cell("digits", "shared") / "optuna/history.csv").read_text()
-    assert "RuntimeError: CUDA out of memory\n" in history
 
 
 def test_history_and_importance(suite_of, monkeypatch):
@@ -154,92 +26,6 @@ def test_history_and_importance(suite_of, monkeypatch):
     shares = {row["knob"]: float(row["importance"]) for row in csv.DictReader((folder / "importance.csv").open())}
     assert shares["training.lr"] > shares["training.weight_decay"]
     assert sum(shares.values()) == pytest.approx(1)
-
-
-def test_a_longer_budget_prolongs_a_study_and_a_shorter_one_cuts_it(suite_of, monkeypatch):
-    pretend(monkeypatch)
-    whole = suite_of(suite="whole", tune={"trials": 14})
-    study.tune(whole, "digits", "shared")
-    study.tune(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared")
-    study.tune(grown := suite_of(suite="grown", tune={"trials": 14}), "digits", "shared")
-    assert trials(grown) == trials(whole)
-    assert study.tune(grown, "digits", "shared") == study.tune(whole, "digits", "shared")
-    short = study.tune(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared")
-    assert (short["trials"], short["finished"]) == (4, 4)
-    assert short["value"] == max(value for value, _, _ in trials(whole)[:4])
-
-
-def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
-    """Killed and refused ones leave no trace, nor does what the process drew before."""
-    pretend(monkeypatch)
-    whole = suite_of(suite="whole", tune={"trials": 14})
-    study.tune(whole, "digits", "shared")
-    cut = suite_of(suite="cut", tune={"trials": 14})
-    for stop in (2, 5, 11, 12):
-
-        def killed(*given, stop=stop):
-            if len(store.finished(opened(cut))) == stop:
-                raise KeyboardInterrupt
-            return -abs(torch.tensor(given[0].training.lr).log10().item() + 2.5)
-
-        monkeypatch.setattr(study, "score", killed)
-        with pytest.raises(KeyboardInterrupt):
-            study.tune(cut, "digits", "shared")
-    pretend(monkeypatch)
-    study.tune(cut, "digits", "shared")
-    assert trials(cut) == trials(whole)
-    states = [trial.state.name for trial in opened(cut).trials]
-    assert states.count("FAIL") == 4 and states.count("COMPLETE") == 14 and "RUNNING" not in states
-
-
-KILLED = """
-import os, signal, sys
-import torch
-from mola.config import load
-from mola.training import fit
-from mola.tuning import study
-
-torch.set_num_threads(1)
-suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, fit.checkpoint.save
-
-def save(path, state):
-    global saved
-    real(path, state)
-    saved += 1
-    if saved == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-fit.checkpoint.save = save
-study.tune(suite, "digits", "mola_grad")
-"""
-
-
-@pytest.mark.slow
-def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, tmp_path):
-    """It kills itself after the first epoch of the third trial, and the fourth seed's checkpoint of the whole."""
-    changes = {"methods": {"mola_grad": None}, "training": {"epochs": 2, "batch": 16, "lr": 0.002}}
-    whole = load(suite_file(suite="whole", tune={"trials": 4, "epochs": 2}, **changes))
-    study.tune(whole, "digits", "mola_grad")
-    path = suite_file(suite="cut", tune={"trials": 4, "epochs": 2}, **changes)
-    cut = load(path)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), "5"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = cut.cell("digits", "mola_grad") / "optuna"
-    assert [trial.state.name for trial in opened(cut, "mola_grad").trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
-    assert (folder / "checkpoint0.pt").is_file()
-    torn = (folder / "journal.log").open("ab")
-    torn.write(b'{"op_code":5,"worker')  # and another kill in the middle of a write
-    torn.close()
-    (folder / "journal.log.lock").touch()
-    found = study.tune(cut, "digits", "mola_grad")
-    assert "resumed after epoch 1" in (folder / "log.txt").read_text()
-    assert trials(cut, "mola_grad") == trials(whole, "mola_grad")
-    reference = json.loads((whole.cell("digits", "mola_grad") / "optuna/tuned.json").read_text())
-    assert found["parameters"] == reference["parameters"] and found["value"] == reference["value"]
-    assert not list(folder.glob("checkpoint*"))
 
 
 def test_a_trial_reads_train_and_valid_alone(suite_of, monkeypatch):
@@ -338,33 +124,6 @@ def test_a_changed_study_is_refused_with_what_changed_until_restart(suite_of, mo
     suite = suite_of(tune={"trials": 5, "seeds": 2})
     assert study.tune(suite, "digits", "shared", restart=True)["finished"] == 5
     assert (suite.cell("digits", "shared") / "optuna/journal.old.log").is_file()
-
-
-def test_a_pruned_study_spends_the_epochs_of_its_whole_trials(suite_of, monkeypatch):
-    """Every method's study the same number, however often it is pruned; and a killed one tells its epochs again."""
-    stopped = []
-
-    def score(settings, number, place, on_score, on_step):
-        for epoch in range(1, 11):
-            on_score(epoch, -abs(settings.training.lr - 0.002) * epoch)
-            if epoch in stopped and len(store.finished(opened(cut))) == 12:
-                stopped.remove(epoch)
-                raise KeyboardInterrupt
-        return -abs(settings.training.lr - 0.002)
-
-    monkeypatch.setattr(study, "score", score)
-    changes = {"training": {"epochs": 10, "batch": 16, "lr": 0.002}, "tune": {"trials": 12, "pruner": "median"}}
-    suite = suite_of(methods={"shared": None, "weighted": METHODS["weighted"]}, **changes)
-    for label in suite.methods:
-        found = study.tune(suite, "digits", label)
-        assert found["pruned"] > 0 and found["finished"] > 12
-        assert sum(told[store.EPOCHS] for _, _, told in trials(suite, label)) == 120
-    cut = suite_of(suite="cut", **changes)
-    stopped.append(3)
-    with pytest.raises(KeyboardInterrupt):
-        study.tune(cut, "digits", "shared")
-    study.tune(cut, "digits", "shared")
-    assert trials(cut) == trials(suite)
 
 
 @pytest.mark.parametrize(
