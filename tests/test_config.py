@@ -125,3 +125,22 @@ def test_numbers_written_like_1e_3_are_numbers(suite_file):
     path = suite_file()
     path.write_text(path.read_text().replace("lr: 0.002", "lr: 2e-3"))  # YAML 1.1 reads that as a string
     assert config.load(path).training.lr == 0.002
+
+
+def test_a_balancer_may_belong_to_a_benchmark(suite_file):
+    suite = config.load(
+        suite_file(
+            balancer="mean",
+            benchmarks={"digits": {"balancer": {"name": "rlw"}}, "glyphs": None},
+            methods={"shared": None, "own": {"method": "shared", "balancer": "uw"}},
+        )
+    )
+    found = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
+    assert found == {
+        ("digits", "shared"): "rlw", ("glyphs", "shared"): "mean", ("digits", "own"): "uw", ("glyphs", "own"): "uw"
+    }  # fmt: skip
+
+
+def test_the_suites_balancer_is_checked_where_no_row_takes_it(suite_file):
+    with pytest.raises(BadInput, match="unknown balancer 'sumx'"):
+        config.load(suite_file(balancer="sumx", methods={"shared": {"balancer": "sum"}}))

@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from mola.training.evaluate import Scores, evaluate
 from mola.training.loading import load
 from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
+from mola.training.watch import Watch
 from mola.types import Balancer, Benchmark
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,13 @@ def fit(
     device: torch.device,
     path: Path,
     fingerprint: str,
+    watches: Sequence[Watch] = (),
     on_step: OnStep = lambda done, total: None,
 ) -> Outcome:
     """Train, select an epoch on valid, read test once.
 
-    path: the checkpoint, written after every epoch; a run with the same fingerprint continues from it, bit for bit.
+    path:    the checkpoint, written after every epoch; a run with the same fingerprint continues from it, bit for bit.
+    watches: look on, and change nothing.
     Raises ArithmeticError when a loss is not finite.
     """
     amp = training.amp and device.type == "cuda"
@@ -77,6 +80,7 @@ def fit(
         "schedule": schedule,
         "balancer": balancer,
         "selection": selection,
+        **{watch.name: watch for watch in watches},
     }
 
     per_epoch = benchmark.steps(size=training.batch, sampling=training.sampling)
@@ -111,6 +115,8 @@ def fit(
         outcome.curve.append(
             {"epoch": epoch + 1, "lr": lr, "steps": steps, "train_seconds": seconds, "train": train, "valid": valid}
         )
+        for watch in watches:
+            watch.after(epoch + 1, method)
         log.info("%s", _line(epoch + 1, training.epochs, train, valid, benchmark))
         checkpoint.save(path, _state(epoch + 1, fingerprint, keeps, outcome))
 
@@ -120,6 +126,8 @@ def fit(
     for task, metrics in outcome.test.items():
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"test {', '.join(bad)} of {task} is not finite at the selected epoch")
+    for watch in watches:
+        watch.selected(method)
     return outcome
 
 
