@@ -130,7 +130,7 @@ class Gate(nn.Module):
 
     def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """(B, I) → weights (B, E) and selectors r (B, k, E)."""
-        z = self.z(seen).float().view(-1, *self.shape)
+        z = self.z(seen).float().view(len(seen), *self.shape)
         t = (z / self.gamma).clamp(-0.5, 0.5)
         on = (0.5 + 1.5 * t - 2 * t**3)[:, :, None]  # (B, k, 1, bits)
         chosen = torch.where(self.codes, on, 1 - on)  # (B, k, E, bits)
