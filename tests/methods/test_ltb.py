@@ -147,16 +147,8 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
         path.mkdir(exist_ok=True)
         data = FakeDense({"train": 8, "valid": 2, "test": 2})
         torch.manual_seed(3)
-        outcome = fit(
-            method,
-            Sum(),
-            FakeDense(),
-            training,
-            seed=0,
-            device=torch.device("cpu"),
-            path=path / "run.pt",
-            fingerprint="f",
-        )
+        cpu, file = torch.device("cpu"), path / "run.pt"
+        outcome = fit(method, Sum(), data, training, seed=0, device=cpu, path=file, fingerprint="f")
         return method, outcome
 
     whole, one = trained("whole", 3)
