@@ -98,7 +98,21 @@ class Tune(Section):
         "lr and weight_decay have ranges by default",
     )
     pruner: Literal["none", "median"] = Field(
-        "none", description="median: stops poor trials early; the budget is then the steps of that many whole trials"
+        "none", description="median: stops poor trials early; the budget is then the epochs of that many whole trials"
+    )
+
+
+class Watching(Section):
+    """What is looked at while a method trains, beside the scores. It costs time and changes no weight."""
+
+    paper_rule: bool = Field(
+        False, description="also score the epoch of the lowest loss on the reported split, the released code's rule"
+    )
+    gradients: NonNegativeInt = Field(
+        0, description="training batches after every epoch on which the tasks' gradients are compared; first seed"
+    )
+    routing: NonNegativeInt = Field(
+        0, description="validation images of every task whose expert weights are kept; first seed"
     )
 
 
@@ -118,13 +132,14 @@ class BenchmarkEntry(Entry):
     """A benchmark of the suite."""
 
     backbone: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's backbone section")
+    balancer: Balancing | None = Field(None, description="differs from the suite's balancer")
 
 
 class MethodEntry(Entry):
     """A row of the tables. Its key is its label; ``method`` names the file where the label does not."""
 
     method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
-    balancer: Balancing | None = Field(None, description="differs from the suite's balancer")
+    balancer: Balancing | None = Field(None, description="differs from the benchmark's, and that from the suite's")
 
 
 class Settings(Section):
@@ -138,6 +153,7 @@ class Settings(Section):
     balancer_options: dict[str, Any]
     training: Training
     backbone: Backbone
+    watch: Watching
 
 
 class Suite(Section):
@@ -157,6 +173,7 @@ class Suite(Section):
         "sum",
         description="how the losses of the tasks become one gradient: a name, or name: … with the balancer's options",
     )
+    watch: Watching = Watching()
     shared_options: dict[str, Any] = Field(
         default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
     )
@@ -211,11 +228,10 @@ class Suite(Section):
         registry.check_name("methods", method)
         taken = registry.option_names("methods", method)
         options = {k: v for k, v in self.shared_options.items() if k in taken} | entry.options
-        balancer, balancer_options = (
-            _balancer(self.balancer, "balancer")
-            if entry.balancer is None
-            else _balancer(entry.balancer, f"{row}.balancer")
-        )
+        balancer, balancer_options = _balancer(self.balancer, "balancer")  # checked where no row takes it, too
+        for differing, where in ((base.balancer, place), (entry.balancer, row)):
+            if differing is not None:
+                balancer, balancer_options = _balancer(differing, f"{where}.balancer")
         return Settings(
             benchmark=benchmark,
             benchmark_options=registry.check_options("benchmarks", benchmark, base.options, place),
@@ -227,6 +243,7 @@ class Suite(Section):
                 _differing(self.training, base.training, f"{place}.training"), entry.training, f"{row}.training"
             ),
             backbone=_differing(self.backbone, base.backbone, f"{place}.backbone"),
+            watch=self.watch,
         )
 
 

@@ -32,11 +32,14 @@ from mola.training.cost import few_of_each, flops_per_sample, parameter_counts, 
 from mola.training.devices import claim
 from mola.training.fit import OnStep, Outcome, fit
 from mola.training.seeding import seed_everything
+from mola.training.watch import Watch
+from mola.training.watch.build import watches
 from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
 Status = Literal["done", "failed"]
 RECORD, CHECKPOINT, LOG, LOCK = "record.json", "checkpoint.pt", "log.txt", "lock"
+ANALYSIS = "analysis.json"  # what the watches saw, but for scores
 
 
 def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep = lambda done, total: None) -> Status:
@@ -53,7 +56,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
         return "done"
     with claim(suite.device) as device:
         data, method, balancer = build(settings, suite.data, seed, device)
-        cost = _cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
+        costs = cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
         with writing(folder):
             log.info("%s on %s", folder, device)
             log.debug("%s", json.dumps(told["settings"], ensure_ascii=False))
@@ -66,9 +69,11 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "data": data.identity,
                 **({"tuned": told["tuned"]} if "tuned" in told else {}),
             }
-            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
+            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **costs}
             known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
-            record |= _attempt(settings, data, method, balancer, seed, device, folder, known, on_step)
+            seen = watches(settings, data, seed, device, first=seed == suite.seeds[0])
+            record |= _attempt(settings, data, method, balancer, seed, device, folder, known, seen, on_step)
+            _write_analysis(folder, record, seen)
             checkpoint.write_json(folder / RECORD, record)
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return "done" if record["status"] == "done" else "failed"
@@ -108,6 +113,7 @@ def _attempt(
     device: torch.device,
     folder: Path,
     fingerprint: str,
+    seen: list[Watch],
     on_step: OnStep,
 ) -> dict[str, Any]:
     """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
@@ -127,6 +133,7 @@ def _attempt(
             device=device,
             path=folder / CHECKPOINT,
             fingerprint=fingerprint,
+            watches=seen,
             on_step=on_step,
         )
     except Exception as error:
@@ -145,6 +152,16 @@ def _attempt(
         "peak_memory_bytes": peak_memory_bytes(device),
         "weights_sha256": _weights_sha256(method) if status == "done" else None,
     }
+
+
+def _write_analysis(folder: Path, record: dict[str, Any], seen: list[Watch]) -> None:
+    """Scores into the record, the rest into a file beside it, where the run is done and there is any."""
+    told = {watch.name: watch.told() for watch in seen} if record["status"] == "done" else {}
+    record["paper_rule"] = told.pop("paper_rule", None)
+    if told := {name: content for name, content in told.items() if content}:
+        checkpoint.write_json(folder / ANALYSIS, {"fingerprint": record["fingerprint"]["all"], **told}, indent=None)
+    else:
+        (folder / ANALYSIS).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -177,9 +194,17 @@ def writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+def cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+    """What the method costs; a first forward pass, which tells whether the backbone takes such images at all."""
     batch = few_of_each(benchmark, device)
-    return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+    try:
+        return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+    except AssertionError as error:  # so timm's transformers refuse other sizes than their own
+        height, width = batch.x.shape[-2:]
+        raise BadInput(
+            f"backbone: expected one that takes {benchmark.name}'s images of {height}×{width} pixels, found: {error}; "
+            f"most transformers take backbone.options: {{img_size: [{height}, {width}]}}"
+        ) from None
 
 
 def _surroundings(device: torch.device) -> dict[str, Any]:

@@ -53,19 +53,20 @@ def study(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
     assert suite.tune is not None
     settings = suite.settings(benchmark, label)
     tune = suite.tune.model_dump(mode="json", exclude={"trials"} if suite.tune.pruner == "none" else set())
-    tune["fixed"] = sorted(fixed(suite, label))
+    tune["fixed"] = sorted(fixed(suite, benchmark, label))
+    plain = told(settings)
+    del plain["watch"]  # trials watch nothing
     made = fingerprint(
-        {"settings": told(settings), "tune": tune},
-        [*modules(settings), "mola.tuning.spend"],
-        manifest_sha256(benchmark),
+        {"settings": plain, "tune": tune}, [*modules(settings), "mola.tuning.spend"], manifest_sha256(benchmark)
     )
-    return {"fingerprint": made, "trials": suite.tune.trials, "settings": told(settings), "tune": tune}
+    return {"fingerprint": made, "trials": suite.tune.trials, "settings": plain, "tune": tune}
 
 
-def fixed(suite: Suite, label: str) -> set[str]:
+def fixed(suite: Suite, benchmark: str, label: str) -> set[str]:
     """The knobs of a row that tuning leaves alone, because the configuration itself gives them a value."""
     entry = suite.methods[label]
-    balancer = suite.balancer if entry.balancer is None else entry.balancer
+    given = [entry.balancer, suite.benchmarks[benchmark].balancer, suite.balancer]
+    balancer = next(value for value in given if value is not None)
     options = {*suite.shared_options, *entry.options} & {*registry.option_names("methods", entry.method or label)}
     weighing = set(balancer) - {"name"} if isinstance(balancer, Mapping) else set()
     return (

@@ -154,3 +154,22 @@ def test_a_wrong_tune_section_is_one_line(suite_file, tune, message):
     with pytest.raises(BadInput) as caught:
         config.load(suite_file(tune=tune))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_balancer_may_belong_to_a_benchmark(suite_file):
+    suite = config.load(
+        suite_file(
+            balancer="mean",
+            benchmarks={"digits": {"balancer": {"name": "rlw"}}, "glyphs": None},
+            methods={"shared": None, "own": {"method": "shared", "balancer": "uw"}},
+        )
+    )
+    found = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
+    assert found == {
+        ("digits", "shared"): "rlw", ("glyphs", "shared"): "mean", ("digits", "own"): "uw", ("glyphs", "own"): "uw"
+    }  # fmt: skip
+
+
+def test_the_suites_balancer_is_checked_where_no_row_takes_it(suite_file):
+    with pytest.raises(BadInput, match="unknown balancer 'sumx'"):
+        config.load(suite_file(balancer="sumx", methods={"shared": {"balancer": "sum"}}))

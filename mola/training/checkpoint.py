@@ -21,9 +21,9 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object, indent: int | None = 1) -> None:
     """Write JSON by rename. NaN becomes null: JSON has none."""
-    write_text(path, json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_without_nan(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:

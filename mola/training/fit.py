@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from mola.training.evaluate import Scores, evaluate
 from mola.training.loading import load
 from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
+from mola.training.watch import Watch
 from mola.types import Balancer, Benchmark
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def fit(
     device: torch.device,
     path: Path,
     fingerprint: str,
+    watches: Sequence[Watch] = (),
     on_step: OnStep = lambda done, total: None,
     on_epoch: OnEpoch = lambda curve: None,
     test: bool = True,
@@ -67,6 +69,7 @@ def fit(
     """Train, select an epoch on valid, read test once.
 
     path:     the checkpoint, written after every epoch; a run with the same fingerprint continues from it, bit for bit.
+    watches:  look on, and change nothing.
     on_epoch: called after every epoch, and with what a checkpoint brought; what it raises ends the training.
     test:     False leaves the test split alone, as tuning must.
     Raises ArithmeticError when a loss is not finite.
@@ -82,6 +85,7 @@ def fit(
         "schedule": schedule,
         "balancer": balancer,
         "selection": selection,
+        **{watch.name: watch for watch in watches},
     }
 
     per_epoch = benchmark.steps(size=training.batch, sampling=training.sampling)
@@ -117,6 +121,8 @@ def fit(
         outcome.curve.append(
             {"epoch": epoch + 1, "lr": lr, "steps": steps, "train_seconds": seconds, "train": train, "valid": valid}
         )
+        for watch in watches:
+            watch.after(epoch + 1, method)
         log.info("%s", _line(epoch + 1, training.epochs, train, valid, benchmark))
         checkpoint.save(path, _state(epoch + 1, fingerprint, keeps, outcome))
         on_epoch(outcome.curve)
@@ -129,6 +135,8 @@ def fit(
     for task, metrics in outcome.test.items():
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"test {', '.join(bad)} of {task} is not finite at the selected epoch")
+    for watch in watches:
+        watch.selected(method)
     return outcome
 
 

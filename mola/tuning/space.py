@@ -39,7 +39,7 @@ def knobs(suite: Suite, benchmark: str, label: str, tasks: Sequence[str]) -> Kno
                 found[f"{section}.{key}"] = values
             elif len(tasks) > 1:
                 found |= {f"{section}.{key}.{task}": values.range for task in tasks}
-    left_alone = fixed(suite, label)
+    left_alone = fixed(suite, benchmark, label)
     return {name: values for name, values in found.items() if ".".join(name.split(".")[:2]) not in left_alone}
 
 

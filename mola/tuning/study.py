@@ -7,7 +7,7 @@ from typing import Any
 from mola import registry, tuned
 from mola.config import Suite
 from mola.inputs import write_cell
-from mola.runs import build, writing
+from mola.runs import build, cost, writing
 from mola.training.devices import claim
 from mola.training.fit import OnStep
 from mola.tuning import space, store
@@ -54,7 +54,8 @@ def tune(
     }
     if restart or not (folder / store.JOURNAL).is_file():
         with claim(suite.device) as device:
-            build(settings, suite.data, seeds(1)[0], device)  # what is wrong shows before anything is written
+            whole, method, _ = build(settings, suite.data, seeds(1)[0], device)
+            cost(method, whole, device)  # a first pass: what is wrong shows before anything is written
     with writing(folder):
         if restart:
             store.discard(folder)

@@ -61,6 +61,10 @@ def test_what_the_configuration_names_is_fixed(suite_of):
         "dwa": {"balancer.temperature"},
         "dwa_published": set(),
     }
+    benchmarks = {"digits": {"limit": 16, "balancer": {"name": "famo", "lr": 0.1}}}
+    assert set(knobs(suite_of(benchmarks=benchmarks, tune=suite.tune.model_dump()), "digits", "shared", TASKS)) == {
+        "balancer.decay"
+    }
     suite = suite_of(methods=methods, shared_options={"rank": 4, "where": ".*"}, balancer="gradvac")
     assert {"method.rank", "training.lr", "balancer.beta", "method.alpha"} - set(
         knobs(suite, "digits", "mola_grad", TASKS)

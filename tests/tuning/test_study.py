@@ -100,6 +100,8 @@ def test_training_takes_what_tuning_found(suite_of, monkeypatch):
     more = suite_of(tune={"trials": 20})
     with pytest.raises(BadInput, match="result of 20 trials, found that of 12"):
         runs.train(more, "digits", "shared", 0)
+    watched = suite_of(tune={"trials": 12}, watch={"routing": 2})
+    assert tuned.read(watched, "digits", "shared") == found, "watching changes no trial"
     off = suite_of(tune=False)
     assert tuned.settings(off, "digits", "shared").training.lr == 0.002
     assert "tuned" not in inputs(off, "digits", "shared")

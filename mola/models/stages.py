@@ -1,0 +1,168 @@
+"""The stages of a backbone, and forward passes that stop at them.
+
+Names, widths and strides are timm's own (``feature_info``); nothing is known about any family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from mola.types import BadInput
+
+PARTS = 4  # of a backbone that is one column of equal blocks, and the usual number of stages of the others
+STEM = 4  # the stride that ends the stem
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a backbone: the module whose output ends it, how many channels that has, and its stride in pixels."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+def stages(backbone: nn.Module) -> list[Stage]:
+    """The stages of a timm model, in the order in which they run.
+
+    What comes before a stride of 4 is the stem and belongs to the first stage. A column of equal blocks (a plain vision
+    transformer) is cut into four parts. What comes behind the last stage (norm, last convolution, pooling) is no stage.
+    Raises BadInput for a model whose stages timm does not name.
+    """
+    told = getattr(backbone, "feature_info", None)
+    if not told:
+        raise BadInput(f"backbone.name: expected a model with stages; timm names none of {title(backbone)}")
+    found = [
+        Stage(entry["module"], entry["num_chs"], entry["reduction"])
+        for entry in (told if isinstance(told, list) else told.info)
+    ]
+    found = [stage for stage in found if stage.stride >= STEM] or found
+    if len(found) > PARTS and len({(stage.channels, stage.stride) for stage in found}) == 1:
+        found = [found[(part + 1) * len(found) // PARTS - 1] for part in range(PARTS)]
+    modules = dict(backbone.named_modules())
+    for stage in found:
+        if not stage.name or not _is_called(modules.get(stage.name)):
+            raise BadInput(
+                f"backbone.name: expected stages that are modules; of {title(backbone)}, '{stage.name}' is none"
+            )
+    return found
+
+
+def title(backbone: nn.Module) -> str:
+    """timm's name of a backbone, for messages."""
+    told = getattr(backbone, "pretrained_cfg", None) or {}
+    return str(told.get("architecture") or type(backbone).__name__)
+
+
+@contextmanager
+def at_stages(backbone: nn.Module, seen: Callable[[int, Tensor], Tensor | None]) -> Iterator[None]:
+    """``with at_stages(backbone, seen): y = backbone(x)`` calls ``seen(i, output)`` as stage i ends; what that returns,
+    unless None, takes the output's place.
+    """
+
+    def hook(number: int) -> Callable[[nn.Module, Any, Any], Any]:
+        return lambda module, args, output: seen(number, _tensor(backbone, output))
+
+    handles = [
+        backbone.get_submodule(stage.name).register_forward_hook(hook(number))
+        for number, stage in enumerate(stages(backbone))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a forward pass stands: before the first stage, between two, or at its end.
+
+    value: the images at the start, then what the last stage gave, at the end the backbone's features. Put another in
+           its place with :meth:`put`; it may have other rows.
+    done:  the stages behind it.
+    """
+
+    value: Tensor
+    done: int
+    image: Tensor
+    log: tuple[Any, ...]  # what each module on the way gave, in the order of the calls
+
+    def put(self, value: Tensor) -> Point:
+        """The same place in the pass with another value."""
+        return replace(self, value=value, image=value) if self.done == 0 else replace(self, value=value)
+
+
+def begin(x: Tensor) -> Point:
+    """(B, C, H, W) → the start of a pass."""
+    return Point(x, 0, x, ())
+
+
+def step(backbone: nn.Module, point: Point, cuts: Sequence[Stage] | None = None) -> Point:
+    """Run the next stage, or behind the last one the rest. ``point`` may come from another backbone of the same kind.
+
+    cuts: what :func:`stages` gives, to save finding it again.
+
+    The model's own forward runs, in which each module that has run before hands out what it gave then: no module and no
+    hook runs twice, and what the forward does between modules (adding positions, reshaping) is kept, whatever it is.
+    Raises BadInput where a stage gives no tensor.
+    """
+    cuts = stages(backbone) if cuts is None else cuts
+    known = (*point.log[:-1], point.value) if point.done else ()
+    stop = backbone.get_submodule(cuts[point.done].name) if point.done < len(cuts) else None
+    log: list[Any] = []
+
+    def patched(module: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            output = known[len(log)] if len(log) < len(known) else call(*args, **kwargs)
+            log.append(output)
+            if module is stop:
+                raise _StopAtStage
+            return output
+
+        return run
+
+    units = _units(backbone, [stage.name.split(".") for stage in cuts])
+    try:
+        for unit in units:
+            unit._call_impl = patched(unit, unit._call_impl)  # type: ignore[method-assign]  # forward with its hooks
+        value = backbone(point.image)
+    except _StopAtStage:
+        return Point(_tensor(backbone, log[-1]), point.done + 1, point.image, tuple(log))
+    finally:
+        for unit in units:
+            unit.__dict__.pop("_call_impl", None)
+    return Point(value, point.done + 1, point.image, ())
+
+
+class _StopAtStage(Exception):  # no error: it leaves the forward that it interrupts
+    pass
+
+
+def _units(module: nn.Module, cuts: list[list[str]]) -> list[nn.Module]:
+    """The largest modules that are called and hold no cut inside; the cuts are among them."""
+    found: dict[nn.Module, None] = {}
+    for name, child in module.named_children():
+        inside = [path[1:] for path in cuts if path[0] == name and len(path) > 1]
+        if inside or not _is_called(child):
+            found |= dict.fromkeys(_units(child, inside))
+        else:
+            found[child] = None
+    return list(found)
+
+
+def _is_called(module: nn.Module | None) -> bool:
+    """Not so a ``nn.ModuleList``, unless a subclass has a forward."""
+    return module is not None and type(module).forward is not nn.Module.forward
+
+
+def _tensor(backbone: nn.Module, output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        found = type(output).__name__
+        raise BadInput(f"backbone.name: expected stages that give a tensor; those of {title(backbone)} give {found}")
+    return output
