@@ -104,8 +104,11 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
         raise typer.Exit(1)
 
 
+Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
+
+
 @app.command()
-def table(config: Config = DEFAULT) -> None:
+def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Assemble results/<suite>/tables from the records.
 
     Example: mola table && cat results/embedded/tables/digits.md
@@ -113,7 +116,7 @@ def table(config: Config = DEFAULT) -> None:
     suite = _load(config)
     from mola.reporting.write import write_tables
 
-    for path in write_tables(suite):
+    for path in write_tables(suite, drafts):
         typer.echo(path)
 
 
