@@ -34,9 +34,11 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         yield f"{cell.label}, seeds {spans(seeds)}: {reason}"
 
 
-def condensed(lines: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """(benchmark, line) → lines; one that several benchmarks share stands once, with their names."""
+def condensed(lines: Sequence[tuple[str, str]], every: Sequence[str] = ()) -> tuple[str, ...]:
+    """(name, line) → lines; one that several share stands once, with their names, or with none if ``every`` has it."""
     names: dict[str, list[str]] = {}
     for name, line in lines:
         names.setdefault(line, []).append(name)
-    return tuple(f"{', '.join(named)}: {line}" for line, named in names.items())
+    return tuple(
+        line if every and set(every) <= set(named) else f"{', '.join(named)}: {line}" for line, named in names.items()
+    )

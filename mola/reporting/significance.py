@@ -14,7 +14,7 @@ from mola.reporting.layout import Results, Table
 from mola.reporting.records import Cell, Record
 from mola.reporting.statistics.across import probability_of_improvement
 from mola.reporting.statistics.intervals import Floats
-from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences
+from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
 from mola.types import Task
 
 NOT_TESTABLE = "not testable"
@@ -33,6 +33,7 @@ def tests_table(name: str, results: Results, base: str | None) -> Table:
         _improvement(results, base),
     )
     lines = [] if against else [f"no finished run of {base}: nothing to compare with" if base else NO_BASE]
+    lines += limits(rows)
     title = f"{name}: tests"
     caption = (
         f"{name}: difference of the {unit(results.tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
@@ -65,12 +66,19 @@ def told_of(rows: Sequence[Floats]) -> str:
     drawn = any(len(row) > EXHAUSTIVE for row in rows)
     how = f"from {FLIPS:,} sign patterns, drawn, where n > {EXHAUSTIVE}" if drawn else "over all sign patterns"
     family = sum(len(row) >= TESTABLE for row in rows)
-    text = (
-        f"p: two-sided sign-flip test, {'' if drawn else 'exact, '}{how}; Holm: corrected for the {family} tests here"
-    )
+    text = f"p: two-sided sign-flip test, {'' if drawn else 'exact, '}{how}"
+    text += f"; Holm: corrected for the {family} tests here" if family else ""
     if any(0 < len(row) < TESTABLE for row in rows):
         text += f"; {NOT_TESTABLE}: below {TESTABLE} pairs no outcome has p < .05"
     return text
+
+
+def limits(rows: Sequence[Floats]) -> list[str]:
+    """That nothing here can be significant, whatever the runs say, where it is so."""
+    least, needed = smallest(rows)
+    if not needed or least <= 0.05:
+        return []
+    return [f"with so few seeds for so many rows no p (Holm) can be below {least:.3f}; {needed} seeds would do"]
 
 
 def unit(tasks: Sequence[Task]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -13,6 +14,18 @@ def to_csv(table: Table) -> str:
     """A row per method; for every column the mean, ``<key>_ci95`` (half-width) or ``<key>_low`` and ``<key>_high``, and
     ``<key>_n`` (seeds); ``group`` where there are any.
     """
+    return _text(frame(table))
+
+
+def several(tables: Mapping[str, Table]) -> str:
+    """Several tables of the same columns, with the name of each in front."""
+    parts = [frame(table).assign(benchmark=name) for name, table in tables.items()]
+    whole = pd.concat(parts, ignore_index=True)
+    return _text(whole[["benchmark", *(key for key in whole.columns if key != "benchmark")]])
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """The same as data."""
     data: dict[str, list[object]] = {"method": list(table.labels)}
     if any(table.groups):
         data["group"] = list(table.groups)
@@ -28,4 +41,8 @@ def to_csv(table: Table) -> str:
             ]
         if column.interval:
             data[f"{column.key}_n"] = [0 if e is None else e.n for e in found]
-    return pd.DataFrame(data).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return pd.DataFrame(data)
+
+
+def _text(data: pd.DataFrame) -> str:
+    return data.to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -71,6 +71,16 @@ def _signs(n: int) -> Floats:
     return 1 - 2 * patterns.astype(np.float64)
 
 
+def smallest(rows: Sequence[Floats]) -> tuple[float, int]:
+    """The smallest p that Holm's correction can give the best of these rows, and how many pairs each row needs for .05.
+    (1, 0) where none can be tested.
+    """
+    lengths = [len(row) for row in rows if len(row) >= TESTABLE]
+    if not lengths:
+        return 1.0, 0
+    return min(1.0, len(lengths) * 2.0 ** (1 - max(lengths))), math.ceil(1 + math.log2(len(lengths) / 0.05))
+
+
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction over the p values that are there; None stays None and counts for nothing.
 
