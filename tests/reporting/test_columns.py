@@ -87,7 +87,7 @@ def test_cited_numbers_that_cannot_be_read(tmp_path, content, told):
 
 
 def test_the_committed_file_of_cited_numbers_is_empty(tmp_path):
-    suite = make_suite(tmp_path, seeds=1, paper_numbers="config/paper-numbers.yaml")
+    suite = make_suite(tmp_path, seeds=1, paper_numbers="config/cited/paper.yaml")
     assert not any(column.cited for column in made(suite).columns)
 
 
