@@ -202,6 +202,7 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Store images and kernels channels last.")]
 Compiled = Annotated[bool, typer.Option("--compile", help="Run the models through torch.compile.")]
+_ALL = "Repeatable; all: every one."
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")]
 
 
@@ -251,18 +252,30 @@ def step(
     precision: PrecisionOption = "fp32",
     channels_last: ChannelsLast = False,
     compiled: Compiled = False,
+    balancer: Annotated[list[str] | None, typer.Option("--balancer", metavar="NAME", help=_ALL)] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help=_ALL)] = None,
     file: Json = None,
 ) -> None:
     """Whole training steps of MoLA against the plain step, and apart: the router's network and the TwD loss.
 
-    Example: mola bench step --model resnet18 --tasks 4
+    With --balancer or --method, those instead: hard sharing under the balancer, or the method under the sum of losses.
+
+    Examples: mola bench step --model resnet18 --tasks 4; mola bench step --balancer pcgrad --balancer uw -m mtan
     """
+    from mola.bench import rivals
+    from mola.bench import step as mola_steps
     from mola.bench.cases import Setting, case_of
-    from mola.bench.step import entries
+    from mola.registry import names
 
     case = case_of(model, batch, size)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    _measured(case, setting, entries(case, setting, tasks), repeats, file)
+    balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
+    methods = list(names("methods")) if method == ["all"] else method or []
+    if balancers or methods:
+        found = rivals.entries(case, setting, tasks, balancers, methods)
+    else:
+        found = mola_steps.entries(case, setting, tasks)
+    _measured(case, setting, found, repeats, file)
 
 
 @bench.command()

@@ -165,3 +165,43 @@ def test_a_setting_does_what_it_says():
     with setting.running():
         y = model(x)
     assert y.dtype == torch.bfloat16 and y.shape == (4, 5)
+
+
+def test_rows_of_balancers_and_methods(rows_of):
+    words = ["--balancer", "uw", "--balancer", "pcgrad", "-m", "mmoe", "-m", "mola_grad", "--tasks", "3"]
+    _, names = rows_of("step", *words)
+    assert names == ["plain step", "uw, T = 3", "pcgrad, T = 3", "mmoe, T = 3", "mola_grad, T = 3"]
+
+
+def test_a_matrix_of_gradients_is_left_out_of_the_memory(monkeypatch):
+    from mola.bench import rivals
+
+    case = Small("small", 4, 32, "[03]", 2)
+    found = rivals.entries(case, Setting(), 3, ["pcgrad", "mgda_ub", "uw"], ["mmoe"])
+    shared = sum(p.numel() for p in case.plain(0).parameters())
+    assert [entry.apart for entry in found.values()] == [0, 3 * 4 * shared, 0, 0, 0]
+
+
+def test_a_balancer_is_held_to_its_kind():
+    def row(name, time, flops=1.0, memory=1.0):
+        return Row(name, time, time, time, time, None, flops, memory, None, 1.0, 1.0)
+
+    rows = [
+        row("plain step", 1.0),
+        row("uw, T = 4", 1.06),
+        row("pcgrad, T = 4", 2.9, memory=1.6),
+        row("mtan, T = 4", 2.4, 2.0),
+    ]
+    assert held(CASES["resnet18"], Setting(), rows) == [
+        "uw, T = 4 against plain step: time 1.06, bar 1.05 MISSED",
+        "pcgrad, T = 4 against plain step: time 2.90, bar 3.00 met, memory 1.60, bar 1.50 MISSED",
+        "mtan, T = 4 against plain step: time for its FLOPs 1.20, bar 1.30 met",
+    ]
+
+
+def test_every_balancer_has_a_bar():
+    from mola import registry
+    from mola.bench import bars
+
+    held_to = {*bars.LOSS_WEIGHTING, *bars.OVER_FEATURES, *bars.JACOBIAN}
+    assert held_to == set(registry.names("balancers")) - {"sum"}

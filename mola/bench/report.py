@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -14,11 +14,12 @@ from mola.bench.cases import Case, Setting
 from mola.bench.measure import Work, flops, interleaved, peak_bytes, rate_of_products, ratios, wall_ratio
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """A piece of work. model: what it trains, if it does; states: optimiser states per parameter; images: per step.
 
     forward: its forward pass alone. again: a backward pass that finds the gradients' memory there already.
+    shared:  the parameters that all tasks reach. apart: bytes that are left out of its peak.
     """
 
     step: Work
@@ -27,6 +28,8 @@ class Entry:
     states: int = 0
     forward: Work | None = None
     again: Work | None = None
+    shared: list[nn.Parameter] = field(default_factory=list)
+    apart: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
         for other in entries.values():
             if other.model is not None:
                 other.model.zero_grad(set_to_none=True)
-        whole[name] = peak_bytes(entry.step, on) + _standing(entry)
+        whole[name] = peak_bytes(entry.step, on) + _standing(entry) - entry.apart
         working[name] = peak_bytes(entry.again, on) if entry.again else None
     rows = []
     for name, entry in entries.items():
