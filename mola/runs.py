@@ -67,6 +67,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "seed": seed,
                 "config": told["settings"],
                 "data": data.identity,
+                "remarks": list(data.remarks()),
             }
             record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
             known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
