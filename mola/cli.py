@@ -141,8 +141,11 @@ def tune(
         raise typer.Exit(1)
 
 
+Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
+
+
 @app.command()
-def table(config: Config = DEFAULT) -> None:
+def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Assemble results/<suite>/tables from the records.
 
     Example: mola table && cat results/embedded/tables/digits.md
@@ -150,8 +153,47 @@ def table(config: Config = DEFAULT) -> None:
     suite = _load(config)
     from mola.reporting.write import write_tables
 
-    for path in write_tables(suite):
+    for path in write_tables(suite, drafts):
         typer.echo(path)
+
+
+Sides = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--compare", metavar="A B", help="Folders of results, git revisions, or REVISION:FOLDER."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the comparison there, too: .md, .html or .csv.")
+]
+
+
+@app.command()
+def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> None:
+    """Put two suites, or one suite at two commits, side by side: scores, differences by seed, and what changed.
+
+    A revision means the suite's own folder in that commit, so its records must be committed.
+
+    Examples: mola report --compare HEAD~1 HEAD; mola report --compare results/embedded results/tuned --out both.html
+    """
+    if compare is None:
+        raise _bad_input("--compare: expected two folders of results or git revisions, found none")
+    if out is not None and out.suffix not in (".md", ".html", ".csv"):
+        raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
+    suite = _load(config)
+    from mola.reporting.compare import compare as tables_of
+    from mola.reporting.render import page, several, to_markdown
+    from mola.reporting.trees import tree
+
+    one, other = (tree(side, suite.folder) for side in compare)
+    tables = tables_of(one, other, list(suite.methods))
+    text = "\n".join(to_markdown(table) for table in tables)
+    typer.echo(text)
+    if out is not None:
+        forms = {".md": lambda: text, ".html": lambda: page(" and ".join(compare), tables)}
+        forms[".csv"] = lambda: several({table.title: table for table in tables})
+        try:
+            out.write_text(forms[out.suffix]())
+        except OSError as error:
+            raise _bad_input(f"--out: expected a file that can be written, found {out}: {error.strerror}") from None
 
 
 @app.command("list")

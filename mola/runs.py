@@ -68,6 +68,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "config": told["settings"],
                 "data": data.identity,
                 **({"tuned": told["tuned"]} if "tuned" in told else {}),
+                "remarks": list(data.remarks()),
             }
             record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **costs}
             known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use

@@ -4,7 +4,8 @@
 rule table:
     input:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
-        code=sorted(Path("mola/reporting").glob("*.py")),
+        numbers=[suite.paper_numbers] if suite.paper_numbers else [],
+        code=sorted(Path("mola/reporting").rglob("*.py")),
     output:
         tables(),
     log:
