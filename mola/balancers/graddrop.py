@@ -6,13 +6,14 @@ Source: Chen et al. 2020, Just Pick a Sign, arXiv 2010.06808, Algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field
 from torch import Tensor
 
 from mola.balancers._jacobian import Jacobian
-from mola.types import BadInput, Task
+from mola.types import Task
 
 COLUMNS = 1 << 16  # at a time: what is held between stays small, and in a CPU's cache
 
@@ -28,11 +29,13 @@ class GradDrop(Jacobian):
     """
 
     def __init__(
-        self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, leak: NonNegativeFloat = 0.0
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        leak: Annotated[float, Field(ge=0, le=1)] = 0.0,
     ) -> None:
         super().__init__(tasks, device)
-        if leak > 1:
-            raise BadInput(f"balancer.leak: expected at most 1, found {leak}")
         self.leak = leak
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
