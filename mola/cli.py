@@ -291,13 +291,17 @@ def step(
     compiled: Compiled = False,
     balancer: Annotated[list[str] | None, typer.Option("--balancer", metavar="NAME", help=_ALL)] = None,
     method: Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help=_ALL)] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of those that take it; repeatable.")
+    ] = None,
     file: Json = None,
 ) -> None:
     """Whole training steps of MoLA against the plain step, and apart: the router's network and the TwD loss.
 
     With --balancer or --method, those instead: hard sharing under the balancer, or the method under the sum of losses.
+    "beside J" is memory without the Jacobian, which a balancer that makes one fills with a gradient per task.
 
-    Examples: mola bench step --model resnet18 --tasks 4; mola bench step --balancer pcgrad --balancer uw -m mtan
+    Examples: mola bench step -t 4; mola bench step --balancer pcgrad --balancer uw -m mtan -m ltb -o warmup=0
     """
     from mola.bench import rivals
     from mola.bench import step as mola_steps
@@ -309,7 +313,9 @@ def step(
     balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
     methods = list(names("methods")) if method == ["all"] else method or []
     if balancers or methods:
-        found = rivals.entries(case, setting, tasks, balancers, methods)
+        found = rivals.entries(case, setting, tasks, balancers, methods, rivals.pairs(option or []))
+    elif option:
+        raise _bad_input("--option: expected --balancer or --method beside it, found neither")
     else:
         found = mola_steps.entries(case, setting, tasks)
     _measured(case, setting, found, repeats, file)

@@ -6,16 +6,16 @@ Source: Lin et al. 2023, Dual-Balancing for Multi-Task Learning, arXiv 2308.1202
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import Parameter
 
 from mola.balancers._base import total_of
 from mola.balancers._jacobian import Jacobian
-from mola.types import BadInput, Range, SearchSpace, Task
+from mola.types import Range, SearchSpace, Task
 
 EPSILON = 1e-8  # the paper's, against log 0 and ‖g‖ = 0
 
@@ -36,12 +36,10 @@ class DBMTL(Jacobian):
         tasks: Sequence[Task] = (),
         device: torch.device | None = None,
         *,
-        beta: NonNegativeFloat = 0.9,
+        beta: Annotated[float, Field(ge=0, le=1)] = 0.9,
         sigma: NonNegativeFloat = 0.5,
     ) -> None:
         super().__init__(tasks, device)
-        if beta > 1:
-            raise BadInput(f"balancer.beta: expected at most 1, found {beta}")
         self.beta, self.sigma = beta, sigma
         self.averages: dict[str, Tensor] = {}  # ĝ_t (P,)
         self.counts: dict[str, int] = {}  # n

@@ -1,4 +1,4 @@
-"""What the adapters are held to: upper bounds of ratios, each for one case as it stands, in fp32 on a CPU."""
+"""What adapters, balancers and methods are held to: upper bounds of ratios, each for one case, in fp32 on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from mola.bench.report import Row
 
 
 class Bar(NamedTuple):
-    """A row against another one: the most that time and memory may be; None: no bound."""
+    """A row against another one: the most that time and memory may be, that beside the Jacobian where the row makes
+    one; None: no bound.
+    """
 
     case: str
     row: str
@@ -56,7 +58,8 @@ def held(case: Case, setting: Setting, rows: Sequence[Row]) -> list[str]:
         share = row.flops / base.flops if bar.of_flops else 1.0
         parts = [_told("time for its FLOPs" if bar.of_flops else "time", row.time / base.time / share, bar.time)]
         if bar.memory is not None:
-            parts.append(_told("memory", row.memory / base.memory, bar.memory))
+            what, memory = ("memory", row.memory) if row.beside is None else ("memory beside J", row.beside)
+            parts.append(_told(what, memory / base.memory, bar.memory))
         lines.append(f"{bar.row} against {bar.base}: {', '.join(parts)}")
     return lines
 

@@ -71,19 +71,22 @@ def random_batch(x: Tensor, tasks: list[Task]) -> Batch:
 
 
 def trained(method: Method, tasks: list[Task], batch: Batch, setting: Setting, balancer: Balancer) -> Entry:
-    """Steps of a method, as the training loop does them."""
+    """Steps of a method, as the training loop does them. What draws, draws the same in each: operations are counted on
+    the steps that are timed.
+    """
     method = setting.place(filled(method))
     own, shared = method.own_parameters(), method.shared_parameters()
     optimizer = make_optimizer(Training(optimizer="sgd", lr=1e-3), [*method.parameters(), *balancer.parameters()])
 
     def step() -> None:
+        torch.manual_seed(0)
         with setting.running():
             output = method(batch)
         optimizer.zero_grad(set_to_none=True)
         balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own, output.features)
         optimizer.step()
 
-    return Entry(step, len(batch.x), method, states=1, shared=shared)
+    return Entry(step, len(batch.x), method, states=1, holds=lambda: vars(balancer))
 
 
 def _router(network: nn.Module, x: Tensor, setting: Setting) -> Work:
