@@ -1,4 +1,4 @@
-# The whole comparison as a graph of files: fetch → prepare → train → table.
+# The whole comparison as a graph of files: fetch → prepare → train → tables, figures, pages. `mola report` binds them.
 # Every rule is one `mola` call of the same name; the configuration decides what there is to do.
 #
 #   snakemake --cores all all                                       the embedded suite
@@ -14,10 +14,14 @@ if not config:
     configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 
 
 localrules:
@@ -28,3 +32,5 @@ rule all:
     default_target: True
     input:
         tables(),
+        rules.figures.output,
+        rules.about.output,

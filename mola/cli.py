@@ -117,6 +117,51 @@ def table(config: Config = DEFAULT) -> None:
         typer.echo(path)
 
 
+@app.command()
+def figures(config: Config = DEFAULT) -> None:
+    """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
+
+    A figure that has nothing to show is not made, and a line says what it needs.
+
+    Example: mola figures -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.figures._write import write_figures
+
+    paths, missing = write_figures(suite)
+    for line in [*map(str, paths), *missing]:
+        typer.echo(line)
+
+
+@app.command()
+def about(config: Config = DEFAULT) -> None:
+    """Write results/<suite>/about.html: runs, versions, hardware, times and configuration, from the records.
+
+    Example: mola about -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.about import about as page
+
+    path = suite.folder / "about.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(suite, config.read_text()))
+    typer.echo(path)
+
+
+@app.command()
+def report(config: Config = DEFAULT) -> None:
+    """Bind tables, figures, workflow and run times into results/<suite>/report.html: one page that needs no network.
+
+    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
+
+    Example: mola report -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.page import bind
+
+    typer.echo(bind(suite, config))
+
+
 @app.command("list")
 def list_names() -> None:
     """Show the methods, balancers and benchmarks, with their sources."""

@@ -6,7 +6,7 @@ rule table:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
         code=sorted(Path("mola/reporting").glob("*.py")),
     output:
-        tables(),
+        [shown(path) for path in tables()],
     log:
         f"logs/{suite.suite}/table.log",
     shell:
