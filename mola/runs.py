@@ -194,8 +194,16 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+    """What the method costs; a first forward pass, which tells whether the backbone takes such images at all."""
     batch = few_of_each(benchmark, device)
-    return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+    try:
+        return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+    except AssertionError as error:  # so timm's transformers refuse other sizes than their own
+        height, width = batch.x.shape[-2:]
+        raise BadInput(
+            f"backbone: expected one that takes {benchmark.name}'s images of {height}×{width} pixels, found: {error}; "
+            f"most transformers take backbone.options: {{img_size: [{height}, {width}]}}"
+        ) from None
 
 
 def _surroundings(device: torch.device) -> dict[str, Any]:

@@ -83,4 +83,6 @@ class Packaged(Benchmark):
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:
         """Checked byte for byte against the manifest when first asked for."""
-        return store.open_arrays(self.folder, self.manifest.arrays, f"mola prepare -b {self.name}")
+        return store.open_arrays(
+            self.folder, self.manifest.arrays, f"run `mola prepare -b {self.name}` with the same --config"
+        )

@@ -67,10 +67,10 @@ def fault(folder: Path, name: str, sha256: str) -> str | None:
 def open_arrays(folder: Path, arrays: Mapping[str, str], repair: str) -> dict[str, Array]:
     """All arrays of a benchmark, memory-mapped, after checking every byte.
 
-    arrays: name → sha256. repair: the command to name in the error. Raises BadInput for the first array that is
+    arrays: name → sha256. repair: what to do, for the error. Raises BadInput for the first array that is
     missing or damaged.
     """
     for name, sha256 in arrays.items():
         if wrong := fault(folder, name, sha256):
-            raise BadInput(f"{wrong}; run `{repair}`")
+            raise BadInput(f"{wrong}; {repair}")
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in arrays}

@@ -9,16 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
+from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
 from mola.models.heads import Heads
 from mola.types import Batch, Output, Range, SearchSpace, Task
-
-GATE_SIDE = 8  # pixels
 
 
 class MMoE(Method):
@@ -37,18 +35,17 @@ class MMoE(Method):
         super().__init__(tasks, backbone)
         self.experts = nn.ModuleList(backbone() for _ in range(experts or len(tasks)))
         self.heads = Heads(tasks, self.experts[0])
-        self.gates = nn.ModuleDict({task.name: nn.Linear(3 * GATE_SIDE**2, len(self.experts)) for task in tasks})
+        self.gates = nn.ModuleDict({task.name: nn.Linear(GATE_INPUTS, len(self.experts)) for task in tasks})
 
     def forward(self, batch: Batch) -> Output:
         """All experts on all samples, mixed by the gate of each sample's task."""
         features = torch.stack([expert(batch.x).float() for expert in self.experts], dim=1)  # (B, E, F), or maps
-        seen = F.adaptive_avg_pool2d(batch.x, GATE_SIDE).flatten(1)  # (B, 3 · 8 · 8)
+        seen = gate_input(batch.x)
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
             rows = batch.rows(name)
             weights = self.gates[name](seen[rows]).float().softmax(1)  # (B_t, E)
-            alone = Batch(batch.x[rows], None, {name: batch.y[name]}, (name,))
-            predictions |= self.heads(torch.einsum("be,be...->b...", weights, features[rows]), alone)
+            predictions |= self.heads(mixture(weights, features[rows]), alone(batch, name))
         return Output(predictions, features=features)
 
     def shared_parameters(self) -> list[Parameter]:

@@ -44,7 +44,7 @@ def test_a_digest_tells_type_and_shape(array):
 
 def test_a_missing_store_names_the_command(tmp_path):
     with pytest.raises(BadInput, match=r"a\.train\.images\.npy: expected a prepared array, found none; run `mola pre"):
-        store.open_arrays(tmp_path, manifest().arrays, "mola prepare -b toy")
+        store.open_arrays(tmp_path, manifest().arrays, "run `mola prepare -b toy`")
 
 
 def test_prepare_builds_only_what_is_wrong(tmp_path):

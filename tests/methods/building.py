@@ -5,7 +5,7 @@ import torch
 from mola import registry
 from mola.models.backbones import builder
 
-OPTIONS = {"where": r"layer[1-4]\..*conv\d", "router_width": 4}
+OPTIONS = {"where": r"layer[1-4]\..*conv\d", "router_width": 4, "branches": 2, "warmup": 0}
 
 
 def build(name, tasks, seed=0, **changes):

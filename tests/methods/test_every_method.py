@@ -17,6 +17,7 @@ from mola.training.loading import load
 from mola.types import Batch, Range
 
 METHODS = registry.names("methods")
+PASSES = 20  # within which a method that draws has drawn everything
 
 
 @pytest.fixture(params=["classes", "dense"])
@@ -82,36 +83,37 @@ def test_other_tasks_do_not_change_a_prediction_in_eval(name, benchmark, batch):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
     method = live(build(name, benchmark.tasks))
-    output = method(batch)
-    losses = task_losses(benchmark.tasks, output, batch)
     own, shared = method.own_parameters(), method.shared_parameters()
     assert {id(p) for p in own}.isdisjoint({id(p) for p in shared})
     assert {id(p) for p in own} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
-    Sum().backward(losses, output.penalty, shared, own)
+    assert all(p.requires_grad for p in shared)  # what is frozen is no task's
     unused = without_use(method, batch)
-    silent = [
-        key
-        for key, p in method.named_parameters()
-        if (p.grad is None or not p.grad.abs().sum() > 0) and id(p) not in unused
-    ]
-    assert silent == []
+    silent = {key: p for key, p in method.named_parameters() if p.requires_grad and id(p) not in unused}
+    for _ in range(PASSES):
+        output = method(batch)
+        Sum().backward(task_losses(benchmark.tasks, output, batch), output.penalty, shared, own)
+        silent = {key: p for key, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
+        if not silent:
+            break
+    assert list(silent) == []
+    assert all(p.grad is None for p in method.parameters() if not p.requires_grad)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_shared_means_that_every_task_reaches_it(name, benchmark, batch):
     method = live(build(name, benchmark.tasks))
-    losses = task_losses(benchmark.tasks, method(batch), batch)
-    shared = [p for p in method.shared_parameters() if p.requires_grad]
     projection = {
         id(p) for p in getattr(method, "projection", torch.nn.Identity()).parameters()
     }  # TwD alone reaches it
-    for task, loss in losses.items():
-        if shared:
+    shared = [p for p in method.shared_parameters() if id(p) not in projection]
+    missed = {(task.name, i) for task in benchmark.tasks for i in range(len(shared))}
+    for _ in range(PASSES if shared else 0):
+        for task, loss in task_losses(benchmark.tasks, method(batch), batch).items():
             gradients = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
-            missed = [
-                tuple(p.shape) for p, g in zip(shared, gradients, strict=True) if g is None and id(p) not in projection
-            ]
-            assert missed == [], task
+            missed -= {(task, i) for i, gradient in enumerate(gradients) if gradient is not None}
+        if not missed:
+            break
+    assert [(task, tuple(shared[i].shape)) for task, i in missed] == []
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -140,8 +142,15 @@ def test_costs_are_counted_on_a_few_images(name, benchmark):
     assert set(few.y) == {task.name for task in benchmark.tasks}
     assert len(few.x) == (2 if few.task is None else 8 * len(benchmark.tasks))
     counts = parameter_counts(method, few)
-    assert 0 < counts["inference"] <= counts["trainable"] == sum(p.numel() for p in method.parameters())
-    assert flops_per_sample(method, few) > 0
+    learning = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    assert 0 < counts["inference"] <= counts["trainable"] == learning
+    assert flops_per_sample(method, few) > 0 or not looks_at_the_image(method, few)
+
+
+def looks_at_the_image(method, batch):
+    other = replace(batch, x=-batch.x)
+    found = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
+    return any(not torch.equal(one, two) for one, two in found)
 
 
 @pytest.mark.parametrize("name", METHODS)

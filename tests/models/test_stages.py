@@ -43,7 +43,7 @@ def test_step_by_step_is_the_plain_pass(name, dense):
     torch.testing.assert_close(step(stepped, point).value, wanted)
     for (key, one), other in zip(plain.state_dict().items(), stepped.state_dict().values(), strict=True):
         assert torch.equal(one, other), key  # BatchNorm has seen the batch once
-    assert not any("forward" in vars(module) for module in stepped.modules())
+    assert not any("_call_impl" in vars(module) for module in stepped.modules())
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "regnetx_002"])
@@ -74,6 +74,19 @@ def test_a_pass_goes_on_in_another_backbone_with_other_rows():
     mixed = step(other, step(other, step(other, point))).value
     one.layer3, one.layer4 = other.layer3, other.layer4
     torch.testing.assert_close(mixed, one(x[1:]))
+
+
+def test_hooks_run_once():
+    x, backbone = torch.randn(2, 3, 32, 32), build("test_resnet")
+    seen = []
+    for name in ("conv1", "layer1", "layer1.0", "layer4"):
+        backbone.get_submodule(name).register_forward_hook(lambda *args, name=name: seen.append(name))
+    backbone.layer2.register_forward_hook(lambda module, args, output: 2 * output)
+    point = begin(x)
+    for _ in range(len(stages(backbone)) + 1):
+        point = step(backbone, point)
+    assert seen == ["conv1", "layer1.0", "layer1", "layer4"]
+    torch.testing.assert_close(point.value, backbone(x))
 
 
 def test_gradients_and_untouched_stages():

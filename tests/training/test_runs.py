@@ -172,3 +172,12 @@ def test_one_optimiser_and_schedules(suite_file, optimizer, kind):
         made.step()
         schedule.step()
     assert rates == pytest.approx([(1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)])
+
+
+def test_a_backbone_of_another_image_size_is_told(suite_file):
+    suite = load(suite_file(backbone={"name": "test_vit", "options": {"dynamic_img_size": False}}, shared_options={}))
+    with pytest.raises(BadInput, match=r"digits's images of 32×32 pixels, found: .*; most .*img_size: \[32, 32\]"):
+        runs.train(suite, "digits", "shared", 0)
+    assert not suite.cell("digits", "shared").exists()
+    fitting = {"name": "test_vit", "options": {"dynamic_img_size": False, "img_size": [32, 32]}}
+    assert runs.train(load(suite_file(backbone=fitting, shared_options={})), "digits", "shared", 0) == "done"

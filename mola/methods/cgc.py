@@ -1,0 +1,65 @@
+"""CGC: expert backbones of each task beside shared ones, mixed by a gate per task.
+
+Source: Tang et al. 2020, Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
+Recommendations (RecSys), Section 4.1, customized gate control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from mola.methods import Method
+from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
+from mola.models.heads import Heads
+from mola.types import Batch, Output, Range, SearchSpace, Task
+
+
+class CGC(Method):
+    """f_t = Σ_e γ_te(x) backbone_e(x) over the shared experts and those of task t, γ_t = softmax(gate_t(x)),
+    y_t = head_t(f_t).
+
+    shared_experts: of all tasks. own_experts: of every task.
+    A task's own experts see its samples alone.
+    Differs from the paper: experts are whole backbones, where it has small perceptrons; the gates see the input pooled
+    to 8×8 pixels, as in ``mmoe``.
+    """
+
+    search_space: ClassVar[SearchSpace] = {"shared_experts": Range(1, 4), "own_experts": Range(1, 2)}
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        backbone: Callable[[], nn.Module],
+        *,
+        shared_experts: PositiveInt = 1,
+        own_experts: PositiveInt = 1,
+    ) -> None:
+        super().__init__(tasks, backbone)
+        self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
+        self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
+        self.heads = Heads(tasks, self.shared[0])
+        mixed = shared_experts + own_experts
+        self.gates = nn.ModuleDict({task.name: nn.Linear(GATE_INPUTS, mixed) for task in tasks})
+
+    def forward(self, batch: Batch) -> Output:
+        """The shared experts on all samples, a task's own on its samples."""
+        shared = torch.stack([expert(batch.x).float() for expert in self.shared], dim=1)  # (B, S, F), or maps
+        seen = gate_input(batch.x)
+        predictions: dict[str, Tensor] = {}
+        for name in batch.y:
+            rows = batch.rows(name)
+            own = torch.stack([expert(batch.x[rows]).float() for expert in self.own[name].children()], dim=1)
+            weights = self.gates[name](seen[rows]).float().softmax(1)  # (B_t, S + own)
+            features = mixture(weights, torch.cat([shared[rows], own], dim=1))
+            predictions |= self.heads(features, alone(batch, name))
+        return Output(predictions, features=shared)
+
+    def shared_parameters(self) -> list[Parameter]:
+        """The shared experts."""
+        return list(self.shared.parameters())

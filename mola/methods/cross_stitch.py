@@ -1,0 +1,81 @@
+"""Cross-stitch: a backbone per task, joined behind every stage by learnt linear combinations of their features.
+
+Source: Misra et al. 2016, Cross-stitch Networks for Multi-task Learning (CVPR, arXiv 1604.03539).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from mola.methods import Method
+from mola.methods._experts import alone
+from mola.methods._lockstep import behind, channel_axis
+from mola.models.heads import Heads
+from mola.models.stages import begin, stages, step
+from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
+
+
+class CrossStitch(Method):
+    """x̃_t = Σ_u α_tu ⊙ x_u behind each stage, one T×T unit α per channel; y_t = head_t(rest_t(x̃_t)).
+
+    own_weight: α_tt at the start; the other towers' start at (1 − own_weight) / (T − 1).
+    Units are per channel, as published: a number per stage could not share some features and keep others apart, and the
+    towers cost so much more that the difference can't be seen.
+
+    Every tower sees every sample, also those of other tasks, as each task reads all towers. So all of them learn from
+    all tasks' losses; only what is behind the last unit belongs to one task.
+    Differs from the paper: units behind stages, where it has them behind pooling and fully connected layers; towers
+    start from equal weights, where it first trains each alone on its task; units learn at the rate of all weights,
+    where it takes 100 to 1000 times the rate.
+    """
+
+    search_space: ClassVar[SearchSpace] = {"own_weight": Range(0.5, 1.0)}
+
+    def __init__(
+        self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], *, own_weight: PositiveFloat = 0.9
+    ) -> None:
+        super().__init__(tasks, backbone)
+        if own_weight > 1:
+            raise BadInput(f"own_weight: expected at most 1, found {own_weight}")
+        self.towers = nn.ModuleList(backbone() for _ in tasks)
+        for tower in self.towers[1:]:
+            tower.load_state_dict(self.towers[0].state_dict())
+        self.heads = Heads(tasks, self.towers[0])
+        self.cuts = stages(self.towers[0])
+        others = len(tasks) - 1
+        start = torch.full((len(tasks), len(tasks)), (1 - own_weight) / max(1, others))
+        start.fill_diagonal_(own_weight if others else 1.0)
+        self.units = nn.ParameterList(start[:, :, None].repeat(1, 1, stage.channels) for stage in self.cuts)
+
+    def forward(self, batch: Batch) -> Output:
+        """All towers on all samples up to the last unit; from there a task's samples in its own tower."""
+        points = [begin(batch.x)] * len(self.towers)
+        for stage, unit in enumerate(self.units):
+            points = [step(tower, point, self.cuts) for tower, point in zip(self.towers, points, strict=True)]
+            values = torch.stack([point.value.float() for point in points], dim=1)  # (B, T, …)
+            if stage < len(self.units) - 1:
+                points = [point.put(self._stitched(own, values)) for own, point in zip(unit, points, strict=True)]
+        predictions: dict[str, Tensor] = {}
+        for task, name in enumerate(self.task_names):
+            if name in batch.y:
+                last = points[task].put(self._stitched(unit[task], values[batch.rows(name)]))
+                features = step(self.towers[task], last, self.cuts).value
+                predictions |= self.heads(features, alone(batch, name))
+        return Output(predictions, features=values)
+
+    def shared_parameters(self) -> list[Parameter]:
+        """Units and towers, but for what the towers have behind the last unit."""
+        late = {p for tower in self.towers for p in behind(tower, self.cuts[-1])}
+        return [*self.units, *(p for p in self.towers.parameters() if p not in late)]
+
+    def _stitched(self, weights: Tensor, values: Tensor) -> Tensor:
+        """(T, C) of one task, (B, T, …) of all towers → (B, …)."""
+        shape = [1] * values.dim()
+        shape[1], shape[2 if channel_axis(self.towers[0], values[:, 0]) == 1 else -1] = weights.shape
+        return (weights.view(shape) * values).sum(1)

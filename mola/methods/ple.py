@@ -1,0 +1,133 @@
+"""PLE: CGC in several levels; each mixes what the experts of the level before gave, per task and for all tasks.
+
+Source: Tang et al. 2020, Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
+Recommendations (RecSys), Section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from mola.methods import Method
+from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
+from mola.methods._lockstep import advance, behind, channel_axis
+from mola.models.heads import Heads
+from mola.models.stages import Point, begin, stages
+from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
+
+SHARED = ""  # the route that belongs to no task
+Rows = Tensor | slice
+
+
+class PLE(Method):
+    """In level l task t mixes the shared experts and its own, g_t^l = Σ_e γ_te^l expert_e^l, and a shared gate mixes
+    all experts, g_s^l. A task's experts go on from g_t^l, the shared ones from g_s^l; y_t = head_t(g_t^L). γ^l is a
+    softmax, linear in g^(l−1).
+
+    levels:         L. Levels are equal shares of the backbone's stages; what is behind the last stage is in the last
+                    level. One level is ``cgc``.
+    shared_experts: of all tasks. own_experts: of every task; as many in every level.
+
+    As the shared gate mixes all experts, each of them sees every sample below the last level, and there learns from the
+    losses of all tasks: it is a shared parameter. In the last level a task's own experts see its samples alone.
+    Differs from the paper: an expert's levels are parts of one backbone, where it has small perceptrons; the first
+    level's gates see the input pooled to 8×8 pixels, later ones the mean over places. LibMTL has no shared gate.
+    """
+
+    search_space: ClassVar[SearchSpace] = {
+        "levels": Range(2, 3),
+        "shared_experts": Range(1, 4),
+        "own_experts": Range(1, 2),
+    }
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        backbone: Callable[[], nn.Module],
+        *,
+        levels: PositiveInt = 2,
+        shared_experts: PositiveInt = 1,
+        own_experts: PositiveInt = 1,
+    ) -> None:
+        super().__init__(tasks, backbone)
+        self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
+        self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
+        self.heads = Heads(tasks, self.shared[0])
+        self.cuts = stages(self.shared[0]) if levels > 1 else []
+        if levels > max(1, len(self.cuts)):
+            raise BadInput(
+                f"levels: expected at most the backbone's number of stages, {len(self.cuts)}, found {levels}"
+            )
+        below = [round(len(self.cuts) * (level + 1) / levels) for level in range(levels - 1)]
+        self.ends = [*below, len(self.cuts) + 1]  # the stages behind each level's end
+        seen = [GATE_INPUTS, *(self.cuts[end - 1].channels for end in below)]
+        mixed = shared_experts + own_experts
+        self.gates = nn.ModuleDict({task.name: nn.ModuleList(nn.Linear(i, mixed) for i in seen) for task in tasks})
+        everyone = shared_experts + own_experts * len(tasks)
+        self.shared_gates = nn.ModuleList(nn.Linear(i, everyone) for i in seen[:-1])
+
+    def forward(self, batch: Batch) -> Output:
+        """All experts on all samples; in the last level a task's own on its samples."""
+        points = {route: [begin(batch.x)] * len(experts) for route, experts in self._routes().items()}
+        inputs = {SHARED: batch.x} | {name: batch.x[rows] for name, rows in self._rows(batch, 0).items()}
+        for level in range(len(self.ends) - 1):
+            given = {route: self._run(route, points, inputs[route], level) for route in points}
+            mixed = {SHARED: self._mixed(self.shared_gates[level], inputs[SHARED], [*given.values()], level)}
+            for name, rows in self._rows(batch, level + 1).items():
+                pair = [given[SHARED][rows], given[name][rows]]
+                mixed[name] = self._mixed(self._gates(name)[level], inputs[name][rows], pair, level)
+            inputs = mixed
+        last = len(self.ends) - 1
+        shared = self._run(SHARED, points, inputs[SHARED], last)  # (B, S, F), or maps
+        predictions: dict[str, Tensor] = {}
+        for name, rows in self._rows(batch, last).items():
+            pair = [shared[rows], self._run(name, points, inputs[name], last)]
+            features = self._mixed(self._gates(name)[last], inputs[name], pair, last)
+            predictions |= self.heads(features, alone(batch, name))
+        return Output(predictions, features=None if last else shared)
+
+    def shared_parameters(self) -> list[Parameter]:
+        """The shared experts and gates; below the last level the experts of every task, and the gates that lead to
+        them.
+        """
+        found = [*self.shared.parameters(), *self.shared_gates.parameters()]
+        if len(self.ends) > 1:
+            cut = self.cuts[self.ends[-2] - 1]
+            for name in self.task_names:
+                for expert in self.own[name].children():
+                    late = set(behind(expert, cut))
+                    found += [p for p in expert.parameters() if p not in late]
+                found += [p for gate in self._gates(name)[:-2] for p in gate.parameters()]
+        return found
+
+    def _routes(self) -> dict[str, list[nn.Module]]:
+        return {SHARED: [*self.shared]} | {name: [*experts.children()] for name, experts in self.own.items()}
+
+    def _gates(self, name: str) -> list[nn.Module]:
+        return [*self.gates[name].children()]
+
+    def _rows(self, batch: Batch, level: int) -> dict[str, Rows]:
+        """The samples that a task's own experts see: below the last level all, for the shared gate."""
+        if level < len(self.ends) - 1:
+            return dict.fromkeys(self.task_names, slice(None))
+        return {name: batch.rows(name) for name in batch.y}
+
+    def _run(self, route: str, points: dict[str, list[Point]], value: Tensor, level: int) -> Tensor:
+        """One level of a route's experts, all from the same value (B, …) → (B, E, …). Moves their points on."""
+        experts, end = self._routes()[route], self.ends[level]
+        points[route] = [advance(e, p.put(value), end, self.cuts) for e, p in zip(experts, points[route], strict=True)]
+        return torch.stack([point.value.float() for point in points[route]], dim=1)
+
+    def _mixed(self, gate: nn.Module, value: Tensor, given: list[Tensor], level: int) -> Tensor:
+        """What a gate makes of experts' (B, E, …), seeing the level's input (B, …) → (B, …)."""
+        if level == 0:
+            seen = gate_input(value)
+        else:
+            seen = value.movedim(channel_axis(self.shared[0], value), -1).flatten(1, -2).mean(1)  # (B, C)
+        return mixture(gate(seen).float().softmax(1), torch.cat(given, dim=1))
