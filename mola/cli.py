@@ -104,8 +104,11 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
         raise typer.Exit(1)
 
 
+Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
+
+
 @app.command()
-def table(config: Config = DEFAULT) -> None:
+def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Assemble results/<suite>/tables from the records.
 
     Example: mola table && cat results/embedded/tables/digits.md
@@ -113,12 +116,12 @@ def table(config: Config = DEFAULT) -> None:
     suite = _load(config)
     from mola.reporting.write import write_tables
 
-    for path in write_tables(suite):
+    for path in write_tables(suite, drafts):
         typer.echo(path)
 
 
 @app.command()
-def figures(config: Config = DEFAULT) -> None:
+def figures(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
 
     A figure that has nothing to show is not made, and a line says what it needs.
@@ -128,13 +131,13 @@ def figures(config: Config = DEFAULT) -> None:
     suite = _load(config)
     from mola.reporting.figures._write import write_figures
 
-    paths, missing = write_figures(suite)
+    paths, missing = write_figures(suite, drafts)
     for line in [*map(str, paths), *missing]:
         typer.echo(line)
 
 
 @app.command()
-def about(config: Config = DEFAULT) -> None:
+def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Write results/<suite>/about.html: runs, versions, hardware, times and configuration, from the records.
 
     Example: mola about -c config/smoke.yaml
@@ -144,22 +147,55 @@ def about(config: Config = DEFAULT) -> None:
 
     path = suite.folder / "about.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(suite, config.read_text()))
+    path.write_text(page(suite, config.read_text(), drafts))
     typer.echo(path)
 
 
+Sides = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--compare", metavar="A B", help="Folders of results, git revisions, or REVISION:FOLDER."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the comparison there, too: .md, .html or .csv.")
+]
+
+
 @app.command()
-def report(config: Config = DEFAULT) -> None:
-    """Bind tables, figures, workflow and run times into results/<suite>/report.html: one page that needs no network.
+def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> None:
+    """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
     Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
 
-    Example: mola report -c config/smoke.yaml
-    """
-    suite = _load(config)
-    from mola.reporting.page import bind
+    With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
+    changed. A revision means the suite's own folder in that commit, so its records must be committed.
 
-    typer.echo(bind(suite, config))
+    Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
+    """
+    if compare is None and out is not None:
+        raise _bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
+    if out is not None and out.suffix not in (".md", ".html", ".csv"):
+        raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
+    suite = _load(config)
+    if compare is None:
+        from mola.reporting.page import bind
+
+        typer.echo(bind(suite, config))
+        return
+    from mola.reporting.compare import compare as tables_of
+    from mola.reporting.render import page, several, to_markdown
+    from mola.reporting.trees import tree
+
+    one, other = (tree(side, suite.folder) for side in compare)
+    tables = tables_of(one, other, list(suite.methods))
+    text = "\n".join(to_markdown(table) for table in tables)
+    typer.echo(text)
+    if out is not None:
+        forms = {".md": lambda: text, ".html": lambda: page(" and ".join(compare), tables)}
+        forms[".csv"] = lambda: several({table.title: table for table in tables})
+        try:
+            out.write_text(forms[out.suffix]())
+        except OSError as error:
+            raise _bad_input(f"--out: expected a file that can be written, found {out}: {error.strerror}") from None
 
 
 @app.command("list")

@@ -116,6 +116,7 @@ class MethodEntry(Entry):
 
     method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
     balancer: Balancing | None = Field(None, description="differs from the benchmark's, and that from the suite's")
+    group: str | None = Field(None, description="heading under which the tables put the row; no part of the run")
 
 
 class Settings(Section):
@@ -143,6 +144,8 @@ class Suite(Section):
         description="run seeds, paired across methods; an integer n means 0 … n − 1", min_length=1
     )
     reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
+    compare_to: str | None = Field(None, description="label of the row that tests compare with; null: the reference")
+    paper_numbers: Path | None = Field(None, description="YAML file of cited numbers, in table columns of their own")
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(
@@ -249,9 +252,10 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
                 if not Path(label).name == label or label in ("tables", "figures"):
                     raise BadInput(f"methods.{label}: expected a name that can be a folder")
                 suite.settings(benchmark, label)
-        if suite.reference is not None and suite.reference not in suite.methods:
-            hint = registry.did_you_mean(suite.reference, suite.methods)
-            raise BadInput(f"reference: expected one of the methods or null, found '{suite.reference}'{hint}")
+        for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
+            if named is not None and named not in suite.methods:
+                hint = registry.did_you_mean(named, suite.methods)
+                raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
     except BadInput as error:
         raise BadInput(f"{origin}: {error}") from None
     return suite

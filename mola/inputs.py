@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mola.config import Suite
+from mola.config import Settings, Suite
 from mola.data.manifest import manifest_sha256
 from mola.fingerprint import fingerprint
 
@@ -25,17 +25,21 @@ def inputs(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
     settings = suite.settings(benchmark, label)
     told = settings.model_dump(mode="json")
     told["benchmark_options"].pop("mirror", None)  # where data comes from does not change it
-    modules = [
+    return {
+        "fingerprint": fingerprint(told, modules(settings), manifest_sha256(benchmark)),
+        "seeds": suite.seeds,
+        "settings": told,
+    }
+
+
+def modules(settings: Settings) -> list[str]:
+    """Dotted names of where a run starts."""
+    return [
         "mola.runs",
         f"mola.benchmarks.{settings.benchmark}",
         f"mola.methods.{settings.method}",
         f"mola.balancers.{settings.balancer}",
     ]
-    return {
-        "fingerprint": fingerprint(told, modules, manifest_sha256(benchmark)),
-        "seeds": suite.seeds,
-        "settings": told,
-    }
 
 
 def write_inputs(suite: Suite) -> list[Path]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from mola.config import Suite
-from mola.reporting.records import Cell, Record, collect
+from mola.reporting.records import Cell, Record
+from mola.reporting.write import read_results
 
 STYLE = """
 body {font: 15px/1.5 system-ui, sans-serif; margin: 1em; color: #1b1b1b; background: #fff}
@@ -19,12 +20,12 @@ td.number {text-align: right; white-space: nowrap}
 """.strip()
 
 
-def about(suite: Suite, configuration: str) -> str:
+def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
     """A page of HTML that asks for nothing outside itself.
 
     configuration: the text of the suite's file.
     """
-    cells = {name: collect(suite, name) for name in suite.benchmarks}
+    cells = {name: results.cells for name, results in read_results(suite, drafts).items()}
     records = [record for row in cells.values() for cell in row for record in cell.records.values()]
     asked = len(suite.benchmarks) * len(suite.methods) * len(suite.seeds)
     told = f"{len(records)} of {asked} runs are finished: {len(suite.benchmarks)} benchmarks × {len(suite.methods)} "

@@ -65,14 +65,16 @@ def prepared(wildcards):
 
 def tables():
     """The files of rule table."""
-    endings = ["csv", "md", "tex"]
     names = expand(
-        "{name}.{ending}", name=[*suite.benchmarks, "summary"], ending=endings
+        "{name}{kind}.{ending}",
+        name=[*suite.benchmarks, "summary"],
+        kind=["", ".tests"],
+        ending=["csv", "md", "tex", "html"],
     )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     return [
         str(suite.folder / "tables" / name)
-        for name in [*names, *curves, "metrics.json"]
+        for name in [*names, *curves, "metrics.json", "critical-difference.json"]
     ]
 
 

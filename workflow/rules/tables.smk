@@ -4,7 +4,7 @@
 rule table:
     input:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
-        code=sorted(Path("mola/reporting").glob("*.py")),
+        code=sorted(Path("mola/reporting").rglob("*.py")),
     output:
         [shown(path) for path in tables()],
     log:

@@ -25,8 +25,7 @@ def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:
     selection looks at. The reference itself is 0 by definition.
     """
     reference, tasks = source.suite.reference, source.tasks
-    base = next((cell.records for cell in source.cells if cell.label == reference), {})
-    if base:
+    if base := source.results.base(reference):
         directions = {task.name: task.metrics for task in tasks}
         return f"Δ_task over {reference} (%)", {
             cell.label: [

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from mola import registry
 from mola.config import Suite
-from mola.reporting.records import Cell, collect
-from mola.reporting.tables import Results
-from mola.types import Benchmark, Task
+from mola.reporting.layout import Results
+from mola.reporting.records import Cell
+from mola.reporting.write import read_results
+from mola.types import Task
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,9 @@ class Source:
         return found
 
 
-def sources(suite: Suite) -> list[Source]:
-    """All benchmarks of the suite."""
-    return [Source(suite, name, _results(suite, name)) for name in suite.benchmarks]
-
-
-def _results(suite: Suite, name: str) -> Results:
-    options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
-    benchmark: Benchmark = registry.load("benchmarks", name)(suite.data, **options)
-    return Results(benchmark.tasks, collect(suite, name), benchmark.remarks(), benchmark.held_out)
+def sources(suite: Suite, drafts: bool = False) -> list[Source]:
+    """All benchmarks of the suite, with the records that its tables count."""
+    return [Source(suite, name, results) for name, results in read_results(suite, drafts).items()]
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_")))
 
 
-def write_figures(suite: Suite) -> tuple[list[Path], list[str]]:
+def write_figures(suite: Suite, drafts: bool = False) -> tuple[list[Path], list[str]]:
     """``<benchmark>.<figure>.{png,svg,csv}``, and ``summary.<figure>.…`` of those over all benchmarks: (the files, and
     a line per figure about what was not made). Figures of before are removed first: none outlives its data.
     """
@@ -29,7 +29,7 @@ def write_figures(suite: Suite) -> tuple[list[Path], list[str]]:
     for ending in ("png", "svg", "csv"):
         for path in folder.glob(f"*.*.{ending}"):
             path.unlink()
-    found, styles = sources(suite), looks(list(suite.methods))
+    found, styles = sources(suite, drafts), looks(list(suite.methods))
     written: list[Path] = []
     missing: dict[tuple[str, str], list[str]] = defaultdict(list)
     with styled():

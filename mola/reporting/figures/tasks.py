@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mola.metrics import UNITS
-from mola.reporting.columns import ARROWS, CALLED, SHOWN
+from mola.reporting.columns import CALLED, SHOWN
+from mola.reporting.estimates import ARROWS
 from mola.reporting.figures._looks import FAINT, PAGE, Looks, marked, panels
 from mola.reporting.figures._numbers import estimate
 from mola.reporting.figures._source import Source
