@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,8 +121,13 @@ def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
         typer.echo(path)
 
 
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes that draw. Default: one per core.")
+]
+
+
 @app.command()
-def figures(config: Config = DEFAULT, drafts: Drafts = False) -> None:
+def figures(config: Config = DEFAULT, drafts: Drafts = False, jobs: Jobs = None) -> None:
     """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
 
     A figure that has nothing to show is not made, and a line says what it needs.
@@ -131,7 +137,7 @@ def figures(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     suite = _load(config)
     from mola.reporting.figures._write import write_figures
 
-    paths, missing = write_figures(suite, drafts)
+    paths, missing = write_figures(suite, drafts, jobs or os.cpu_count() or 1)
     for line in [*map(str, paths), *missing]:
         typer.echo(line)
 

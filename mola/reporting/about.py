@@ -19,6 +19,8 @@ th, td {padding: .2em .7em; text-align: left; border-bottom: 1px solid #ddd; ver
 td.number {text-align: right; white-space: nowrap}
 """.strip()
 
+NUMBERS = ("finished", "minutes a run", "ms/step", "peak memory (MiB)")
+
 
 def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
     """A page of HTML that asks for nothing outside itself.
@@ -40,7 +42,7 @@ def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
             _table(["", "found in the records"], _surroundings(records)),
             "<h2>Runs</h2>",
             _table(
-                ["benchmark", "method", "finished", "minutes a run", "ms/step", "peak memory (MiB)", "not finished"],
+                ["benchmark", "method", *NUMBERS, "not finished"],
                 [_row(name, cell, len(suite.seeds)) for name, row in cells.items() for cell in row],
             ),
             f"<h2>Configuration</h2>\n<pre>{escape(configuration)}</pre>\n</main>\n</body>\n</html>\n",
@@ -91,6 +93,6 @@ def _hours(record: Record) -> float:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["".join(f'<th scope="col">{escape(name)}</th>' for name in head)]
     for row in rows:
-        looks = [' class="number"' if cell[:1].isdigit() and len(cell) < 12 else "" for cell in row]
+        looks = [' class="number"' if name in NUMBERS else "" for name in head]
         lines.append("".join(f"<td{look}>{escape(cell)}</td>" for look, cell in zip(looks, row, strict=True)))
     return '<div tabindex="0"><table>\n' + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table></div>"

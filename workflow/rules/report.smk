@@ -19,8 +19,9 @@ rule figures:
         ),
     log:
         f"logs/{suite.suite}/figures.log",
+    threads: 4
     shell:
-        "mola figures -c {CONFIG} > {log} 2>&1"
+        "OMP_NUM_THREADS=1 mola figures -c {CONFIG} -j {threads} > {log} 2>&1"
 
 
 rule about:

@@ -37,10 +37,10 @@ class Look:
     marker: str
     dash: Any
 
-    @property
-    def line(self) -> dict[str, Any]:
-        """For a line with points."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.dash, "lw": 1.1, "ms": 3, "mew": 0}
+    def line(self, points: int = 1) -> dict[str, Any]:
+        """For a line through so many points; of many not all are marked."""
+        told = {"color": self.colour, "marker": self.marker, "linestyle": self.dash, "lw": 1.1, "ms": 3, "mew": 0}
+        return {**told, "markevery": -(-points // 8)}
 
 
 Looks = Mapping[str, Look]
@@ -88,7 +88,7 @@ def legend(figure: Figure, frame: pd.DataFrame, styles: Looks, by: str = "method
     handles = []
     for label, part in frame.groupby(by, sort=False):
         name = marked(str(label), int(part["n"].min()), int(part["asked"].max())) if "asked" in part else str(label)
-        style = styles[str(label)].line if lines else {**styles[str(label)].line, "linestyle": ""}
+        style = styles[str(label)].line() | ({} if lines else {"linestyle": ""})
         handles.append(Line2D([], [], label=name, **style))
     width = figure.get_size_inches()[0]
     longest = max(len(str(handle.get_label())) for handle in handles)
@@ -100,10 +100,13 @@ def legend(figure: Figure, frame: pd.DataFrame, styles: Looks, by: str = "method
 
 
 def band(axes: Axes, x: Iterable[float], frame: pd.DataFrame, look: Look, **changes: Any) -> None:
-    """A line with the interval around it, where there is one."""
+    """A line with the interval around it, of three seeds or more: that of two is some nine times as wide as their
+    distance, and hides all lines.
+    """
     where = list(x)
-    axes.plot(where, frame["mean"], **{**look.line, **changes})
-    low, high = frame["mean"] - frame["ci95"], frame["mean"] + frame["ci95"]
+    axes.plot(where, frame["mean"], **look.line(len(where)) | changes)
+    half = frame["ci95"].where(frame["n"] > 2)
+    low, high = frame["mean"] - half, frame["mean"] + half
     axes.fill_between(where, low, high, color=look.colour, alpha=0.13, lw=0)
 
 
@@ -117,10 +120,10 @@ def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
         axes.set_xlim(ends[0] - 0.5, ends[0] + 0.5)
 
 
-def near_the_lines(axes: Axes, frame: pd.DataFrame) -> None:
-    """Let no interval of two or three seeds flatten the lines: y ends half their span beyond them."""
+def near_the_means(axes: Axes, frame: pd.DataFrame) -> None:
+    """Let no interval of few seeds flatten what is told apart: y ends the means' span beyond them."""
     low, high = frame["mean"].min(), frame["mean"].max()
-    room = 0.5 * (high - low) or 1.0
+    room = (high - low) or 1.0
     bottom, top = axes.get_ylim()
     if np.isfinite(low):
         axes.set_ylim(max(bottom, low - room), min(top, high + room))

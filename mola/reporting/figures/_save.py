@@ -19,9 +19,9 @@ def save(figure: Figure, frame: pd.DataFrame, stem: Path) -> list[Path]:
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    figure.set_layout_engine("none")  # laid out: SVG need not do it again
+    figure.set_layout_engine(None)  # it is laid out: SVG need not do it again
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    picture.quantize(128, dither=Image.Dither.NONE).save(paths[0], optimize=True, dpi=(DPI, DPI))
+    picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(paths[0], dpi=(DPI, DPI))
     figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     frame.to_csv(paths[2], index=False, float_format="%.6g", lineterminator="\n")
     return paths

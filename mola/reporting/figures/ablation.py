@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import FAINT, PAGE, Looks, legend, panels, wide
+from mola.reporting.figures._looks import FAINT, PAGE, Looks, legend, near_the_means, panels, wide
 from mola.reporting.figures._numbers import estimate, headline
 from mola.reporting.figures._source import Source
 
@@ -55,6 +55,7 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
             ax.set_xscale("log", base=2)
         ax.set_xticks(sorted(set(part["value"])), [f"{v:g}" for v in sorted(set(part["value"]))])
         ax.minorticks_off()
+        near_the_means(ax, part)
         ax.margins(x=0.15)
         ax.set(title=part["method"].iloc[0], xlabel=part["option"].iloc[0].replace("twd", "weight of the TwD loss"))
     for ax in first:

@@ -29,11 +29,12 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
         for j, place in enumerate(places):
             ax, shown = axes[i * len(places) + j], frame[frame["place"] == place]
             for label, part in shown.groupby("method", sort=False):
-                ax.plot(part["epoch"], part[name], **looks[str(label)].line)
+                ax.plot(part["epoch"], part[name], **looks[str(label)].line(len(part)))
             if name == "cosine":
                 ax.axhline(0, color=FAINT, lw=0.6, zorder=0)
             if name == "condition_number" and wide(list(frame[name])):
                 ax.set_yscale("log")
+                ax.minorticks_off()
             ax.set(
                 title=place if i == 0 else "",
                 xlabel="epoch" if i == len(MEASURES) - 1 else "",

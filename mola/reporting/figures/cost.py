@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import FAINT, PAGE, Looks, legend, panels, rising, wide
+from mola.reporting.figures._looks import FAINT, PAGE, Looks, legend, near_the_means, panels, rising, wide
 from mola.reporting.figures._numbers import estimate, headline
 from mola.reporting.figures._source import Source
 
@@ -71,6 +71,7 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
         if wide(list(frame[name])):
             ax.set_xscale("log")
         ax.set_xlabel(title)
+    near_the_means(axes[0], frame)
     axes[0].set_ylabel(frame["gain"].iloc[0])
     legend(figure, frame, looks, lines=False)
     return figure

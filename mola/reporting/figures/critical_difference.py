@@ -38,8 +38,11 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
     scikit_posthocs.critical_difference_diagram(
         pd.Series(frame["mean_rank"].to_numpy(), index=methods), table, ax=axes,
         color_palette={method: looks[method].colour for method in methods},
-        label_props={"fontsize": 7, "color": "black"}, crossbar_props={"color": "black", "linewidth": 2},
+        text_h_margin=0.02 * len(methods), label_props={"fontsize": 7},
+        crossbar_props={"color": "black", "linewidth": 2},
     )  # fmt: skip
+    for text in axes.texts:
+        text.set_color("black")
     distance, benchmarks = frame["distance"].iloc[0], frame["benchmarks"].iloc[0]
     axes.set_title(f"mean rank over {benchmarks} benchmarks; critical difference {distance:.2f}", pad=12)
     return figure

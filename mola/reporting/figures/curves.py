@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mola.metrics import averageable, overall
-from mola.reporting.figures._looks import PAGE, Looks, band, legend, near_the_lines, panels, whole_ticks
+from mola.reporting.figures._looks import PAGE, Looks, band, legend, near_the_means, panels, whole_ticks
 from mola.reporting.figures._numbers import estimate, number
 from mola.reporting.figures._source import Source
 
@@ -41,7 +41,7 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
         for label, part in shown.groupby("method", sort=False):
             band(ax, part["epoch"], part, looks[str(label)])
         ax.set(title=measure, xlabel="epoch")
-        near_the_lines(ax, shown)
+        near_the_means(ax, shown)
         whole_ticks(ax, shown["epoch"])
     legend(figure, frame, looks)
     return figure

@@ -43,7 +43,7 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
     """A line per method."""
     figure, (ax,), _ = panels(1, 1, COLUMN, 2.0)
     for label, part in frame.groupby("method", sort=False):
-        ax.plot(part["depth"], part["entropy"], **looks[str(label)].line)
+        ax.plot(part["depth"], part["entropy"], **looks[str(label)].line(len(part)))
     ax.set(xlabel="adapted layer, from input to output", ylabel="entropy of use (of log E)", ylim=(-0.03, 1.05))
     ax.axhline(1, color=FAINT, lw=0.6, zorder=0)
     whole_ticks(ax, frame["depth"])
