@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,6 +158,42 @@ def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
         typer.echo(path)
 
 
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes that draw. Default: one per core.")
+]
+
+
+@app.command()
+def figures(config: Config = DEFAULT, drafts: Drafts = False, jobs: Jobs = None) -> None:
+    """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
+
+    A figure that has nothing to show is not made, and a line says what it needs.
+
+    Example: mola figures -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.figures._write import write_figures
+
+    paths, missing = write_figures(suite, drafts, jobs or os.cpu_count() or 1)
+    for line in [*map(str, paths), *missing]:
+        typer.echo(line)
+
+
+@app.command()
+def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
+    """Write results/<suite>/about.html: runs, versions, hardware, times and configuration, from the records.
+
+    Example: mola about -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.about import about as page
+
+    path = suite.folder / "about.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(suite, config.read_text(), drafts))
+    typer.echo(path)
+
+
 Sides = Annotated[
     tuple[str, str] | None,
     typer.Option("--compare", metavar="A B", help="Folders of results, git revisions, or REVISION:FOLDER."),
@@ -168,17 +205,25 @@ Out = Annotated[
 
 @app.command()
 def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> None:
-    """Put two suites, or one suite at two commits, side by side: scores, differences by seed, and what changed.
+    """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
-    A revision means the suite's own folder in that commit, so its records must be committed.
+    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
 
-    Examples: mola report --compare HEAD~1 HEAD; mola report --compare results/embedded results/tuned --out both.html
+    With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
+    changed. A revision means the suite's own folder in that commit, so its records must be committed.
+
+    Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
     """
-    if compare is None:
-        raise _bad_input("--compare: expected two folders of results or git revisions, found none")
+    if compare is None and out is not None:
+        raise _bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = _load(config)
+    if compare is None:
+        from mola.reporting.page import bind
+
+        typer.echo(bind(suite, config))
+        return
     from mola.reporting.compare import compare as tables_of
     from mola.reporting.render import page, several, to_markdown
     from mola.reporting.trees import tree

@@ -83,3 +83,15 @@ def tables():
         str(suite.folder / "tables" / name)
         for name in [*names, *curves, "metrics.json", "critical-difference.json"]
     ]
+
+
+def shown(path):
+    """A table that is a page of its own goes into the report."""
+    if not path.endswith(".html"):
+        return path
+    return report(
+        path,
+        caption="../report/tables.rst",
+        category="Tables",
+        labels={"table": Path(path).stem.replace("_", " ").replace(".", " ")},
+    )

@@ -7,7 +7,7 @@ rule table:
         numbers=[suite.paper_numbers] if suite.paper_numbers else [],
         code=sorted(Path("mola/reporting").rglob("*.py")),
     output:
-        tables(),
+        [shown(path) for path in tables()],
     log:
         f"logs/{suite.suite}/table.log",
     shell:
