@@ -16,6 +16,7 @@ from mola.reporting.figures import (
     conflict,
     conflict_stages,
     cost,
+    critical_difference,
     curves,
     embedding,
     expert_use,
@@ -291,11 +292,13 @@ def test_the_critical_difference_only_under_its_conditions(tmp_path):
     gains = {"single_task": 0.1, "shared": 0.2, "mola_grad": 0.3}
     made = make_suite(tmp_path, methods=tuple(gains), benchmarks=five, seeds=1)
     fill(made, lambda b, m, s: gains[m], curve=[])
-    paths, _ = write_figures(made)
-    frame = pd.read_csv(next(p for p in paths if p.name == "summary.critical_difference.csv"))
+    frame = critical_difference.suite_data(sources(made))
     assert list(frame["mean_rank"]) == [3, 2, 1] and frame["p single_task"].iloc[2] < 0.05
+    with styled():
+        told = {text.get_text() for text in critical_difference.draw(frame, looks(list(gains))).findobj(Text)}
+    assert {"mola_grad (1)", "mean rank over 5 benchmarks; critical difference 1.48"} <= told
     (made.cell("vlcs", "shared") / "seed0" / "record.json").unlink()
-    assert not [path for path in write_figures(made)[0] if "critical_difference" in path.name]
+    assert critical_difference.suite_data(sources(made)).empty
 
 
 def test_rows_keep_their_looks_and_differ():
