@@ -105,6 +105,43 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
         raise typer.Exit(1)
 
 
+@app.command()
+def tune(
+    config: Config = DEFAULT,
+    benchmark: Benchmarks = None,
+    method: Methods = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin the chosen studies anew.")] = False,
+) -> None:
+    """Tune the chosen benchmarks and methods with equal budgets; a tuned.json each, which train then uses.
+
+    The suite needs a section "tune" (config/tuned.yaml is an example). Every method gets the same number of finished
+    trials, scored on the validation split. A study that was interrupted goes on as if it had not been; one whose
+    code, settings or search space changed is refused, until --restart. Without -b or -m: all of the suite.
+
+    Example: mola tune -c config/tuned.yaml -b digits -m mola_grad
+    """
+    suite = _load(config)
+    cells = [
+        (b, m)
+        for b in _chosen("benchmark", benchmark, suite.benchmarks)
+        for m in _chosen("method", method, suite.methods)
+    ]
+    from mola.terminal import progress
+    from mola.tuning.study import tune as tune_cell
+
+    failed = []
+    with _logging(without="mola.training"):  # a line per trial, not per epoch; log.txt has both
+        for b, m in cells:
+            with progress(f"{b}/{m}") as on_step:
+                found = tune_cell(suite, b, m, restart=restart, on_step=on_step)
+            told = "no trial had a finite score" if found["value"] is None else f"{found['value']:.4f}"
+            typer.echo(f"{b}/{m}: {told} after {found['finished']} trials: {_flat(found['parameters'])}")
+            failed += [f"{b}/{m}"] if found["value"] is None else []
+    if failed:
+        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; optuna/history.csv has reasons", err=True)
+        raise typer.Exit(1)
+
+
 Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
 
 
@@ -247,6 +284,7 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Store images and kernels channels last.")]
 Compiled = Annotated[bool, typer.Option("--compile", help="Run the models through torch.compile.")]
+_ALL = "Repeatable; all: every one."
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")]
 
 
@@ -296,18 +334,36 @@ def step(
     precision: PrecisionOption = "fp32",
     channels_last: ChannelsLast = False,
     compiled: Compiled = False,
+    balancer: Annotated[list[str] | None, typer.Option("--balancer", metavar="NAME", help=_ALL)] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help=_ALL)] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of those that take it; repeatable.")
+    ] = None,
     file: Json = None,
 ) -> None:
     """Whole training steps of MoLA against the plain step, and apart: the router's network and the TwD loss.
 
-    Example: mola bench step --model resnet18 --tasks 4
+    With --balancer or --method, those instead: hard sharing under the balancer, or the method under the sum of losses.
+    "beside J" is memory without the Jacobian, which a balancer that makes one fills with a gradient per task.
+
+    Examples: mola bench step -t 4; mola bench step --balancer pcgrad --balancer uw -m mtan -m ltb -o warmup=0
     """
+    from mola.bench import rivals
+    from mola.bench import step as mola_steps
     from mola.bench.cases import Setting, case_of
-    from mola.bench.step import entries
+    from mola.registry import names
 
     case = case_of(model, batch, size)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    _measured(case, setting, entries(case, setting, tasks), repeats, file)
+    balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
+    methods = list(names("methods")) if method == ["all"] else method or []
+    if balancers or methods:
+        found = rivals.entries(case, setting, tasks, balancers, methods, rivals.pairs(option or []))
+    elif option:
+        raise _bad_input("--option: expected --balancer or --method beside it, found neither")
+    else:
+        found = mola_steps.entries(case, setting, tasks)
+    _measured(case, setting, found, repeats, file)
 
 
 @bench.command()
@@ -381,6 +437,10 @@ def _write(file: Path, told: dict[str, Any]) -> None:
         raise _bad_input(f"--json: expected a file that can be written, found {file}: {error.strerror}") from None
 
 
+def _flat(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for options in parameters.values() for key, value in options.items())
+
+
 def _load(config: Path) -> Suite:
     from mola.config import load
 
@@ -416,8 +476,8 @@ def _bad_input(message: str) -> Exception:
 
 
 @contextmanager
-def _logging() -> Iterator[None]:
-    """Log lines of the package on stderr; above a progress bar where that is a terminal."""
+def _logging(without: str | None = None) -> Iterator[None]:
+    """Log lines of the package on stderr, but those of ``without``; above a progress bar where that is a terminal."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
         from rich.highlighter import NullHighlighter
@@ -430,6 +490,8 @@ def _logging() -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("mola")
     handler.setLevel(logging.INFO)
+    if without is not None:
+        handler.addFilter(lambda record: not record.name.startswith(without))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:

@@ -117,7 +117,10 @@ def _options_model(room: Room, name: str) -> type[pydantic.BaseModel]:
         scope = {
             **vars(typing),
             **vars(mola.types),
-            **{n: getattr(pydantic, n) for n in ("PositiveInt", "PositiveFloat", "NonNegativeInt", "NonNegativeFloat")},
+            **{
+                n: getattr(pydantic, n)
+                for n in ("Field", "PositiveInt", "PositiveFloat", "NonNegativeInt", "NonNegativeFloat")
+            },
         }
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
             if argument.annotation is None or default is None:
@@ -126,4 +129,6 @@ def _options_model(room: Room, name: str) -> type[pydantic.BaseModel]:
                 compile(ast.Expression(argument.annotation), name, "eval"), scope
             )  # our own source, not the user's input
             fields[argument.arg] = (annotation, ast.literal_eval(default))
-    return pydantic.create_model(node.name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+    return pydantic.create_model(
+        node.name, __config__=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False), **fields
+    )

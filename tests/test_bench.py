@@ -3,14 +3,14 @@
 import json
 import math
 from dataclasses import fields, replace
-from functools import partialmethod
+from functools import partial, partialmethod
 
 import pytest
 import torch
 from torch import nn
 
 from mola import cli
-from mola.bench import measure, report
+from mola.bench import measure, report, rivals
 from mola.bench.bars import held
 from mola.bench.cases import CASES, Case, Setting
 from mola.bench.report import Row
@@ -75,7 +75,7 @@ def test_ratios_are_taken_round_by_round():
 
 def test_a_bar_is_met_or_missed_and_binds_its_own_case_only():
     def row(name, time, memory):
-        return Row(name, time, time, time, time, None, 1.0, memory, None, 1.0, 0.5)
+        return Row(name, time, time, time, time, None, 1.0, memory, None, None, 1.0, 0.5)
 
     rows = [row("grad E=4", 1.2, 1.0), row("grad E=32", 1.8, 1.5), row("router E=4", 1.4, 1.0)]
     told = "grad E=32 against grad E=4: time 1.50, bar 1.60 met, memory 1.50, bar 1.40 MISSED"
@@ -119,7 +119,7 @@ def rows_of(monkeypatch, tmp_path, capsys):
             assert row.keys() == {field.name for field in fields(Row)}
             numbers = {key: value for key, value in row.items() if key != "name"}
             absent = {key for key, value in numbers.items() if value is None}
-            assert absent <= ({"forward", "working"} if command == "step" else set())
+            assert absent <= {"beside"} | ({"forward", "working"} if command == "step" else set())
             assert all(math.isfinite(value) and value >= 0 for key, value in numbers.items() if key not in absent)
             assert row["time"] > 0 and row["images_per_second"] > 0
         return told["setting"], [row["name"] for row in told["rows"]]
@@ -165,3 +165,106 @@ def test_a_setting_does_what_it_says():
     with setting.running():
         y = model(x)
     assert y.dtype == torch.bfloat16 and y.shape == (4, 5)
+
+
+def test_rows_of_balancers_and_methods(rows_of):
+    words = ["--balancer", "uw", "--balancer", "pcgrad", "-m", "mmoe", "-m", "mola_grad", "--tasks", "3"]
+    _, names = rows_of("step", *words)
+    assert names == ["plain step", "uw, T = 3", "pcgrad, T = 3", "mmoe, T = 3", "mola_grad, T = 3"]
+
+
+class Wide(Case):
+    """Many parameters and hardly an activation, so that gradients are what memory holds."""
+
+    def plain(self, classes):
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten(), nn.Linear(768, 256))
+        network.num_features = 256
+        return network
+
+
+def test_memory_counts_the_jacobian_and_what_a_balancer_keeps(monkeypatch):
+    """Weights, gradients and momenta are three times the shared parameters; so is G with T = 3, so are averages."""
+    monkeypatch.setattr(report, "rate_of_products", lambda device, dtype: 1e9)
+    case = Wide("wide", 4, 16, "2", 2)
+    found = rivals.entries(case, Setting(), 3, ["pcgrad", "db_mtl", "mgda_ub", "uw"], [])
+    rows = report.compare(found, Setting(), 1)
+    told = {
+        name: (row.memory, row.beside)
+        for name, row in zip(("sum", "pcgrad", "db_mtl", "mgda_ub", "uw"), rows, strict=True)
+    }
+    near = partial(pytest.approx, abs=0.2)
+    assert told == {
+        "sum": (1, None),
+        "pcgrad": (near(2), near(1)),
+        "db_mtl": (near(3), near(2)),
+        "mgda_ub": (near(1), None),
+        "uw": (near(1), None),
+    }
+
+
+def test_what_draws_draws_the_same_in_every_step():
+    found = rivals.entries(Small("small", 4, 32, "[03]", 2), Setting(), 3, ["rlw"], [])
+    step = found["rlw, T = 3"]
+    told = []
+    for _ in range(2):
+        before = [p.detach().clone() for p in step.model.parameters()]
+        step.step()
+        told.append([p.grad.clone() for p in step.model.parameters()])
+        with torch.no_grad():
+            for p, old in zip(step.model.parameters(), before, strict=True):
+                p.copy_(old)
+    for one, two in zip(*told, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_options_go_to_those_that_take_them(rows_of):
+    _, names = rows_of("step", "-t", "2", "--balancer", "db_mtl", "-m", "mola_grad", "-o", "beta=0", "-o", "rank=1")
+    assert names == ["plain step", "db_mtl, T = 2", "mola_grad, T = 2"]
+    case = Small("small", 4, 32, "[03]", 2)
+    found = rivals.entries(case, Setting(), 2, ["db_mtl"], [], rivals.pairs(["beta=0"]))
+    assert found["db_mtl, T = 2"].holds()["beta"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--balancer", "gradvac", "-o", "beat=1"],
+            "--option: expected one of beta, found 'beat', did you mean 'beta'?",
+        ),
+        (["--balancer", "gradvac", "-o", "beta"], "--option: expected KEY=VALUE, found 'beta'"),
+        (["--balancer", "gradvac", "-o", "beta=2"], "gradvac.beta: should be less than or equal to 1, found 2"),
+        (["-o", "beta=1"], "--option: expected --balancer or --method beside it, found neither"),
+        (["-m", "gradvac"], "unknown method 'gradvac'"),
+    ],
+)
+def test_wrong_options_of_a_step(words, told, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mola", "bench", "step", *words])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert told in capsys.readouterr().err
+
+
+def test_a_balancer_is_held_to_its_kind():
+    def row(name, time, flops=1.0, memory=1.0, beside=None):
+        return Row(name, time, time, time, time, None, flops, memory, None, beside, 1.0, 1.0)
+
+    rows = [
+        row("plain step", 1.0),
+        row("uw, T = 4", 1.06),
+        row("pcgrad, T = 4", 2.9, memory=3.2, beside=1.6),
+        row("mtan, T = 4", 2.4, 2.0),
+    ]
+    assert held(CASES["resnet18"], Setting(), rows) == [
+        "uw, T = 4 against plain step: time 1.06, bar 1.05 MISSED",
+        "pcgrad, T = 4 against plain step: time 2.90, bar 3.00 met, memory beside J 1.60, bar 1.50 MISSED",
+        "mtan, T = 4 against plain step: time for its FLOPs 1.20, bar 1.30 met",
+    ]
+
+
+def test_every_balancer_has_a_bar():
+    from mola import registry
+    from mola.bench import bars
+
+    held_to = {*bars.LOSS_WEIGHTING, *bars.OVER_FEATURES, *bars.JACOBIAN}
+    assert held_to == set(registry.names("balancers")) - {"sum"}

@@ -6,16 +6,16 @@ Source: Lin et al. 2023, Dual-Balancing for Multi-Task Learning, arXiv 2308.1202
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Annotated, ClassVar, cast
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import Parameter
 
 from mola.balancers._base import total_of
 from mola.balancers._jacobian import Jacobian
-from mola.types import BadInput, Task
+from mola.types import Range, SearchSpace, Task
 
 EPSILON = 1e-8  # the paper's, against log 0 and ‖g‖ = 0
 
@@ -29,17 +29,17 @@ class DBMTL(Jacobian):
     Own parameters follow ∇ log L_t, as published.
     """
 
+    search_space: ClassVar[SearchSpace] = {"beta": Range(0.0, 0.99), "sigma": Range(0.1, 1.0)}
+
     def __init__(
         self,
         tasks: Sequence[Task] = (),
         device: torch.device | None = None,
         *,
-        beta: NonNegativeFloat = 0.9,
+        beta: Annotated[float, Field(ge=0, le=1)] = 0.9,
         sigma: NonNegativeFloat = 0.5,
     ) -> None:
         super().__init__(tasks, device)
-        if beta > 1:
-            raise BadInput(f"balancer.beta: expected at most 1, found {beta}")
         self.beta, self.sigma = beta, sigma
         self.averages: dict[str, Tensor] = {}  # ĝ_t (P,)
         self.counts: dict[str, int] = {}  # n

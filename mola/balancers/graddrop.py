@@ -6,13 +6,14 @@ Source: Chen et al. 2020, Just Pick a Sign, arXiv 2010.06808, Algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field
 from torch import Tensor
 
 from mola.balancers._jacobian import Jacobian
-from mola.types import BadInput, Task
+from mola.types import Range, SearchSpace, Task
 
 COLUMNS = 1 << 16  # at a time: what is held between stays small, and in a CPU's cache
 
@@ -27,12 +28,16 @@ class GradDrop(Jacobian):
     setting), where the paper's layer acts on those of one activation, times its sign.
     """
 
+    search_space: ClassVar[SearchSpace] = {"leak": Range(0.0, 1.0)}
+
     def __init__(
-        self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, leak: NonNegativeFloat = 0.0
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        leak: Annotated[float, Field(ge=0, le=1)] = 0.0,
     ) -> None:
         super().__init__(tasks, device)
-        if leak > 1:
-            raise BadInput(f"balancer.leak: expected at most 1, found {leak}")
         self.leak = leak
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:

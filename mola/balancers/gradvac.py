@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import cast
+from typing import Annotated, ClassVar, cast
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field
 from torch import Tensor
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import BadInput, Task
+from mola.types import Range, SearchSpace, Task
 
 SMALLEST = 1e-8
 
@@ -29,12 +29,16 @@ class GradVac(GramianWeighting):
     parameters, where the paper's best variant groups by layer.
     """
 
+    search_space: ClassVar[SearchSpace] = {"beta": Range(0.001, 0.5, log=True)}
+
     def __init__(
-        self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, beta: NonNegativeFloat = 0.01
+        self,
+        tasks: Sequence[Task] = (),
+        device: torch.device | None = None,
+        *,
+        beta: Annotated[float, Field(ge=0, le=1)] = 0.01,
     ) -> None:
         super().__init__(tasks, device)
-        if beta > 1:
-            raise BadInput(f"balancer.beta: expected at most 1, found {beta}")
         self.beta = beta
         self.target = torch.zeros(len(self.names), len(self.names), dtype=torch.float64)  # φ̂
 

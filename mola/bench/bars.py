@@ -1,4 +1,4 @@
-"""What the adapters are held to: upper bounds of ratios, each for one case as it stands, in fp32 on a CPU."""
+"""What adapters, balancers and methods are held to: upper bounds of ratios, each for one case, in fp32 on a CPU."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from mola.bench.report import Row
 
 
 class Bar(NamedTuple):
-    """A row against another one: the most that time and memory may be; None: no bound."""
+    """A row against another one: the most that time and memory may be, that beside the Jacobian where the row makes
+    one; None: no bound.
+    """
 
     case: str
     row: str
     base: str
     time: float
-    memory: float | None
+    memory: float | None = None
+    of_flops: bool = False  # the bound is on time against the row's FLOPs, not against the base's time
 
 
+LOSS_WEIGHTING = ("mean", "static", "si", "rlw", "dwa", "uw", "imtl_l", "famo", "gradnorm")
+OVER_FEATURES = ("mgda_ub", "aligned_mtl_ub")
+JACOBIAN = (
+    *("mgda", "pcgrad", "gradvac", "graddrop", "cagrad", "imtl_g"),
+    *("nash_mtl", "aligned_mtl", "fairgrad", "upgrad", "db_mtl"),
+)
 BARS = (
     Bar("resnet50", "grad E=4", "plain", 1.45, 1.15),
     Bar("resnet50", "router E=4", "plain", 1.45, 1.20),
@@ -30,6 +39,11 @@ BARS = (
     Bar("resnet18", "small router network", "plain step", 0.03, None),
     Bar("resnet18", "TwD, B = 256", "plain step", 0.01, None),
     Bar("resnet50", "small router network", "plain step", 0.03, None),
+    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.05) for name in LOSS_WEIGHTING),
+    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.15) for name in OVER_FEATURES),
+    *(Bar("resnet18", f"{name}, T = 4", "plain step", 3.0, 1.5) for name in JACOBIAN),
+    *(Bar("resnet18", f"{name}, T = 9", "plain step", 8.0) for name in JACOBIAN),
+    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.3, of_flops=True) for name in ("mtan", "cgc", "ltb")),
 )
 
 
@@ -41,9 +55,11 @@ def held(case: Case, setting: Setting, rows: Sequence[Row]) -> list[str]:
         if setting != Setting() or case != CASES[bar.case] or not {bar.row, bar.base} <= found.keys():
             continue
         row, base = found[bar.row], found[bar.base]
-        parts = [_told("time", row.time / base.time, bar.time)]
+        share = row.flops / base.flops if bar.of_flops else 1.0
+        parts = [_told("time for its FLOPs" if bar.of_flops else "time", row.time / base.time / share, bar.time)]
         if bar.memory is not None:
-            parts.append(_told("memory", row.memory / base.memory, bar.memory))
+            what, memory = ("memory", row.memory) if row.beside is None else ("memory beside J", row.beside)
+            parts.append(_told(what, memory / base.memory, bar.memory))
         lines.append(f"{bar.row} against {bar.base}: {', '.join(parts)}")
     return lines
 

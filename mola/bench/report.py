@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from mola.bench.cases import Case, Setting
 from mola.bench.measure import Work, flops, interleaved, peak_bytes, rate_of_products, ratios, wall_ratio
 
 
-@dataclass(frozen=True)
+@dataclass
 class Entry:
     """A piece of work. model: what it trains, if it does; states: optimiser states per parameter; images: per step.
 
     forward: its forward pass alone. again: a backward pass that finds the gradients' memory there already.
+    holds:   what stands between its steps beside the model, such as a balancer's tensors. jacobian: bytes of the tasks'
+             gradients, a row each, that its peak has; 0 where it makes none.
     """
 
     step: Work
@@ -27,6 +30,8 @@ class Entry:
     states: int = 0
     forward: Work | None = None
     again: Work | None = None
+    holds: Callable[[], object] = dict
+    jacobian: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Row:
     """One line of the table; ratios against the first entry in the same run.
 
     time, lowest, highest: median and range of the busy time of the whole work; wall, forward: medians.
-    memory:  peak of parameters, gradients, optimiser states and activations; working: without the first three.
+    memory:  peak of parameters, gradients, optimiser states, activations and all that a balancer keeps; working: of
+             activations and the like alone; beside: without the Jacobian of a balancer that makes one.
     of_peak: operations per second, as a share of what the device reaches in one large matrix product.
     """
 
@@ -47,6 +53,7 @@ class Row:
     flops: float
     memory: float
     working: float | None
+    beside: float | None
     images_per_second: float
     of_peak: float
 
@@ -77,6 +84,7 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
                 operations[name] / operations[base],
                 whole[name] / whole[base],
                 _ratio(working[name], working[base]),
+                (whole[name] - entry.jacobian) / whole[base] if entry.jacobian else None,
                 entry.images / seconds,
                 operations[name] / seconds / peak,
             )
@@ -87,12 +95,13 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
 def table(rows: list[Row]) -> str:
     """The rows as text."""
     width = max(len(row.name) for row in rows)
-    lines = [
-        f"{'':{width}s}  time (lowest–highest)  wall    fwd     FLOPs   memory  working  images/s  of peak",
-    ]
+    beside = any(row.beside is not None for row in rows)
+    names = ["wall", "fwd", "FLOPs", "memory", "working", *["beside J"] * beside]
+    lines = [f"{'':{width}s}  time (lowest–highest)  {'  '.join(f'{n:6s}' for n in names)}  images/s  of peak"]
     for r in rows:
         spread = f"{r.time:5.3f} ({r.lowest:.2f}–{r.highest:.2f})"
-        ratios_ = "  ".join(f"{_shown(v):6s}" for v in (r.wall, r.forward, r.flops, r.memory, r.working))
+        values = [r.wall, r.forward, r.flops, r.memory, r.working, *[r.beside] * beside]
+        ratios_ = "  ".join(f"{_shown(v):{max(6, len(n))}s}" for v, n in zip(values, names, strict=True))
         lines.append(f"{r.name:{width}s}  {spread:21s}  {ratios_}  {r.images_per_second:7.0f}  {r.of_peak:6.0%}")
     return "\n".join(lines)
 
@@ -120,9 +129,9 @@ def surroundings(device: str) -> dict[str, Any]:
 
 
 def _standing(entry: Entry) -> int:
-    if entry.model is None:
-        return 0
-    return sum((1 + entry.states) * p.numel() * p.element_size() for p in entry.model.parameters())
+    held = [leaf for leaf in tree_leaves(entry.holds()) if isinstance(leaf, torch.Tensor)]
+    model = [] if entry.model is None else list(entry.model.parameters())
+    return sum(t.numel() * t.element_size() for t in [*held, *model * (1 + entry.states)])
 
 
 def _ratio(value: int | None, base: int | None) -> float | None:

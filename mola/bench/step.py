@@ -18,7 +18,7 @@ from mola.layers.router import Router
 from mola.losses import task_decorrelation, task_losses
 from mola.methods import Method
 from mola.training.fit import make_optimizer
-from mola.types import Batch, Task
+from mola.types import Balancer, Batch, Task
 
 CLASSES = 10
 SMALL = {"router_width": 8, "router_blocks": 1, "router_pool": 4}  # a small router on a downsampled image
@@ -31,8 +31,8 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
     A step is forward, losses, backward and SGD with momentum, as the training loop does it.
     """
     torch.manual_seed(0)
-    named = [Task(f"task{i}", "classes", CLASSES, {"accuracy": "higher"}) for i in range(tasks)]
-    batch = _batch(setting.images(case), named)
+    named = named_tasks(tasks)
+    batch = random_batch(setting.images(case), named)
     adapters = {"where": case.where, "rank": case.rank}
     methods: dict[str, tuple[str, dict[str, Any]]] = {
         "plain step": ("shared", {}),
@@ -41,7 +41,9 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
         "MoLA-Router step, small router": ("mola_router", {**adapters, **SMALL}),
     }
     found = {
-        name: _method(registry.load("methods", method)(named, lambda: case.plain(0), **options), named, batch, setting)
+        name: trained(
+            registry.load("methods", method)(named, lambda: case.plain(0), **options), named, batch, setting, Sum()
+        )
         for name, (method, options) in methods.items()
     }
     small = Router(tasks, **{option.removeprefix("router_"): value for option, value in SMALL.items()})
@@ -56,25 +58,35 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
     return found
 
 
-def _batch(x: Tensor, tasks: list[Task]) -> Batch:
+def named_tasks(tasks: int) -> list[Task]:
+    """T classifications."""
+    return [Task(f"task{i}", "classes", CLASSES, {"accuracy": "higher"}) for i in range(tasks)]
+
+
+def random_batch(x: Tensor, tasks: list[Task]) -> Batch:
+    """Images (B, 3, H, W) shared out among the tasks, with random labels."""
     task = torch.arange(len(x)) * len(tasks) // len(x)  # ordered by task, as benchmarks give them
     y = {t.name: torch.randint(CLASSES, (int((task == i).sum()),), device=x.device) for i, t in enumerate(tasks)}
     return Batch(x, task, y, tuple(t.name for t in tasks))
 
 
-def _method(method: Method, tasks: list[Task], batch: Batch, setting: Setting) -> Entry:
+def trained(method: Method, tasks: list[Task], batch: Batch, setting: Setting, balancer: Balancer) -> Entry:
+    """Steps of a method, as the training loop does them. What draws, draws the same in each: operations are counted on
+    the steps that are timed.
+    """
     method = setting.place(filled(method))
-    optimizer = make_optimizer(Training(optimizer="sgd", lr=1e-3), list(method.parameters()))
-    balancer, own, shared = Sum(), method.own_parameters(), method.shared_parameters()
+    own, shared = method.own_parameters(), method.shared_parameters()
+    optimizer = make_optimizer(Training(optimizer="sgd", lr=1e-3), [*method.parameters(), *balancer.parameters()])
 
     def step() -> None:
+        torch.manual_seed(0)
         with setting.running():
             output = method(batch)
         optimizer.zero_grad(set_to_none=True)
-        balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own)
+        balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own, output.features)
         optimizer.step()
 
-    return Entry(step, len(batch.x), method, states=1)
+    return Entry(step, len(batch.x), method, states=1, holds=lambda: vars(balancer))
 
 
 def _router(network: nn.Module, x: Tensor, setting: Setting) -> Work:

@@ -1,4 +1,6 @@
-"""Every sample through every expert in one pass; what lies before the first adapted layer runs once."""
+"""Every sample through several experts, or mixtures of them, in one pass; what lies before the first adapted layer runs
+once.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from mola.types import BadInput
 
 
 @contextmanager
-def every_expert(model: nn.Module, size: int, experts: Sequence[int] | None = None) -> Iterator[None]:
+def every_expert(model: nn.Module, size: int, experts: Sequence[int] | Tensor | None = None) -> Iterator[None]:
     """Open a gate under which an adapted model turns B samples into (E·B, …): all of expert 0, then of expert 1, …
 
     size:    B.
-    experts: those to meet, in ascending order; None for all.
+    experts: those to meet, in ascending order; None for all; or (M, E) weights, the M mixtures to meet.
     With activation checkpointing, call backward inside the block.
 
     The samples are repeated where the first adapted layer's branch of the model begins (:func:`fork`): the result is
@@ -30,18 +32,19 @@ def every_expert(model: nn.Module, size: int, experts: Sequence[int] | None = No
     if len(slots) != 1:
         raise BadInput(f"every_expert: expected a model that was adapted once, found adapters of {len(slots)} calls")
     (slot,) = slots
-    met = list(range(slot.experts)) if experts is None else list(experts)
-    if not met or met != sorted(set(met)):
-        raise BadInput(f"every_expert: expected experts in ascending order, found {met}")
-    chosen = torch.tensor(met)
-    copies = len(chosen)
+    if not isinstance(experts, Tensor):
+        met = list(range(slot.experts)) if experts is None else list(experts)
+        if not met or met != sorted(set(met)):
+            raise BadInput(f"every_expert: expected experts in ascending order, found {met}")
+        experts = torch.tensor(met)
+    copies = len(experts)
 
     def repeated(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if slot.gate is not opened:  # another gate, inside this one
             return None
         return tree_map(lambda leaf: _repeated(leaf, size, copies), (args, dict(kwargs)))
 
-    with gate(model, chosen.repeat_interleave(size)):
+    with gate(model, experts.repeat_interleave(size, 0)):
         opened, slot.copies = slot.gate, copies
         hook = fork(model).register_forward_pre_hook(repeated, with_kwargs=True)
         try:

@@ -252,7 +252,8 @@ def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device)
         raise BadInput(f"gate: expected int64 experts, found {_kind(chosen)}")
     _check_weights(weights, device)
     used, place = _indices(chosen, experts, device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-    dense = weights.new_zeros(len(weights), len(used)).scatter_add(1, place.to(device), weights)
+    chosen_by = place.to(device)[:, :, None] == torch.arange(len(used), device=device)  # (B, k, experts used)
+    dense = (weights[:, :, None] * chosen_by).sum(1)  # scatter_add has no deterministic form on CUDA
     return WeightGate(dense, used.to(device))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import nn
 from torch.nn import Parameter
@@ -26,6 +26,7 @@ class Method(nn.Module, ABC):
     """
 
     search_space: ClassVar[SearchSpace] = {}  # what tuning may change, beside the knobs that all methods share
+    frozen: tuple[nn.Module, ...] = ()  # always in evaluation mode: statistics and dropout rest with the weights
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -38,6 +39,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def shared_parameters(self) -> list[Parameter]:
         """The parameters that the losses of all tasks reach; balancers combine gradients there."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but for what is frozen."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def own_parameters(self) -> list[Parameter]:
         """All other parameters."""

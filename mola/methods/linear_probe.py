@@ -27,13 +27,8 @@ class LinearProbe(Method):
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
         super().__init__(tasks, backbone)
         self.backbone = backbone().requires_grad_(False).eval()
+        self.frozen = (self.backbone,)
         self.heads = Heads(tasks, self.backbone)
-
-    def train(self, mode: bool = True) -> LinearProbe:
-        """The heads alone change their mode."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
 
     def forward(self, batch: Batch) -> Output:
         """Every task on the same features."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn import Parameter
 
@@ -17,6 +17,7 @@ from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.methods import Method
+from mola.methods._lora import load_balance, trainable
 from mola.models.heads import Heads
 from mola.types import BadInput, Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -26,6 +27,8 @@ class LoRAMoE(Method):
     TwD loss.
 
     experts: None: one per task. router_width, router_blocks, router_pool: as in ``mola_router``.
+    load_balance: weight of :func:`mola.methods._lora.load_balance`; 0 leaves it out.
+    Differs from the paper: its two losses, of importance and load, are that one here, off by default.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -41,6 +44,7 @@ class LoRAMoE(Method):
         *,
         experts: PositiveInt | None = None,
         top_k: PositiveInt = 2,
+        load_balance: NonNegativeFloat = 0.0,
         rank: Rank = 4,
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
@@ -58,17 +62,21 @@ class LoRAMoE(Method):
         )
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
-        self.top_k = top_k
+        self.top_k, self.load_balance = top_k, load_balance
 
     def forward(self, batch: Batch) -> Output:
-        """Routes once, for the whole network."""
+        """Routes once, for the whole network. Experts that no sample chose cost nothing."""
         scores = self.router(batch.x).float()  # (B, E)
         top = scores.topk(self.top_k, dim=1)
-        weights = scores.new_zeros(scores.shape).scatter(1, top.indices, top.values.softmax(1))
-        with gate(self.backbone, weights):
+        weights = top.values.softmax(1)  # (B, k)
+        with gate(self.backbone, (weights, top.indices)):
             features = self.backbone(batch.x)  # (B, F)
-        return Output(self.heads(features, batch), weights, features=features)
+        penalty = None
+        if self.training and self.load_balance:
+            penalty = self.load_balance * load_balance(scores.softmax(1), top.indices)
+        routing = scores.new_zeros(scores.shape).scatter(1, top.indices, weights)
+        return Output(self.heads(features, batch), routing, penalty, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters and router."""
-        return [p for part in (self.backbone, self.router) for p in part.parameters()]
+        return trainable(self.backbone, self.router)

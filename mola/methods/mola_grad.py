@@ -16,6 +16,7 @@ from mola.layers.adapt import adapt
 from mola.layers.fan_out import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
+from mola.methods._lora import adapters, freeze_base, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -23,6 +24,7 @@ from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, T
 class MoLAGrad(Method):
     """y = (W + ΔW_t) x with E = T. Needs the task's id at inference.
 
+    freeze: train adapters and heads alone, as LoRA does; the backbone's BatchNorm statistics rest too.
     Differs from the released code: one forward pass per step, where that repeats an identical pass T times (T
                                     BatchNorm updates); with single inputs BatchNorm sees all tasks' maps together, as
                                     in a batch that mixes tasks.
@@ -39,11 +41,15 @@ class MoLAGrad(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
     ) -> None:
         super().__init__(tasks, backbone)
         self.backbone = adapt(
             backbone(), experts=len(tasks), rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        if freeze:
+            freeze_base(self.backbone)
+            self.frozen = (self.backbone,)
         self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
@@ -65,4 +71,5 @@ class MoLAGrad(Method):
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone without its adapters: those belong to one task each."""
-        return [p for name, p in self.backbone.named_parameters() if name.rpartition(".")[2] not in ("A", "B")]
+        own = set(adapters(self.backbone))
+        return [p for p in trainable(self.backbone) if p not in own]

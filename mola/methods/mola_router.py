@@ -7,9 +7,9 @@ Source: arXiv 2406.09679, Section 3, target-agnostic MoLA.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn import Parameter
 
@@ -18,6 +18,7 @@ from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.losses import task_decorrelation
 from mola.methods import Method
+from mola.methods._lora import freeze_base, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -29,7 +30,10 @@ class MoLARouter(Method):
     experts:       None: one per task.
     twd:           weight of the TwD loss; 0 leaves it out.
     temperature:   τ of the TwD loss.
-    projection:    TwD sees Linear(E → projection)(scores), as in the released code; 0: the scores themselves.
+    twd_on:        what the TwD loss sees: projection, Linear(E → projection)(scores), as in the released code; scores,
+                   before the softmax; weights, after it.
+    projection:    its number of outputs.
+    freeze:        train adapters, router and heads alone; the backbone's BatchNorm statistics rest too.
     router_width:  channels of the router's first stage; 16 is the paper's ResNet-20.
     router_blocks: residual blocks of each of the router's three stages; 3 is the paper's.
     router_pool:   the router sees the image average-pooled by this factor; 1 is the paper's.
@@ -54,9 +58,11 @@ class MoLARouter(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
         twd: NonNegativeFloat = 0.1,
         temperature: PositiveFloat = 1.0,
-        projection: NonNegativeInt = 32,
+        twd_on: Literal["projection", "scores", "weights"] = "projection",
+        projection: PositiveInt = 32,
         router_width: PositiveInt = 16,
         router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
@@ -66,10 +72,13 @@ class MoLARouter(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        if freeze:
+            freeze_base(self.backbone)
+            self.frozen = (self.backbone,)
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
-        self.projection = nn.Linear(experts, projection) if projection else nn.Identity()
-        self.twd, self.temperature = twd, temperature
+        self.projection = nn.Linear(experts, projection) if twd_on == "projection" else nn.Identity()
+        self.twd, self.twd_on, self.temperature = twd, twd_on, temperature
 
     def forward(self, batch: Batch) -> Output:
         """Routes once, for the whole network."""
@@ -82,9 +91,10 @@ class MoLARouter(Method):
         if (
             self.training and self.twd and batch.task is not None
         ):  # where every sample has every task there is nothing to decorrelate
-            penalty = self.twd * task_decorrelation(self.projection(scores), batch.task, self.temperature)
+            seen = self.projection(weights if self.twd_on == "weights" else scores)
+            penalty = self.twd * task_decorrelation(seen, batch.task, self.temperature)
         return Output(predictions, weights, penalty, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters, router and projection: every task reaches them."""
-        return [p for part in (self.backbone, self.router, self.projection) for p in part.parameters()]
+        return trainable(self.backbone, self.router, self.projection)

@@ -16,12 +16,16 @@ from torch.nn import Parameter
 from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.methods import Method
+from mola.methods._lora import freeze_base, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
 
 class SharedLoRA(Method):
-    """MoLA with E = 1: y = (W + ΔW) x for every sample."""
+    """MoLA with E = 1: y = (W + ΔW) x for every sample.
+
+    freeze: train the adapter and heads alone, as published; the backbone's BatchNorm statistics rest too.
+    """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
 
@@ -34,9 +38,13 @@ class SharedLoRA(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
     ) -> None:
         super().__init__(tasks, backbone)
         self.backbone = adapt(backbone(), experts=1, rank=rank, alpha=alpha, where=where, factorisation=factorisation)
+        if freeze:
+            freeze_base(self.backbone)
+            self.frozen = (self.backbone,)
         self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:
@@ -47,4 +55,4 @@ class SharedLoRA(Method):
 
     def shared_parameters(self) -> list[Parameter]:
         """The backbone and its adapter."""
-        return list(self.backbone.parameters())
+        return trainable(self.backbone)

@@ -9,7 +9,7 @@ from functools import cache
 from mola.config import Settings
 from mola.data.manifest import manifest_path
 from mola.fingerprint import ROOT, closure
-from mola.inputs import modules
+from mola.tuned import modules
 
 ENDINGS = (".py", "/__init__.py")  # of a module's file
 

@@ -96,7 +96,7 @@ def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], draft
             if drafts:
                 record = {**record, "draft": f"{told}: a draft"}
             else:
-                problem = f"left out: {told}; commit it and make the tables again, or: mola table --drafts"
+                problem = f"left out: {told}; commit it, then: mola table; or, as a draft: mola table --drafts"
         if problem:
             cell.problems[seed] = problem
         else:

@@ -281,8 +281,6 @@ def test_graddrop_takes_one_sign_per_coordinate_as_often_as_it_is_pure():
     purity = 0.5 * (1 + CONFLICT.sum(0) / CONFLICT.abs().sum(0))
     assert (chosen.double().mean(0) - purity).abs().max() < 0.07
     torch.testing.assert_close(update("graddrop", CONFLICT, leak=1.0), CONFLICT.sum(0))
-    with pytest.raises(BadInput, match=r"balancer\.leak: expected at most 1, found 2"):
-        make("graddrop", 3, leak=2.0)
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.3])
@@ -363,3 +361,16 @@ def test_inner_products_of_long_gradients_keep_their_digits():
     assert (gramian_of(matrix) / exact - 1).abs().max() < 1e-6
     short = torch.randn(3, 7)
     torch.testing.assert_close(gramian_of(short), short @ short.T)
+
+
+def test_a_pass_that_fails_leaves_the_gradients_that_were_there():
+    problem, before = Problem(CONFLICT), torch.full((2, 1), 7.0).double()
+    problem.shared[0].grad = before
+    losses = problem.losses()
+    losses["b"] = losses["b"].detach()  # has no gradient
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        make("pcgrad", 3).backward(losses, None, problem.shared, list(problem.own.values()))
+    assert problem.shared[0].grad is before and problem.shared[1].grad is None
+    problem.shared[0].grad = None
+    problem.losses()["a"].backward()  # as ever
+    torch.testing.assert_close(problem.shared[0].grad[:, 0], CONFLICT[0, :2])

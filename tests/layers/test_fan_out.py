@@ -120,3 +120,14 @@ def test_experts_out_of_order_are_refused():
 def test_a_model_without_adapters_is_refused():
     with pytest.raises(BadInput, match="expected a model that was adapted once"), every_expert(nn.Linear(2, 2), 1):
         pass
+
+
+def test_mixtures_are_a_pass_per_mixture():
+    model, x = adapted("test_resnet", FAMILIES["test_resnet"]), torch.randn(4, 3, 32, 32, dtype=torch.double)
+    weights = torch.rand(2, 3, dtype=torch.double)
+    model.eval()
+    with every_expert(model, 4, weights):
+        found = model(x)
+    for mixture, own in zip(weights, found.chunk(2), strict=True):
+        with mola.gate(model, mixture.expand(4, 3)):
+            torch.testing.assert_close(own, model(x))

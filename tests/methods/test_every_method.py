@@ -161,3 +161,18 @@ def test_search_space_names_options_whose_values_are_accepted(name):
         ends = (space.low, space.high) if isinstance(space, Range) else space
         for value in ends:
             registry.check_options("methods", name, {key: value}, name)
+
+
+@pytest.mark.parametrize("kind", ["digits", "glyphs", "scenes"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_on_every_embedded_benchmark(name, kind, data_root):
+    data = registry.load("benchmarks", kind)(data_root, limit=8)
+    few = next(iter(load(data, "train", torch.device("cpu"), size=16 if kind != "scenes" else 2)))
+    method = build(name, data.tasks).train()
+    own, shared = method.own_parameters(), method.shared_parameters()
+    output = method(few)
+    losses = task_losses(data.tasks, output, few)
+    assert set(losses) == set(few.y)
+    Sum().backward(losses, output.penalty, shared, own)
+    reached = [p.grad for p in method.parameters() if p.grad is not None]
+    assert reached and all(gradient.isfinite().all() for gradient in reached)

@@ -39,6 +39,8 @@ if not CONFIG.is_file() or CONFIG.read_text() != text:
 FETCHED = str(suite.data / ".stamps/{benchmark}.{options}.fetched")
 PREPARED = str(suite.data / ".stamps/{benchmark}.{options}.prepared")
 
+TUNED = str(suite.folder / "{benchmark}/{method}/optuna/tuned.json")
+
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = (
     len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -61,6 +63,11 @@ def prepared(wildcards):
     told = {key: value for key, value in options.items() if key != "mirror"}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
+
+
+def tuned(wildcards):
+    """What tuning found for a cell, where the suite tunes."""
+    return [] if suite.tune is None else TUNED.format(**wildcards)
 
 
 def tables():

@@ -4,6 +4,7 @@
 rule table:
     input:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
+        numbers=[suite.paper_numbers] if suite.paper_numbers else [],
         code=sorted(Path("mola/reporting").rglob("*.py")),
     output:
         [shown(path) for path in tables()],

@@ -13,7 +13,7 @@ STYLE = """
 .mola-table .scroll {overflow-x: auto; -webkit-overflow-scrolling: touch}
 .mola-table table {border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap}
 .mola-table th, .mola-table td {padding: .25em .7em; text-align: right; border-bottom: 1px solid #ddd}
-.mola-table thead th {border-bottom: 2px solid #1b1b1b; vertical-align: bottom}
+.mola-table thead th {white-space: normal; min-width: 3.5em; border-bottom: 2px solid #1b1b1b; vertical-align: bottom}
 .mola-table th:first-child {text-align: left; position: sticky; left: 0; background: #fff}
 .mola-table tbody th {font-weight: 600}
 .mola-table th[colspan] {font-style: italic; font-weight: 400; color: #555}

@@ -50,7 +50,8 @@ def critical(scores: Floats, benchmarks: Sequence[str], methods: Sequence[str]) 
         return Critical(*names, told, ranks)
     if len(methods) < METHODS:
         return Critical(*names, f"expected at least {METHODS} methods, found {len(methods)}", ranks)
-    friedman = float(stats.friedmanchisquare(*scores.T).pvalue)
+    with np.errstate(invalid="ignore"):
+        friedman = float(stats.friedmanchisquare(*scores.T).pvalue)
     if not friedman < ALPHA:  # NaN where all scores are equal
         return Critical(*names, f"Friedman's test sees no difference (p = {friedman:.3f})", ranks, friedman)
     import scikit_posthocs  # seconds
