@@ -24,11 +24,14 @@ def layer_adapters(layer: LowRank) -> list[Parameter]:
     return [p for p in layer.parameters() if p not in weights]
 
 
-def freeze_base(backbone: nn.Module) -> None:
-    """Leave only the adapters trainable."""
+def freeze_base(backbone: nn.Module) -> tuple[nn.Module, ...]:
+    """Leave only the adapters trainable. Gives what is to rest in evaluation mode too: all of the backbone, so that its
+    BatchNorm statistics and dropout stay as its weights do.
+    """
     free = set(adapters(backbone))
     for parameter in backbone.parameters():
         parameter.requires_grad_(parameter in free)
+    return (backbone,)
 
 
 def trainable(*parts: nn.Module) -> list[Parameter]:

@@ -18,7 +18,7 @@ from mola.layers.gates import gate
 from mola.layers.lowrank import LowRank
 from mola.layers.router import Router
 from mola.methods import Method
-from mola.methods._lora import trainable
+from mola.methods._lora import freeze_base, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -26,10 +26,10 @@ from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, T
 class HydraLoRA(Method):
     """y_i = (W + Σ_e γ_ie B_e A) x_i, γ = softmax(router(x)).
 
-    experts: None: one per task. router_width, router_blocks, router_pool: as in ``mola_router``.
+    experts: None: one per task. freeze, router_width, router_blocks, router_pool: as in ``mola_router``.
     Differs from the paper: one router looks at the image for the whole network, as in MoLA-Router, where each layer has
-    a linear one; E is the number of tasks, where it clusters the data. A is repeated for the layers' plans, so that it
-    takes their time, not A's own.
+    a linear one; the backbone learns unless ``freeze``; E is the number of tasks, where it clusters the data. A is
+    repeated for the layers' plans, so that it takes their time, not A's own.
     """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -44,6 +44,7 @@ class HydraLoRA(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
         router_width: PositiveInt = 16,
         router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
@@ -57,6 +58,7 @@ class HydraLoRA(Method):
             first = nn.Parameter(layer.A[:1].detach().clone())
             layer.A = first
             parametrize.register_parametrization(layer, "A", _Repeated(experts), unsafe=True)
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
 

@@ -17,7 +17,7 @@ from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.methods import Method
-from mola.methods._lora import load_balance, trainable
+from mola.methods._lora import freeze_base, load_balance, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -27,7 +27,9 @@ class LoRAHardRouter(Method):
 
     The router learns through p_ie, which scales the adapter, as published.
     experts: None: one per task. load_balance: weight of :func:`mola.methods._lora.load_balance`, 0.01 as published.
-    router_width, router_blocks, router_pool: as in ``mola_router``.
+    freeze, router_width, router_blocks, router_pool: as in ``mola_router``.
+    Differs from the paper: one choice per image for the whole network; no noise on the router's input, and no limit on
+    an expert's load, so that no image goes without.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -47,6 +49,7 @@ class LoRAHardRouter(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
         router_width: PositiveInt = 16,
         router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
@@ -56,6 +59,7 @@ class LoRAHardRouter(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.load_balance = load_balance

@@ -17,7 +17,7 @@ from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.layers.router import Router
 from mola.methods import Method
-from mola.methods._lora import load_balance, trainable
+from mola.methods._lora import freeze_base, load_balance, trainable
 from mola.models.heads import Heads
 from mola.types import BadInput, Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -26,7 +26,7 @@ class LoRAMoE(Method):
     """γ = softmax over the k highest router scores, 0 elsewhere; same router network and adapters as MoLA-Router, no
     TwD loss.
 
-    experts: None: one per task. router_width, router_blocks, router_pool: as in ``mola_router``.
+    experts: None: one per task. freeze, router_width, router_blocks, router_pool: as in ``mola_router``.
     load_balance: weight of :func:`mola.methods._lora.load_balance`; 0 leaves it out.
     Differs from the paper: its two losses, of importance and load, are that one here, off by default.
     """
@@ -49,6 +49,7 @@ class LoRAMoE(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
         router_width: PositiveInt = 16,
         router_blocks: PositiveInt = 3,
         router_pool: PositiveInt = 1,
@@ -60,6 +61,7 @@ class LoRAMoE(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.top_k, self.load_balance = top_k, load_balance

@@ -18,7 +18,7 @@ from mola.layers.adapt import adapt
 from mola.layers.gates import gate
 from mola.methods import Method
 from mola.methods._experts import GATE_INPUTS, gate_input
-from mola.methods._lora import trainable
+from mola.methods._lora import freeze_base, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -28,7 +28,7 @@ class LoRARandomGate(Method):
 
     Alike images get alike mixtures, as from a router, but none of it is learnt: what MoLA-Router gains over this row is
     what its routing has learnt, not that it mixes.
-    experts: None: one per task.
+    experts: None: one per task. freeze: as in ``mola_router``.
     """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -45,12 +45,14 @@ class LoRARandomGate(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
     ) -> None:
         super().__init__(tasks, backbone)
         experts = experts or len(tasks)
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.sharpness = sharpness
         self.register_buffer("noise", torch.randn(experts, GATE_INPUTS))

@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
 from mola.methods import Method
-from mola.methods._lora import mixture_per_task, trainable
+from mola.methods._lora import freeze_base, mixture_per_task, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -24,6 +24,7 @@ from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, T
 class LoRASharedPrivate(Method):
     """y = (W + ΔW_0 + ΔW_t) x. Needs the task's id at inference.
 
+    freeze: as in ``mola_grad``.
     Differs from C-Poly: one shared adapter without weights of its own per task, where it mixes several.
     Differs from MTL-LoRA: a whole adapter per task, where it puts a matrix of the task between a shared pair.
     """
@@ -40,11 +41,13 @@ class LoRASharedPrivate(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
     ) -> None:
         super().__init__(tasks, backbone)
         self.backbone = adapt(
             backbone(), experts=1 + len(tasks), rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         ones = torch.ones(len(tasks), 1)
         self.register_buffer("weights", torch.cat([ones, torch.eye(len(tasks))], 1), persistent=False)

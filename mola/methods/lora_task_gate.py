@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
 from mola.methods import Method
-from mola.methods._lora import mixture_per_task, trainable
+from mola.methods._lora import freeze_base, mixture_per_task, trainable
 from mola.models.heads import Heads
 from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
 
@@ -26,7 +26,7 @@ class LoRATaskGate(Method):
 
     Between the two variants of MoLA: with one-hot γ_t it is MoLA-Grad; what MoLA-Router gains over it comes from
     differences between samples of one task.
-    experts: None: one per task. start: s_tt at the start, all others are 0.
+    experts: None: one per task. start: s_tt at the start, all others are 0. freeze: as in ``mola_grad``.
     """
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -42,12 +42,14 @@ class LoRATaskGate(Method):
         alpha: PositiveFloat = 16.0,
         where: str = r".*(layer|stages|blocks).*",
         factorisation: Factorisation = "loralib",
+        freeze: bool = False,
     ) -> None:
         super().__init__(tasks, backbone)
         experts = experts or len(tasks)
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.scores = nn.Parameter(torch.zeros(len(tasks), experts))
         with torch.no_grad():

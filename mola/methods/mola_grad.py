@@ -47,9 +47,7 @@ class MoLAGrad(Method):
         self.backbone = adapt(
             backbone(), experts=len(tasks), rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        if freeze:
-            freeze_base(self.backbone)
-            self.frozen = (self.backbone,)
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:

@@ -72,9 +72,7 @@ class MoLARouter(Method):
         self.backbone = adapt(
             backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
         )
-        if freeze:
-            freeze_base(self.backbone)
-            self.frozen = (self.backbone,)
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
         self.projection = nn.Linear(experts, projection) if twd_on == "projection" else nn.Identity()

@@ -42,9 +42,7 @@ class SharedLoRA(Method):
     ) -> None:
         super().__init__(tasks, backbone)
         self.backbone = adapt(backbone(), experts=1, rank=rank, alpha=alpha, where=where, factorisation=factorisation)
-        if freeze:
-            freeze_base(self.backbone)
-            self.frozen = (self.backbone,)
+        self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
 
     def forward(self, batch: Batch) -> Output:

@@ -143,8 +143,8 @@ def fit(
 def make_optimizer(training: Training, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """One optimiser over everything (the released router arms step shared parameters with two)."""
     rate, decay = training.lr, training.weight_decay
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
+    if training.optimizer == "sgd":  # not fused: torch's fails on a parameter whose first gradient comes late
+        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, rate, weight_decay=decay, fused=True)
 

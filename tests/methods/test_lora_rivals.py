@@ -5,7 +5,8 @@ import torch
 from building import build
 from fake_dense import FakeDense
 
-from mola.losses import task_decorrelation
+from mola import registry
+from mola.losses import task_decorrelation, task_losses
 from mola.methods._lora import load_balance
 from mola.training.loading import load
 
@@ -156,17 +157,20 @@ def test_a_random_gate_is_the_images_and_never_learns(digits, batch):
     assert "noise" in method.state_dict() and "noise" not in dict(method.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["mola_grad", "mola_router", "shared_lora"])
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names("methods") if "freeze" in registry.option_names("methods", n)]
+)
 def test_a_frozen_backbone_rests(name, digits, batch):
-    method = build(name, digits.tasks, freeze=True).train()
+    method = filled(build(name, digits.tasks, freeze=True)).train()
     before = {k: v.clone() for k, v in method.state_dict().items()}
-    filled(method).train()
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], 0.1)
     sum(p.square().sum() for p in method(batch).predictions.values()).backward()
     optimizer.step()
     changed = {k for k, v in method.state_dict().items() if not torch.equal(v, before[k])}
-    assert any(k.endswith(".A") for k in changed) and any(k.startswith("heads") for k in changed)
-    assert all(k.endswith((".A", ".B")) or not k.startswith("backbone") for k in changed)
+    of_adapters = {k for k in before if k.endswith((".A", ".B", ".A.original"))}
+    assert {k for k in changed if k.startswith("backbone")} == of_adapters
+    learning = {k for k in before if k.startswith(("heads", "router.head", "scores"))}
+    assert of_adapters and learning and learning <= changed
     assert all(p.requires_grad for p in method.shared_parameters())
 
 
@@ -176,3 +180,54 @@ def test_what_decorrelation_sees(where, seen, digits, batch):
     wanted = 0.3 * task_decorrelation(seen(method.router(batch.x)), batch.task)
     torch.testing.assert_close(method(batch).penalty, wanted)
     assert not any("projection" in key for key in method.state_dict())
+
+
+def experts_reached(method, loss):
+    """The experts that a loss gives a gradient anywhere."""
+    method.zero_grad(set_to_none=True)
+    loss.backward(retain_graph=True)
+    stacked = [p.grad for k, p in method.named_parameters() if k.endswith((".A", ".B"))]
+    return {e for gradient in stacked for e in range(len(gradient)) if gradient[e].abs().sum() > 0}
+
+
+@pytest.mark.parametrize("kind", ["classes", "dense"])
+def test_a_private_adapter_learns_from_its_own_task(kind, digits, batch, dense_batch):
+    tasks, batch = (digits.tasks, batch) if kind == "classes" else (FakeDense().tasks, dense_batch)
+    method = filled(build("lora_shared_private", tasks))  # BatchNorm in training would pass gradients between samples
+    losses = task_losses(tasks, method(batch), batch)
+    for number, task in enumerate(tasks):
+        assert experts_reached(method, losses[task.name]) == {0, 1 + number}
+
+
+def test_a_hard_router_teaches_the_chosen_alone(digits, batch):
+    method = filled(build("lora_hard_router", digits.tasks))
+    chosen = torch.tensor([0, 2] * (len(batch.x) // 2))
+    method.router = Fixed(torch.nn.functional.one_hot(chosen, 4).float())
+    losses = task_losses(digits.tasks, method(batch), batch)
+    assert experts_reached(method, sum(losses.values())) == {0, 2}
+
+
+def test_a_tasks_scores_learn_from_it_alone(digits, batch):
+    method = filled(build("lora_task_gate", digits.tasks))
+    losses = task_losses(digits.tasks, method(batch), batch)
+    for number, task in enumerate(digits.tasks):
+        (gradient,) = torch.autograd.grad(losses[task.name], method.scores, retain_graph=True)
+        assert gradient.abs().sum(1).nonzero().tolist() == [[number]]
+
+
+def test_hydras_a_learns_from_every_head(digits, batch):
+    """Its gradient is the sum of those that every head's own A would have."""
+    hydra, router = filled(build("hydra_lora", digits.tasks)), build("mola_router", digits.tasks)
+    state = {
+        k.replace("parametrizations.A.original", "A"): v.repeat(4, 1, 1) if k.endswith("A.original") else v
+        for k, v in hydra.state_dict().items()
+    }
+    soft, _ = with_state(router, state)
+    for method in (hydra, soft):
+        sum(task_losses(digits.tasks, method(batch), batch).values()).backward()
+    wanted = {k: p.grad.sum(0, keepdim=True) for k, p in soft.named_parameters() if k.endswith(".A")}
+    found = {k: p.grad for k, p in hydra.named_parameters() if k.endswith("A.original")}
+    assert len(wanted) == len(found) > 0
+    for key, gradient in found.items():
+        own = wanted[key.replace("parametrizations.A.original", "A")]
+        torch.testing.assert_close(gradient, own, rtol=1e-3, atol=1e-5)
