@@ -21,7 +21,12 @@ def save(figure: Figure, frame: pd.DataFrame, stem: Path) -> list[Path]:
     canvas.draw()  # type: ignore[no-untyped-call]
     figure.set_layout_engine(None)  # it is laid out: SVG need not do it again
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(paths[0], dpi=(DPI, DPI))
+    few = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours, paper = few.getpalette() or [], few.getpixel((0, 0))
+    assert isinstance(paper, int)
+    colours[3 * paper : 3 * paper + 3] = 255, 255, 255  # few colours make white a little grey
+    few.putpalette(colours)
+    few.save(paths[0], dpi=(DPI, DPI))
     figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     frame.to_csv(paths[2], index=False, float_format="%.6g", lineterminator="\n")
     return paths
