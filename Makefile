@@ -1,5 +1,5 @@
-# make results   set up, then compute the embedded suite; the tables are in results/embedded/tables
-# make test      set up, then lint, types, tests and the smoke suite
+# make results   set up, then compute the embedded suite; results/embedded/report.html shows all of it
+# make test      set up, then lint, types, tests and the smoke suite; looks at the report where there is a chromium (.ci/run gets one)
 
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
@@ -9,6 +9,7 @@ export PATH := $(BIN):$(PATH)
 
 results: setup
 	snakemake --cores all all
+	mola report
 	@cat results/embedded/tables/summary.md
 
 test: lint tests smoke

@@ -1,4 +1,5 @@
-# The whole comparison as a graph of files: fetch → prepare → train → table.
+# The whole comparison as a graph of files: fetch → prepare → (tune →) train → tables, figures, pages. `mola report` binds
+# them.
 # Every rule is one `mola` call of the same name; the configuration decides what there is to do.
 #
 #   snakemake --cores all all                                       the embedded suite
@@ -14,10 +15,15 @@ if not config:
     configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 
 
 localrules:
@@ -28,3 +34,5 @@ rule all:
     default_target: True
     input:
         tables(),
+        rules.figures.output,
+        rules.about.output,

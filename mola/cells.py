@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from mola.config import Suite
 from mola.inputs import inputs
 from mola.runs import RECORD, train
-from mola.terminal import console
+from mola.terminal import progress
 from mola.training.checkpoint import write_json
-from mola.training.fit import OnStep
 
 INDEX = "runs.json"
 
@@ -26,7 +23,7 @@ def train_cell(suite: Suite, benchmark: str, label: str, seeds: Sequence[int]) -
     """
     failed = []
     for seed in seeds:
-        with _progress(f"{benchmark}/{label} seed {seed}") as on_step:
+        with progress(f"{benchmark}/{label} seed {seed}") as on_step:
             if train(suite, benchmark, label, seed, on_step) == "failed":
                 failed.append(seed)
     _write_index(suite, benchmark, label)
@@ -47,16 +44,3 @@ def _write_index(suite: Suite, benchmark: str, label: str) -> None:
             return
         runs[str(seed)] = {"status": record["status"], "sha256": hashlib.sha256(content).hexdigest()}
     write_json(folder / INDEX, {"fingerprint": fingerprint, "runs": runs})
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[OnStep]:
-    """A bar on a terminal; elsewhere the log's line per epoch is enough."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=console(), transient=True) as bars:
-        bar = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)

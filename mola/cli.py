@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,47 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
 
 
 @app.command()
-def table(config: Config = DEFAULT) -> None:
+def tune(
+    config: Config = DEFAULT,
+    benchmark: Benchmarks = None,
+    method: Methods = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin the chosen studies anew.")] = False,
+) -> None:
+    """Tune the chosen benchmarks and methods with equal budgets; a tuned.json each, which train then uses.
+
+    The suite needs a section "tune" (config/tuned.yaml is an example). Every method gets the same number of finished
+    trials, scored on the validation split. A study that was interrupted goes on as if it had not been; one whose
+    code, settings or search space changed is refused, until --restart. Without -b or -m: all of the suite.
+
+    Example: mola tune -c config/tuned.yaml -b digits -m mola_grad
+    """
+    suite = _load(config)
+    cells = [
+        (b, m)
+        for b in _chosen("benchmark", benchmark, suite.benchmarks)
+        for m in _chosen("method", method, suite.methods)
+    ]
+    from mola.terminal import progress
+    from mola.tuning.study import tune as tune_cell
+
+    failed = []
+    with _logging(without="mola.training"):  # a line per trial, not per epoch; log.txt has both
+        for b, m in cells:
+            with progress(f"{b}/{m}") as on_step:
+                found = tune_cell(suite, b, m, restart=restart, on_step=on_step)
+            told = "no trial had a finite score" if found["value"] is None else f"{found['value']:.4f}"
+            typer.echo(f"{b}/{m}: {told} after {found['finished']} trials: {_flat(found['parameters'])}")
+            failed += [f"{b}/{m}"] if found["value"] is None else []
+    if failed:
+        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; optuna/history.csv has reasons", err=True)
+        raise typer.Exit(1)
+
+
+Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
+
+
+@app.command()
+def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Assemble results/<suite>/tables from the records.
 
     Example: mola table && cat results/embedded/tables/digits.md
@@ -113,8 +154,91 @@ def table(config: Config = DEFAULT) -> None:
     suite = _load(config)
     from mola.reporting.write import write_tables
 
-    for path in write_tables(suite):
+    for path in write_tables(suite, drafts):
         typer.echo(path)
+
+
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes that draw. Default: one per core.")
+]
+
+
+@app.command()
+def figures(config: Config = DEFAULT, drafts: Drafts = False, jobs: Jobs = None) -> None:
+    """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
+
+    A figure that has nothing to show is not made, and a line says what it needs.
+
+    Example: mola figures -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.figures._write import write_figures
+
+    paths, missing = write_figures(suite, drafts, jobs or os.cpu_count() or 1)
+    for line in [*map(str, paths), *missing]:
+        typer.echo(line)
+
+
+@app.command()
+def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
+    """Write results/<suite>/about.html: runs, versions, hardware, times and configuration, from the records.
+
+    Example: mola about -c config/smoke.yaml
+    """
+    suite = _load(config)
+    from mola.reporting.about import about as page
+
+    path = suite.folder / "about.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(suite, config.read_text(), drafts))
+    typer.echo(path)
+
+
+Sides = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--compare", metavar="A B", help="Folders of results, git revisions, or REVISION:FOLDER."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the comparison there, too: .md, .html or .csv.")
+]
+
+
+@app.command()
+def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> None:
+    """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
+
+    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
+
+    With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
+    changed. A revision means the suite's own folder in that commit, so its records must be committed.
+
+    Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
+    """
+    if compare is None and out is not None:
+        raise _bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
+    if out is not None and out.suffix not in (".md", ".html", ".csv"):
+        raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
+    suite = _load(config)
+    if compare is None:
+        from mola.reporting.page import bind
+
+        typer.echo(bind(suite, config))
+        return
+    from mola.reporting.compare import compare as tables_of
+    from mola.reporting.render import page, several, to_markdown
+    from mola.reporting.trees import tree
+
+    one, other = (tree(side, suite.folder) for side in compare)
+    tables = tables_of(one, other, list(suite.methods))
+    text = "\n".join(to_markdown(table) for table in tables)
+    typer.echo(text)
+    if out is not None:
+        forms = {".md": lambda: text, ".html": lambda: page(" and ".join(compare), tables)}
+        forms[".csv"] = lambda: several({table.title: table for table in tables})
+        try:
+            out.write_text(forms[out.suffix]())
+        except OSError as error:
+            raise _bad_input(f"--out: expected a file that can be written, found {out}: {error.strerror}") from None
 
 
 @app.command("list")
@@ -313,6 +437,10 @@ def _write(file: Path, told: dict[str, Any]) -> None:
         raise _bad_input(f"--json: expected a file that can be written, found {file}: {error.strerror}") from None
 
 
+def _flat(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for options in parameters.values() for key, value in options.items())
+
+
 def _load(config: Path) -> Suite:
     from mola.config import load
 
@@ -348,8 +476,8 @@ def _bad_input(message: str) -> Exception:
 
 
 @contextmanager
-def _logging() -> Iterator[None]:
-    """Log lines of the package on stderr; above a progress bar where that is a terminal."""
+def _logging(without: str | None = None) -> Iterator[None]:
+    """Log lines of the package on stderr, but those of ``without``; above a progress bar where that is a terminal."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
         from rich.highlighter import NullHighlighter
@@ -362,6 +490,8 @@ def _logging() -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("mola")
     handler.setLevel(logging.INFO)
+    if without is not None:
+        handler.addFilter(lambda record: not record.name.startswith(without))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -78,6 +78,30 @@ class Backbone(Section):
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
 
 
+class Interval(Section):
+    """A range of one knob: integers if both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="drawn evenly on a logarithmic scale")
+
+
+class Tune(Section):
+    """Tuning: the same for every method. What it means: docs/tuning.md."""
+
+    trials: PositiveInt = Field(20, description="finished trials of every (benchmark, method)")
+    epochs: PositiveInt | None = Field(None, description="epochs of a trial; null: those of the run")
+    seeds: PositiveInt = Field(1, description="seeds of a trial, other ones than the runs'; its value is their mean")
+    space: dict[str, Interval | list[Any] | None] = Field(
+        default_factory=dict,
+        description="keys of the training section: a range, a list of choices, or null: not tuned; "
+        "lr and weight_decay have ranges by default",
+    )
+    pruner: Literal["none", "median"] = Field(
+        "none", description="median: stops poor trials early; the budget is then the epochs of that many whole trials"
+    )
+
+
 class Watching(Section):
     """What is looked at while a method trains, beside the scores. It costs time and changes no weight."""
 
@@ -116,6 +140,7 @@ class MethodEntry(Entry):
 
     method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
     balancer: Balancing | None = Field(None, description="differs from the benchmark's, and that from the suite's")
+    group: str | None = Field(None, description="heading under which the tables put the row; no part of the run")
 
 
 class Settings(Section):
@@ -143,6 +168,8 @@ class Suite(Section):
         description="run seeds, paired across methods; an integer n means 0 … n − 1", min_length=1
     )
     reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
+    compare_to: str | None = Field(None, description="label of the row that tests compare with; null: the reference")
+    paper_numbers: Path | None = Field(None, description="YAML file of cited numbers, in table columns of their own")
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(
@@ -153,6 +180,7 @@ class Suite(Section):
     shared_options: dict[str, Any] = Field(
         default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
     )
+    tune: Tune | None = Field(None, description="off or null: every row trains with the configuration's own settings")
     benchmarks: dict[str, BenchmarkEntry] = Field(description="benchmarks to run", min_length=1)
     methods: dict[str, MethodEntry] = Field(description="rows of the tables", min_length=1)
 
@@ -167,6 +195,11 @@ class Suite(Section):
         if len(set(value)) < len(value):
             raise ValueError("expected seeds that all differ")
         return value
+
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if value is False else value  # YAML reads "off" as false
 
     @field_validator("benchmarks", "methods", mode="before")
     @classmethod
@@ -249,9 +282,11 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
                 if not Path(label).name == label or label in ("tables", "figures"):
                     raise BadInput(f"methods.{label}: expected a name that can be a folder")
                 suite.settings(benchmark, label)
-        if suite.reference is not None and suite.reference not in suite.methods:
-            hint = registry.did_you_mean(suite.reference, suite.methods)
-            raise BadInput(f"reference: expected one of the methods or null, found '{suite.reference}'{hint}")
+        _check_space(suite.tune.space if suite.tune else {})
+        for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
+            if named is not None and named not in suite.methods:
+                hint = registry.did_you_mean(named, suite.methods)
+                raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
     except BadInput as error:
         raise BadInput(f"{origin}: {error}") from None
     return suite
@@ -262,6 +297,7 @@ def schema() -> dict[str, Any]:
     # Snakemake's validate() needs "$schema", which pydantic leaves out
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
     made["properties"]["seeds"] = {"anyOf": [made["properties"]["seeds"], {"type": "integer", "minimum": 1}]}
+    made["properties"]["tune"]["anyOf"].append({"const": False})  # "off"
     for entry in ("benchmarks", "methods"):  # "digits:" with nothing behind it reads as null
         value = made["properties"][entry]
         value["additionalProperties"] = {"anyOf": [value["additionalProperties"], {"type": "null"}]}
@@ -290,15 +326,36 @@ def _validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
         raise BadInput(registry.explain(error, where)) from None
 
 
+def _check_space(space: Mapping[str, Interval | list[Any] | None]) -> None:
+    known = [key for key in Training.model_fields if key not in ("epochs", "amp", "deterministic")]
+    for key, values in space.items():
+        place = f"tune.space.{key}"
+        if key not in known:
+            hint = registry.did_you_mean(key, known)
+            raise BadInput(f"{place}: not a knob of the training section{hint}; expected one of {', '.join(known)}")
+        if isinstance(values, Interval):
+            if values.low >= values.high or (values.log and values.low <= 0):
+                wish = "0 < low < high" if values.log else "low < high"
+                raise BadInput(f"{place}: expected {wish}, found low {values.low} and high {values.high}")
+            ends: list[Any] = [values.low, values.high]
+        elif values == []:
+            raise BadInput(f"{place}: expected a range, choices or null, found an empty list")
+        else:
+            ends = values or []
+        for end in ends:
+            _differing(Training(), {key: end}, "tune.space")
+
+
 def _check_keys(model: type[Section], content: Mapping[str, Any], where: str) -> None:
     for key, value in content.items():
         place = f"{where}.{key}" if where else str(key)
         if key not in model.model_fields:
             hint = registry.did_you_mean(str(key), model.model_fields)
             raise BadInput(f"{place}: unknown key{hint}; expected one of {', '.join(model.model_fields)}")
-        inner = model.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, Mapping):
-            _check_keys(inner, value, place)
+        annotation = model.model_fields[key].annotation
+        for inner in get_args(annotation) or (annotation,):  # "Tune | None", too
+            if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, Mapping):
+                _check_keys(inner, value, place)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -2,15 +2,19 @@
 
 ``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the resolved settings. It is
 rewritten only when it changes, so the workflow can take it as the one input that decides whether to train again, after
-``git clone`` too.
+``git clone`` too. Where the suite tunes it holds the settings before tuning, and the workflow takes ``tuned.json`` as
+the other input.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mola import tuned
 from mola.config import Suite
 from mola.data.manifest import manifest_sha256
 from mola.fingerprint import fingerprint
@@ -19,36 +23,43 @@ NAME = "inputs.json"
 
 
 def inputs(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
-    """``{"fingerprint", "seeds", "settings"}`` of one (benchmark, method). Raises BadInput for a wrong
-    configuration.
+    """``{"fingerprint", "seeds", "settings"}`` of one (benchmark, method); where the suite tunes also ``"tuned"``, None
+    while that is still to do: a fingerprint that no run has. Raises BadInput for a wrong configuration.
     """
-    settings = suite.settings(benchmark, label)
-    told = settings.model_dump(mode="json")
-    told["benchmark_options"].pop("mirror", None)  # where data comes from does not change it
-    modules = [
-        "mola.runs",
-        f"mola.benchmarks.{settings.benchmark}",
-        f"mola.methods.{settings.method}",
-        f"mola.balancers.{settings.balancer}",
-    ]
+    settings, more = suite.settings(benchmark, label), {}
+    if suite.tune is not None:
+        found = tuned.read(suite, benchmark, label)
+        if found is not None:
+            settings = tuned.applied(settings, found["parameters"])
+            found = {key: found[key] for key in ("trials", "value", "parameters")}
+        more = {"tuned": found}
+    told = tuned.told(settings)
     return {
-        "fingerprint": fingerprint(told, modules, manifest_sha256(benchmark)),
+        "fingerprint": fingerprint(told | more, tuned.modules(settings), manifest_sha256(benchmark)),
         "seeds": suite.seeds,
         "settings": told,
+        **more,
     }
 
 
 def write_inputs(suite: Suite) -> list[Path]:
-    """Write the file of every cell where it is new or differs; returns all of them."""
-    paths = []
-    for benchmark in suite.benchmarks:
-        for label in suite.methods:
-            path = suite.cell(benchmark, label) / NAME
-            text = json.dumps(inputs(suite, benchmark, label), indent=1, ensure_ascii=False) + "\n"
-            if not path.is_file() or path.read_text() != text:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f"{NAME}.tmp")
-                temporary.write_text(text)
-                temporary.replace(path)
-            paths.append(path)
-    return paths
+    """Write the files of every cell where they are new or differ; returns the ``inputs.json`` of all."""
+    return [write_cell(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.methods]
+
+
+def write_cell(suite: Suite, benchmark: str, label: str) -> Path:
+    """The same for one cell."""
+    path = suite.cell(benchmark, label) / NAME
+    if suite.tune is not None:
+        _write(tuned.folder(suite, benchmark, label) / tuned.STUDY, tuned.study(suite, benchmark, label))
+    _write(path, inputs(suite.model_copy(update={"tune": None}), benchmark, label))
+    return path
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text)
+        temporary.replace(path)

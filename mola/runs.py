@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock, Timeout
 
-from mola import registry
+from mola import registry, tuned
 from mola.config import Settings, Suite
 from mola.fingerprint import ROOT
 from mola.inputs import inputs
@@ -49,15 +49,15 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
     is tried again.
     Raises BadInput, with nothing written, for everything that is wrong before the first step.
     """
-    settings, told = suite.settings(benchmark, label), inputs(suite, benchmark, label)
+    settings, told = tuned.settings(suite, benchmark, label), inputs(suite, benchmark, label)
     folder = suite.cell(benchmark, label) / f"seed{seed}"
     if finished(folder, told["fingerprint"]["all"]):
         log.info("%s is done already", folder)
         return "done"
     with claim(suite.device) as device:
         data, method, balancer = build(settings, suite.data, seed, device)
-        cost = _cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
-        with _writing(folder):
+        costs = cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
+        with writing(folder):
             log.info("%s on %s", folder, device)
             log.debug("%s", json.dumps(told["settings"], ensure_ascii=False))
             record = {
@@ -67,8 +67,10 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
                 "seed": seed,
                 "config": told["settings"],
                 "data": data.identity,
+                **({"tuned": told["tuned"]} if "tuned" in told else {}),
+                "remarks": list(data.remarks()),
             }
-            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **cost}
+            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **costs}
             known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
             seen = watches(settings, data, seed, device, first=seed == suite.seeds[0])
             record |= _attempt(settings, data, method, balancer, seed, device, folder, known, seen, on_step)
@@ -164,7 +166,7 @@ def _write_analysis(folder: Path, record: dict[str, Any], seen: list[Watch]) -> 
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Hold the run's folder and add to its log. The lock dies with the process: an orphan of a killed workflow
     still holds it.
     """
@@ -193,7 +195,7 @@ def _writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+def cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
     """What the method costs; a first forward pass, which tells whether the backbone takes such images at all."""
     batch = few_of_each(benchmark, device)
     try:

@@ -8,19 +8,22 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from mola import tuned
 from mola.config import Suite
 from mola.inputs import inputs
 
-State = Literal["done", "failed", "running", "interrupted", "stale", "to do"]
+State = Literal["done", "failed", "running", "interrupted", "stale", "to do", "to tune", "tuning"]
 
 
 def state(suite: Suite, benchmark: str, label: str, seed: int) -> State:
     """done and failed: a record of the present fingerprint; stale: a record of another; interrupted: a checkpoint
-    that nobody works on.
+    that nobody works on; to tune, tuning: where the suite tunes and what tuning finds is not there yet.
     """
     folder = suite.cell(benchmark, label) / f"seed{seed}"
     if _held(folder / "lock"):
         return "running"
+    if suite.tune is not None and tuned.read(suite, benchmark, label) is None:
+        return "tuning" if _held(tuned.folder(suite, benchmark, label) / "lock") else "to tune"
     try:
         record = json.loads((folder / "record.json").read_text())
         told = record["fingerprint"]["all"]

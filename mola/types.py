@@ -100,7 +100,15 @@ class Range(NamedTuple):
 
 
 Choices = tuple[object, ...]
-SearchSpace = Mapping[str, Range | Choices]
+
+
+class PerTask(NamedTuple):
+    """An option that maps task names to numbers: one drawn for every task, then divided by their mean."""
+
+    range: Range
+
+
+SearchSpace = Mapping[str, Range | Choices | PerTask]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def refuses(done, *parts):
 def test_help_teaches():
     text = " ".join(mola("--help").stdout.split())
     assert mola().stdout.split() == mola("--help").stdout.split()
-    for word in ("fetch", "prepare", "train", "table", "list", "status", "Exit codes", "mola list"):
+    for word in ("fetch", "prepare", "tune", "train", "table", "list", "status", "Exit codes", "mola list"):
         assert word in text
     assert "mola_router -s 0" in mola("train", "--help").stdout
 
@@ -58,6 +58,8 @@ def test_list_shows_names_with_sources():
         (["train", "-b", "digit"], ["digit", "did you mean 'digits'?"]),
         (["train", "-s", "zero"], ["--seed", "integer"]),
         (["train", "-s", "-1"], ["--seed"]),
+        (["tune", "-m", "sharde"], ["sharde", "did you mean 'shared'?"]),
+        (["tune", "-b", "digits", "-m", "shared"], ["tune: expected a section", "'embedded'"]),
         (["trian"], ["trian"]),
         (["train", "--sed", "0"], ["--sed"]),
     ],

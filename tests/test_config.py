@@ -127,6 +127,35 @@ def test_numbers_written_like_1e_3_are_numbers(suite_file):
     assert config.load(path).training.lr == 0.002
 
 
+@pytest.mark.parametrize("value", [None, False])
+def test_tuning_is_off_unless_asked_for(suite_file, value):
+    path = suite_file(tune=value)
+    jsonschema.validate(config.read(path), config.schema())
+    assert config.load(path).tune is None
+    assert config.load(suite_file(tune={})).tune.trials == 20
+
+
+@pytest.mark.parametrize(
+    ("tune", "message"),
+    [
+        ({"trails": 3}, "tune.trails: unknown key, did you mean 'trials'?"),
+        ({"trials": 0}, "tune.trials: should be greater than 0, found 0"),
+        ({"space": {"lrr": [1]}}, "tune.space.lrr: not a knob of the training section, did you mean 'lr'?"),
+        ({"space": {"epochs": [1, 2]}}, "tune.space.epochs: not a knob"),
+        ({"space": {"lr": {"low": 1, "high": 0.1}}}, "tune.space.lr: expected low < high, found low 1 and high 0.1"),
+        ({"space": {"lr": {"low": 0, "high": 1, "log": True}}}, "tune.space.lr: expected 0 < low < high"),
+        ({"space": {"batch": [16, "many"]}}, "tune.space.batch: should be a valid integer"),
+        ({"space": {"optimizer": ["sgd", "adagrad"]}}, "tune.space.optimizer: should be 'adamw', 'adam' or 'sgd'"),
+        ({"space": {"lr": []}}, "tune.space.lr: expected a range, choices or null, found an empty list"),
+        ({"pruner": "hyperband"}, "tune.pruner: should be 'none' or 'median'"),
+    ],
+)
+def test_a_wrong_tune_section_is_one_line(suite_file, tune, message):
+    with pytest.raises(BadInput) as caught:
+        config.load(suite_file(tune=tune))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_balancer_may_belong_to_a_benchmark(suite_file):
     suite = config.load(
         suite_file(

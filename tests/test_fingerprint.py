@@ -47,7 +47,9 @@ def test_an_edit_of_what_training_runs_counts(tree, file):
     assert _hash() != before
 
 
-@pytest.mark.parametrize("file", ["reporting/tables.py", "methods/mola_router.py", "cli.py", "status.py"])
+@pytest.mark.parametrize(
+    "file", ["reporting/tables.py", "methods/mola_router.py", "cli.py", "status.py", "tuning/spend.py"]
+)
 def test_an_edit_of_anything_else_does_not(tree, file):
     before = _hash()
     _edit(tree / file, "\nEDIT = 1\n")

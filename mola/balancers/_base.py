@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mola.types import Task
+from mola.types import SearchSpace, Task
 
 
 class Base:
@@ -18,6 +19,8 @@ class Base:
     tasks:  the T tasks of the benchmark; a batch may lack some of them.
     device: where the losses will be; the balancer's own tensors live there.
     """
+
+    search_space: ClassVar[SearchSpace] = {}  # what tuning may change
 
     def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
         self.names = tuple(task.name for task in tasks)

@@ -6,14 +6,14 @@ Source: Senushkin et al. 2023, Independent Component Alignment for Multi-Task Le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torchjd.aggregation import AlignedMTLWeighting
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import Task
+from mola.types import SearchSpace, Task
 
 
 class AlignedMTL(GramianWeighting):
@@ -22,6 +22,8 @@ class AlignedMTL(GramianWeighting):
     scale: λ is the smallest eigenvalue (min, the paper's), the median, or the mean (rmse).
     T times TorchJD's, which averages over the tasks where the paper sums.
     """
+
+    search_space: ClassVar[SearchSpace] = {"scale": ("min", "median", "rmse")}
 
     def __init__(
         self,

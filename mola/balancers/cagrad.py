@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat
@@ -14,7 +15,7 @@ from torch import Tensor
 from torchjd.aggregation import CAGradWeighting
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import BadInput, Task
+from mola.types import BadInput, Range, SearchSpace, Task
 
 CANCELLED = 1e-3  # of the length without cancellation: fp32 inner products know shorter ones to 3e-4
 
@@ -28,6 +29,8 @@ class CAGrad(GramianWeighting):
     d = 0 where the gradients cancel (‖g_w‖ < 1e-3 Σ_t w_t ‖g_t‖), as in TorchJD, which asks 1e-4 of ‖G‖ instead and so
     stands still where one task's gradient is small.
     """
+
+    search_space: ClassVar[SearchSpace] = {"c": Range(0.1, 0.9)}
 
     def __init__(
         self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, c: NonNegativeFloat = 0.4

@@ -6,7 +6,7 @@ Source: Lin et al. 2023, Dual-Balancing for Multi-Task Learning, arXiv 2308.1202
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat
@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from mola.balancers._base import total_of
 from mola.balancers._jacobian import Jacobian
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 EPSILON = 1e-8  # the paper's, against log 0 and ‖g‖ = 0
 
@@ -28,6 +28,8 @@ class DBMTL(Jacobian):
     sigma: how fast b falls.
     Own parameters follow ∇ log L_t, as published.
     """
+
+    search_space: ClassVar[SearchSpace] = {"beta": Range(0.0, 0.99), "sigma": Range(0.1, 1.0)}
 
     def __init__(
         self,

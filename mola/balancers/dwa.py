@@ -6,7 +6,7 @@ Source: Liu, Johns and Davison 2019, arXiv 1803.10704.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import PositiveFloat
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mola.balancers._base import total_of
 from mola.balancers._weighting import LossWeighting
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 SMALLEST = 1e-8  # the rate of a task whose loss was 0
 
@@ -25,6 +25,8 @@ class DWA(LossWeighting):
 
     TorchJD's refuses a batch that lacks a task, and saves no state.
     """
+
+    search_space: ClassVar[SearchSpace] = {"temperature": Range(0.5, 10.0, log=True)}
 
     def __init__(
         self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, temperature: PositiveFloat = 2.0

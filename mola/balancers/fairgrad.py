@@ -6,6 +6,7 @@ Source: Ban and Ji 2024, Fair Resource Allocation in Multi-Task Learning, arXiv 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat
@@ -13,7 +14,7 @@ from torch import Tensor
 from torchjd.aggregation import FairGradWeighting
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 
 class FairGrad(GramianWeighting):
@@ -24,6 +25,8 @@ class FairGrad(GramianWeighting):
     norms differ by 1e4. At alpha 5 they do so still; to alpha 2 they were exact to 1e-6 at 1e6.
     Own parameters get plain gradients, where the released code weighs them by w too.
     """
+
+    search_space: ClassVar[SearchSpace] = {"alpha": Range(0.3, 2.0, log=True)}
 
     def __init__(
         self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, alpha: PositiveFloat = 1.0

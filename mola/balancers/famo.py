@@ -6,7 +6,7 @@ Source: Liu et al. 2023, Fast Adaptive Multitask Optimization, arXiv 2306.03792,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -15,7 +15,7 @@ from torch import Tensor
 from mola.balancers._base import total_of
 from mola.balancers._stepped import Stepped
 from mola.balancers._weighting import LossWeighting
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 EPSILON = 1e-8  # the released code's, against log 0
 
@@ -28,6 +28,8 @@ class FAMO(LossWeighting):
     pass on the same one. The softmax runs over the tasks present. A loss of at most 1e-8 counts as absent: a batch
     without a pixel that counts says nothing of how fast the task learns, and 1/L would take all weight from the rest.
     """
+
+    search_space: ClassVar[SearchSpace] = {"lr": Range(0.001, 0.1, log=True), "decay": Range(1e-5, 1e-1, log=True)}
 
     def __init__(
         self,

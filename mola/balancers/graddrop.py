@@ -6,14 +6,14 @@ Source: Chen et al. 2020, Just Pick a Sign, arXiv 2010.06808, Algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mola.balancers._jacobian import Jacobian
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 COLUMNS = 1 << 16  # at a time: what is held between stays small, and in a CPU's cache
 
@@ -27,6 +27,8 @@ class GradDrop(Jacobian):
     Differs from the original: it acts on the gradients of the shared parameters (as TorchJD and LibMTL's plain
     setting), where the paper's layer acts on those of one activation, times its sign.
     """
+
+    search_space: ClassVar[SearchSpace] = {"leak": Range(0.0, 1.0)}
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -18,7 +18,7 @@ from mola.balancers._base import total_of
 from mola.balancers._graph import levels
 from mola.balancers._stepped import Stepped
 from mola.balancers._weighting import LossWeighting
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 SMALLEST = 1e-8
 
@@ -34,6 +34,8 @@ class GradNorm(LossWeighting):
     Differs from the original: weights stay > 0, and those of absent tasks stand still, so that those present keep
     their own sum. Where no shared weight has a gradient of all losses present, w stands still.
     """
+
+    search_space: ClassVar[SearchSpace] = {"alpha": Range(0.1, 3.0, log=True), "lr": Range(0.001, 0.1, log=True)}
 
     def __init__(
         self,

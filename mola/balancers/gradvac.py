@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import Task
+from mola.types import Range, SearchSpace, Task
 
 SMALLEST = 1e-8
 
@@ -28,6 +28,8 @@ class GradVac(GramianWeighting):
     TorchJD's has the same formula, but forgets φ̂ when a batch lacks a task. One group, the whole of the shared
     parameters, where the paper's best variant groups by layer.
     """
+
+    search_space: ClassVar[SearchSpace] = {"beta": Range(0.001, 0.5, log=True)}
 
     def __init__(
         self,

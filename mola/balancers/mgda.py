@@ -6,14 +6,14 @@ Source: Sener and Koltun 2018, arXiv 1810.04650, Algorithm 2 (Frank-Wolfe); by T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torchjd.aggregation import MGDAWeighting
 
 from mola.balancers._jacobian import GramianWeighting
-from mola.types import Task
+from mola.types import SearchSpace, Task
 
 SMALLEST = 1e-8  # a loss of 0 divides nothing
 
@@ -25,6 +25,8 @@ class MGDA(GramianWeighting):
                    code offers the same four.
     At most 250 iterations, as in the released code; Frank-Wolfe comes slowly to an α inside the simplex.
     """
+
+    search_space: ClassVar[SearchSpace] = {"normalisation": ("none", "l2", "loss", "loss+")}
 
     def __init__(
         self,

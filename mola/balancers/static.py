@@ -6,6 +6,7 @@ Source: the sweep of fixed scalars that Xin et al. 2022, arXiv 2209.11379, and K
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat
@@ -14,14 +15,17 @@ from torch import Tensor
 from mola import registry
 from mola.balancers._base import total_of
 from mola.balancers._weighting import LossWeighting
-from mola.types import BadInput, Task
+from mola.types import BadInput, PerTask, Range, SearchSpace, Task
 
 
 class Static(LossWeighting):
     """L = Σ_t w_t L_t.
 
-    weights: by task name; a task that is not named weighs 1.
+    weights: by task name; a task that is not named weighs 1. Tuning sweeps them with mean 1, on the simplex as in the
+             source, where it is a grid or random.
     """
+
+    search_space: ClassVar[SearchSpace] = {"weights": PerTask(Range(0.1, 10.0, log=True))}
 
     def __init__(
         self,

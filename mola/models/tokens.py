@@ -45,15 +45,19 @@ class Layout:
         if not self.tokens:
             mapped: Tensor = convolution(x)
             return mapped
-        lone, patches = x[:, :, : self.prefix, 0], x[:, :, self.prefix :, 0]
         down, across = self.size
-        side = max(1, math.isqrt(down * across // patches.shape[2]))  # of a square patch, in pixels
-        grid = (down // side, across // side)
-        if math.prod(grid) != patches.shape[2]:
-            found = f"{patches.shape[2]} for images of {down}×{across}"
+        for ahead in (self.prefix, 0):  # some models add their class token behind the stages
+            patches = x.shape[2] - ahead
+            side = max(1, math.isqrt(down * across // max(1, patches)))  # of a square patch, in pixels
+            grid = (down // side, across // side)
+            if math.prod(grid) == patches:
+                break
+        else:
+            found = f"{x.shape[2]} for images of {down}×{across}"
             raise BadInput(f"backbone.name: expected a token for every square patch; found {found}")
-        y: Tensor = convolution(patches.reshape(*patches.shape[:2], *grid)).flatten(2)
-        if self.prefix:
+        lone, patch = x[:, :, :ahead, 0], x[:, :, ahead:, 0]
+        y: Tensor = convolution(patch.reshape(*patch.shape[:2], *grid)).flatten(2)
+        if ahead:
             single = convolution(lone.transpose(1, 2).flatten(0, 1)[:, :, None, None])  # (B·prefix, C', 1, 1)
-            y = torch.cat([single.view(len(x), self.prefix, -1).transpose(1, 2), y], 2)
+            y = torch.cat([single.view(len(x), ahead, -1).transpose(1, 2), y], 2)
         return y.unsqueeze(3)

@@ -1,16 +1,14 @@
-"""Columns of the tables: an estimate per method, from its records."""
+"""Columns of scores: metrics, their average, Δ."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
-from mola.metrics import UNITS, Unit
+from mola.metrics import UNITS, Unit, averageable, overall
+from mola.reporting.estimates import ARROWS, Column, estimate, of_records
 from mola.reporting.records import Cell, Record
-from mola.reporting.statistics import Directions, Values, delta_flat, delta_task, t_half_width
+from mola.reporting.statistics import Directions, Values, delta_flat, delta_task
 from mola.types import Direction, Task
 
 SHOWN: Mapping[Unit, tuple[int, int, str]] = {  # factor, digits, how the title names the unit
@@ -29,34 +27,6 @@ CALLED = {
     "within_22": "within 22.5°",
     "within_30": "within 30°",
 }  # others: their name without underscores
-ARROWS: Mapping[Direction, str] = {"higher": "↑", "lower": "↓"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over n seeds with its 95 % t half-width."""
-
-    mean: float
-    half_width: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of numbers: an estimate per row, or None where there is nothing to show."""
-
-    key: str  # in the CSV
-    title: str
-    estimates: tuple[Estimate | None, ...]
-    digits: int = 2
-    better: Literal["higher", "lower"] | None = None  # None: no best is marked
-    signed: bool = False
-    interval: bool = True
-
-
-def estimate(values: Sequence[float]) -> Estimate | None:
-    """None for no values; NaN half-width for one."""
-    return Estimate(statistics.fmean(values), t_half_width(values), len(values)) if values else None
 
 
 def ranking_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]:
@@ -77,11 +47,32 @@ def metric_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]
 
 def average_column(cells: Sequence[Cell], tasks: Sequence[Task], key: str, title: str) -> Column:
     """Mean over tasks of the ranking metric, in percent; all of them fractions."""
+    return of_records(cells, key, title, partial(score, tasks=tasks), better="higher")
 
-    def average(record: Record) -> float:
-        return statistics.fmean(100 * float(record["test"][task.name][task.ranking[0]]) for task in tasks)
 
-    return _column(cells, key, title, average, better="higher")
+def optimism_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]:
+    """What the released code's rule of selection gives, where records tell it: the average, if there is one, and how
+    much it is better than ours, by seed.
+    """
+    if not any(record.get("paper_rule") for cell in cells for record in cell.records.values()):
+        return []
+
+    def theirs(record: Record) -> float | None:
+        return score(record["paper_rule"], tasks) if record.get("paper_rule") else None
+
+    def optimism(record: Record) -> float | None:
+        found = theirs(record)
+        return None if found is None else found - score(record, tasks)
+
+    shown = [of_records(cells, "average_paper_rule", "average (paper's rule)", theirs)] if averageable(tasks) else []
+    return [*shown, of_records(cells, "optimism", "optimism", optimism, signed=True)]
+
+
+def score(record: Record, tasks: Sequence[Task]) -> float:
+    """What ranks a run, × 100, on test: percent where it is a mean of fractions, else near to percent in differences
+    (``mola.metrics.overall``).
+    """
+    return 100 * overall(record["test"], tasks)
 
 
 def delta_columns(
@@ -104,15 +95,6 @@ def weighs_metrics(tasks: Sequence[Task]) -> bool:
     return len({len(task.metrics) for task in tasks}) > 1
 
 
-def cost_columns(cells: Sequence[Cell]) -> list[Column]:
-    """Parameters, operations and time."""
-    return [
-        _column(cells, "parameters_inference", "params (M)", _parameters, interval=False),
-        _column(cells, "gflops_per_sample", "GFLOPs", _gflops, digits=3, interval=False),
-        _column(cells, "milliseconds_per_step", "ms/step", _milliseconds, digits=0, interval=False),
-    ]
-
-
 def _titled(metric: str) -> str:
     return CALLED.get(metric, metric.replace("_", " ")) + SHOWN[UNITS[metric]][2]
 
@@ -120,7 +102,7 @@ def _titled(metric: str) -> str:
 def _measured(cells: Sequence[Cell], key: str, title: str, task: Task, metric: str, better: Direction) -> Column:
     factor, digits, _ = SHOWN[UNITS[metric]]
     value = partial(_score, task=task.name, metric=metric, factor=factor)
-    return _column(cells, key, title, value, digits=digits, better=better)
+    return of_records(cells, key, title, value, digits=digits, better=better)
 
 
 def _score(record: Record, task: str, metric: str, factor: int) -> float:
@@ -146,19 +128,3 @@ def _delta(
         estimates.append(None if own else estimate([formula(a, b, directions) for a, b in pairs]))
     title = f"{prefix}Δ_{name}{f' {ARROWS[better]}' if arrow else ''}"
     return Column(f"{prefix.replace(' ', '_')}delta_{name}", title, tuple(estimates), better=better, signed=True)
-
-
-def _parameters(record: Record) -> float:
-    return float(record["parameters"]["inference"]) / 1e6
-
-
-def _gflops(record: Record) -> float:
-    return float(record["flops_per_sample"]) / 1e9
-
-
-def _milliseconds(record: Record) -> float:
-    return 1000 * float(record["seconds_per_step"])
-
-
-def _column(cells: Sequence[Cell], key: str, title: str, value: Callable[[Record], float], **looks: object) -> Column:
-    return Column(key, title, tuple(estimate([value(r) for r in cell.records.values()]) for cell in cells), **looks)  # type: ignore[arg-type]

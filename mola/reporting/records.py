@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mola.config import Suite
 from mola.inputs import inputs
+from mola.reporting.committed import uncommitted
+from mola.types import Task
 
 Record = dict[str, Any]
 
@@ -18,7 +24,8 @@ class Cell:
 
     label: str
     records: dict[int, Record]  # by seed, in the suite's order
-    problems: dict[int, str]  # failed, missing, unreadable or of another fingerprint
+    problems: dict[int, str]  # failed, missing, unreadable, or of other code, settings, splits or data
+    group: str | None = None  # the heading it stands under
 
     @property
     def complete(self) -> bool:
@@ -26,18 +33,70 @@ class Cell:
         return not self.problems
 
 
-def collect(suite: Suite, benchmark: str) -> list[Cell]:
-    """The cells of a benchmark in the suite's order. A record that does not belong is named as a problem, never
-    mixed in.
+def collect(
+    suite: Suite, benchmark: str, tasks: Sequence[Task] = (), data: str | None = None, drafts: bool = False
+) -> list[Cell]:
+    """The cells of a benchmark in the suite's order, groups together. A record that does not belong is named as a
+    problem, never mixed in.
+
+    tasks:  whose metrics every record must have.
+    data:   identity of the prepared data; None where it is not there: then what most records were made on counts.
+    drafts: also take runs of code that is in no commit.
     """
-    return [_cell(suite, benchmark, label) for label in suite.methods]
+    cells = [_cell(suite, benchmark, label, tasks, drafts) for label in suite.methods]
+    _same_data(cells, data)
+    groups = list(dict.fromkeys(cell.group for cell in cells))
+    return sorted(cells, key=lambda cell: groups.index(cell.group))
 
 
-def _cell(suite: Suite, benchmark: str, label: str) -> Cell:
+def read(path: Path) -> tuple[Record, str | None]:
+    """A record with its fingerprint and status, or what is wrong with the file."""
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return {}, "missing: not trained"
+    except OSError as error:
+        return {}, f"unreadable record: {error.strerror}"
+
+
+def parse(content: bytes) -> tuple[Record, str | None]:
+    """The same of a file's content."""
+    try:
+        record: Record = json.loads(content)
+        record["fingerprint"]["all"], record["status"]
+    except (ValueError, KeyError, TypeError) as error:
+        return {}, f"unreadable record: {type(error).__name__}: {error}"
+    return record, None if record["status"] == "done" else f"failed: {record.get('reason')}"
+
+
+def fault(record: Record, tasks: Sequence[Task]) -> str | None:
+    """The first score that a finished run must have and that is no finite number."""
+    for rule in ("test", *(["paper_rule"] if record.get("paper_rule") else [])):
+        for task in tasks:
+            for metric in task.metrics:
+                try:
+                    found: Any = (record if rule == "test" else record[rule])["test"][task.name][metric]
+                except (KeyError, TypeError, IndexError):
+                    found = "none"
+                if not isinstance(found, int | float) or not math.isfinite(found):
+                    return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {found}"
+    return None
+
+
+def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], drafts: bool) -> Cell:
     fingerprint = inputs(suite, benchmark, label)["fingerprint"]["all"]
-    cell = Cell(label, {}, {})
+    cell = Cell(label, {}, {}, suite.methods[label].group)
     for seed in suite.seeds:
-        record, problem = _read(suite, benchmark, label, seed, fingerprint)
+        record, problem = read(suite.cell(benchmark, label) / f"seed{seed}" / "record.json")
+        if record and record["fingerprint"]["all"] != fingerprint:
+            problem = "left out: trained with other code, settings or splits"
+        problem = problem or fault(record, tasks)
+        if not problem and record.get("dirty") and (files := uncommitted(suite.settings(benchmark, label))):
+            told = f"trained with code that is in no commit ({files})"
+            if drafts:
+                record = {**record, "draft": f"{told}: a draft"}
+            else:
+                problem = f"left out: {told}; commit it, then: mola table; or, as a draft: mola table --drafts"
         if problem:
             cell.problems[seed] = problem
         else:
@@ -45,17 +104,16 @@ def _cell(suite: Suite, benchmark: str, label: str) -> Cell:
     return cell
 
 
-def _read(suite: Suite, benchmark: str, label: str, seed: int, fingerprint: str) -> tuple[Record, str | None]:
-    path = suite.cell(benchmark, label) / f"seed{seed}" / "record.json"
-    try:
-        record: Record = json.loads(path.read_text())
-        told, status = record["fingerprint"]["all"], record["status"]
-    except FileNotFoundError:
-        return {}, "missing: not trained"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return {}, f"unreadable record: {type(error).__name__}: {error}"
-    if told != fingerprint:
-        return {}, "left out: trained with other code, settings or splits"
-    if status != "done":
-        return {}, f"failed: {record.get('reason')}"
-    return record, None
+def _same_data(cells: Sequence[Cell], data: str | None) -> None:
+    """Leave out the records that were made on other prepared data."""
+    runs = [record for cell in cells for record in cell.records.values()]
+    if not runs:
+        return
+    found = Counter(record.get("data") for record in runs)
+    newest = max(runs, key=lambda record: (found[record.get("data")], record.get("time", "")))  # of equally many
+    wanted = data or newest.get("data")
+    told = "is there now" if data else "most runs of this table"
+    for cell in cells:
+        for seed in [s for s, record in cell.records.items() if record.get("data") != wanted]:
+            del cell.records[seed]
+            cell.problems[seed] = f"left out: made on other prepared data than {told}; train it anew"

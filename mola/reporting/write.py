@@ -7,67 +7,79 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from mola import registry
 from mola.config import Suite
-from mola.metrics import averageable, overall
+from mola.reporting.cited import Cited, cited
+from mola.reporting.curves import curves
+from mola.reporting.layout import Results, Table
+from mola.reporting.ranking import critical_as_json, critical_of, ranking_table
 from mola.reporting.records import collect
-from mola.reporting.render import to_csv, to_latex, to_markdown
-from mola.reporting.tables import Results, Table, benchmark_table, summary_table
-from mola.types import Benchmark
+from mola.reporting.render import RENDERERS
+from mola.reporting.significance import tests_table
+from mola.reporting.tables import benchmark_table, summary_table
+from mola.types import BadInput, Benchmark
 
 
-def write_tables(suite: Suite) -> list[Path]:
-    """One table per benchmark and the summary, each as CSV, Markdown and LaTeX; learning curves and headline
-    numbers for DVC.
+def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
+    """For each benchmark and the summary a table and its tests, each as CSV, Markdown, LaTeX and HTML; learning curves,
+    headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput.
+
+    drafts: also take runs of code that is in no commit, and say so.
     """
     folder = suite.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: _results(suite, name) for name in suite.benchmarks}
-    tables = {name: benchmark_table(name, results, suite.seeds, suite.reference) for name, results in found.items()}
-    tables["summary"] = summary_table(suite.suite, found, suite.seeds, suite.reference)
+    found = read_results(suite, drafts)
     paths = []
-    for name, table in tables.items():
-        for ending, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
-            paths.append(folder / f"{name}.{ending}")
-            paths[-1].write_text(text)
+
+    def write(name: str, text: str) -> None:
+        paths.append(folder / name)
+        paths[-1].write_text(text)
+
+    made = tables(suite, found)
+    for name, table in made.items():
+        for ending, render in RENDERERS.items():
+            write(f"{name}.{ending}", render(table))
     for name, results in found.items():
-        paths.append(folder / f"{name}.curves.csv")
-        _curves(results).to_csv(paths[-1], index=False, float_format="%.6g", lineterminator="\n")
-    paths.append(folder / "metrics.json")
-    paths[-1].write_text(
-        json.dumps({name: _headline(table) for name, table in tables.items() if name != "summary"}, indent=1) + "\n"
-    )
+        write(f"{name}.curves.csv", curves(results).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write("metrics.json", json.dumps({name: _headline(made[name]) for name in found}, indent=1) + "\n")
+    write("critical-difference.json", json.dumps(critical_as_json(critical_of(found)), indent=1) + "\n")
     return paths
 
 
-def _results(suite: Suite, name: str) -> Results:
+def read_results(suite: Suite, drafts: bool = False) -> dict[str, Results]:
+    """What the tables of each benchmark are made from."""
+    numbers = cited(suite)
+    return {name: _results(suite, name, numbers, drafts) for name in suite.benchmarks}
+
+
+def tables(suite: Suite, found: Mapping[str, Results]) -> dict[str, Table]:
+    """``<benchmark>``, ``<benchmark>.tests``, ``summary`` and ``summary.tests``."""
+    made: dict[str, Table] = {}
+    base = suite.compare_to or suite.reference
+    for name, results in found.items():
+        made[name] = benchmark_table(name, results, suite.seeds, suite.reference)
+        made[f"{name}.tests"] = tests_table(name, results, base)
+    made["summary"] = summary_table(suite.suite, found, suite.seeds, suite.reference)
+    made["summary.tests"] = ranking_table(found, suite.reference, base)
+    return made
+
+
+def _results(suite: Suite, name: str, numbers: Mapping[str, Cited], drafts: bool) -> Results:
     options = registry.check_options("benchmarks", name, suite.benchmarks[name].options, f"benchmarks.{name}")
     benchmark: Benchmark = registry.load("benchmarks", name)(suite.data, **options)
-    return Results(benchmark.tasks, collect(suite, name), benchmark.remarks(), benchmark.held_out)
+    cells = collect(suite, name, benchmark.tasks, _identity(benchmark), drafts)
+    told = [record["remarks"] for cell in cells for record in cell.records.values() if "remarks" in record]
+    # of the data that the runs saw, not of what lies in the folder today
+    remarks = tuple(dict.fromkeys(line for lines in told for line in lines)) if told else benchmark.remarks()
+    return Results(benchmark.tasks, cells, remarks, benchmark.held_out, numbers.get(name))
 
 
-def _curves(results: Results) -> pd.DataFrame:
-    """epoch × method: what selection looks at on valid (``mola.metrics.overall``), mean over seeds; in percent where it
-    is a mean of fractions.
-    """
-    factor = 100 if averageable(results.tasks) else 1
-    series = {}
-    for cell in results.cells:
-        runs = [
-            [factor * overall(_numbers(epoch["valid"]), results.tasks) for epoch in record["curve"]]
-            for record in cell.records.values()
-        ]
-        series[cell.label] = pd.DataFrame(runs).mean() if runs else pd.Series(dtype=float)
-    frame = pd.DataFrame(series)
-    frame.insert(0, "epoch", frame.index + 1)
-    return frame
-
-
-def _numbers(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
-    """JSON has no NaN: it stands there as null."""
-    return {task: {m: math.nan if v is None else v for m, v in metrics.items()} for task, metrics in scores.items()}
+def _identity(benchmark: Benchmark) -> str | None:
+    """None where the data is not prepared here: tables need records alone."""
+    try:
+        return benchmark.identity
+    except BadInput:
+        return None
 
 
 def _headline(table: Table) -> dict[str, dict[str, float]]:

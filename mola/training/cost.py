@@ -49,12 +49,20 @@ def flops_per_sample(method: Method, batch: Batch) -> int:
 def parameter_counts(method: Method, batch: Batch) -> dict[str, int]:
     """``trainable``: all that the optimiser steps; ``inference``: those that the predictions of all tasks depend on."""
     method.eval()
-    parameters = [p for p in method.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        total = torch.stack([prediction.float().sum() for prediction in method(batch).predictions.values()]).sum()
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    used = sum(p.numel() for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None)
-    return {"trainable": sum(p.numel() for p in parameters), "inference": used}
+    learning = [p for p in method.parameters() if p.requires_grad]
+    frozen = [p for p in method.parameters() if not p.requires_grad]
+    everything = [*learning, *frozen]
+    try:
+        for parameter in frozen:  # a prediction depends on it all the same
+            parameter.requires_grad_()
+        with torch.enable_grad():
+            total = torch.stack([prediction.float().sum() for prediction in method(batch).predictions.values()]).sum()
+            gradients = torch.autograd.grad(total, everything, allow_unused=True)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    used = sum(p.numel() for p, gradient in zip(everything, gradients, strict=True) if gradient is not None)
+    return {"trainable": sum(p.numel() for p in learning), "inference": used}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

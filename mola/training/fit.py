@@ -31,6 +31,7 @@ from mola.types import Balancer, Benchmark
 log = logging.getLogger(__name__)
 Curve = list[dict[str, Any]]
 OnStep = Callable[[int, int], None]  # steps done, steps in all
+OnEpoch = Callable[[Curve], None]  # the curve so far
 
 
 @dataclass
@@ -62,11 +63,15 @@ def fit(
     fingerprint: str,
     watches: Sequence[Watch] = (),
     on_step: OnStep = lambda done, total: None,
+    on_epoch: OnEpoch = lambda curve: None,
+    test: bool = True,
 ) -> Outcome:
     """Train, select an epoch on valid, read test once.
 
-    path:    the checkpoint, written after every epoch; a run with the same fingerprint continues from it, bit for bit.
-    watches: look on, and change nothing.
+    path:     the checkpoint, written after every epoch; a run with the same fingerprint continues from it, bit for bit.
+    watches:  look on, and change nothing.
+    on_epoch: called after every epoch, and with what a checkpoint brought; what it raises ends the training.
+    test:     False leaves the test split alone, as tuning must.
     Raises ArithmeticError when a loss is not finite.
     """
     amp = training.amp and device.type == "cuda"
@@ -85,6 +90,7 @@ def fit(
 
     per_epoch = benchmark.steps(size=training.batch, sampling=training.sampling)
     start = _resume(path, fingerprint, keeps, outcome)
+    on_epoch(outcome.curve)
     for epoch in range(start, training.epochs):
         began, steps, lr = time.perf_counter(), 0, schedule.get_last_lr()[0]
         totals: dict[str, list[Tensor]] = defaultdict(list)
@@ -119,9 +125,12 @@ def fit(
             watch.after(epoch + 1, method)
         log.info("%s", _line(epoch + 1, training.epochs, train, valid, benchmark))
         checkpoint.save(path, _state(epoch + 1, fingerprint, keeps, outcome))
+        on_epoch(outcome.curve)
 
     outcome.selected = selection.restore()
     outcome.valid = evaluate(method, benchmark, "valid", size=4 * training.batch, device=device, amp=amp)
+    if not test:
+        return outcome
     outcome.test = evaluate(method, benchmark, "test", size=4 * training.batch, device=device, amp=amp)
     for task, metrics in outcome.test.items():
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
@@ -134,8 +143,8 @@ def fit(
 def make_optimizer(training: Training, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """One optimiser over everything (the released router arms step shared parameters with two)."""
     rate, decay = training.lr, training.weight_decay
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
+    if training.optimizer == "sgd":  # not fused: torch's fails on a parameter whose first gradient comes late
+        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, rate, weight_decay=decay, fused=True)
 

@@ -42,6 +42,7 @@ def suite(suite_file):
             "fingerprint": inputs(suite, "digits", label)["fingerprint"],
             "status": "done",
             "dirty": False,
+            "data": Digits(suite.data).identity,
             "test": scores(row),
             "curve": [{"epoch": 1, "valid": valid}],
             "parameters": {"inference": 2_000_000},
@@ -62,7 +63,8 @@ def test_every_metric_with_its_unit_and_both_deltas(suite):
         "| method | segmentation mIoU (%) ↑ | segmentation pixel accuracy (%) ↑ "
         "| depth abs. error (m) ↓ | depth rel. error ↓ | normals mean (°) ↓ | normals median (°) ↓ "
         "| normals within 11.25° (%) ↑ | normals within 22.5° (%) ↑ "
-        "| normals within 30° (%) ↑ | Δ_task ↑ | Δ_flat ↓ | params (M) | GFLOPs | ms/step |"
+        "| normals within 30° (%) ↑ | Δ_task ↑ | Δ_flat ↓ "
+        "| trained (M) | params (M) | GFLOPs | ms/step | memory (MiB) | trials |"
     )
     shared = lines[3]
     assert "| **39.29** | **65.33** | **0.5493** | **0.2263** | <u>28.15</u> | <u>23.96</u> | <u>22.09</u> |" in shared

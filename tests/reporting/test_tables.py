@@ -8,6 +8,7 @@ import pytest
 
 from mola.config import load
 from mola.inputs import inputs
+from mola.reporting import committed
 from mola.reporting.records import collect
 from mola.reporting.render import to_csv, to_latex, to_markdown
 from mola.reporting.tables import Results, benchmark_table, summary_table
@@ -55,9 +56,14 @@ def table(suite):
 
 def test_runs_on_other_prepared_data_are_told(suite):
     fill(suite)
-    assert "same prepared data" not in to_markdown(table(suite))
-    write(suite, "shared", 1, 0.5, data="another hash")
-    assert "the runs were not all made on the same prepared data" in to_markdown(table(suite))
+    assert "prepared data" not in to_markdown(table(suite))
+    write(suite, "shared", 1, 0.99, data="another hash")
+    text = to_markdown(table(suite))
+    assert "shared, seeds 1: left out: made on other prepared data than most runs of this table" in text
+    assert "| shared † | 42.50" in text
+    known = benchmark_table("digits", Results(TASKS, collect(suite, "digits", data="another hash")), suite.seeds, None)
+    assert "single_task, seeds 0–2: left out: made on other prepared data than is there now" in to_markdown(known)
+    assert "| shared † | 99.00" in to_markdown(known)
 
 
 def test_selection_on_the_reported_split_is_told(suite):
@@ -97,18 +103,57 @@ def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
     fill(suite)
     write(suite, "mola_grad", 0, 0.99, status="failed", reason="ArithmeticError: training diverged")
     write(suite, "shared", 1, 0.99, fingerprint={"all": "other"})
-    write(suite, "shared", 2, 0.45, dirty=True)
     write(suite, "single_task", 2, 0.5).write_text("{")
     made = table(suite)
     text = to_markdown(made)
     assert "mola_grad, seeds 0: failed: ArithmeticError: training diverged" in text
     assert "shared, seeds 1: left out: trained with other code, settings or splits" in text
-    assert "shared, seeds 2: trained from a working tree with uncommitted changes" in text
     assert "single_task, seeds 2: unreadable record" in text
     assert "| mola_grad † |" in text
     assert "60.00" in text  # the mean of 55 and 65, unmarked: the row lacks a seed
     assert "**60.00" not in text
     assert "0.99" not in text and "99.00" not in text
+
+
+def test_a_dirty_run_counts_once_its_code_is_committed(suite, monkeypatch):
+    fill(suite)
+    write(suite, "shared", 2, 0.45, dirty=True)
+    monkeypatch.setattr(committed, "_changed", lambda: frozenset({"README.md", "mola/methods/mola_grad.py"}))
+    assert "no commit" not in to_markdown(table(suite))
+    monkeypatch.setattr(committed, "_changed", lambda: frozenset({"README.md", "mola/methods/shared.py"}))
+    text = to_markdown(table(suite))
+    assert "shared, seeds 2: left out: trained with code that is in no commit (mola/methods/shared.py); commit" in text
+    assert "| shared † | 45.00 ± 63.53 |" in text  # of .40 and .50
+    drafts = benchmark_table("digits", Results(TASKS, collect(suite, "digits", drafts=True)), suite.seeds, None)
+    assert "seeds 2: trained with code that is in no commit (mola/methods/shared.py): a draft" in to_markdown(drafts)
+    assert "| shared | 45.00 ± 12.42 |" in to_markdown(drafts)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "high"])
+def test_a_score_that_is_no_number_is_named(suite, value):
+    fill(suite)
+    scores = {task.name: {"accuracy": 0.9} for task in TASKS} | {"mnistm": {"accuracy": value}}
+    write(suite, "shared", 0, 0.0, test=scores)
+    made = benchmark_table("digits", Results(TASKS, collect(suite, "digits", TASKS)), suite.seeds, suite.reference)
+    told = f"shared, seeds 0: unreadable record: test: expected a number for mnistm accuracy, found {value}"
+    assert told in made.notes
+    assert "| shared † | 47.50" in to_markdown(made)
+
+
+def test_a_row_that_lacks_seeds_says_how_many_it_has(suite):
+    fill(suite)
+    assert "| n |" not in to_markdown(table(suite))
+    write(suite, "shared", 1, 0.99, status="failed", reason="OutOfMemoryError")
+    rows = [line.split(" | ") for line in to_markdown(table(suite)).splitlines() if line.startswith("|")]
+    assert rows[0][-1] == "n |" and [row[-1] for row in rows[2:]] == ["3 |", "2 |", "3 |"]
+
+
+def test_a_reference_of_zero_is_told(suite):
+    fill(suite)
+    write(suite, "single_task", 1, 0.0)
+    text = to_markdown(table(suite))
+    assert "single_task, seeds 1: mnist accuracy is 0, so that Δ is not defined" in text
+    assert "nan" not in text
 
 
 def test_missing_runs_and_missing_reference(suite):

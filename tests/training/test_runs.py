@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mola import runs
-from mola.config import load
+from mola.config import Training, load
 from mola.training import fit as fit_module
 from mola.types import BadInput
 
@@ -181,3 +181,25 @@ def test_a_backbone_of_another_image_size_is_told(suite_file):
     assert not suite.cell("digits", "shared").exists()
     fitting = {"name": "test_vit", "options": {"dynamic_img_size": False, "img_size": [32, 32]}}
     assert runs.train(load(suite_file(backbone=fitting, shared_options={})), "digits", "shared", 0) == "done"
+
+
+def test_a_gradient_may_come_late_with_momentum():
+    """A task that is missing from the first batches gives its head none."""
+    early, late = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    optimizer = fit_module.make_optimizer(Training(optimizer="sgd", lr=0.1, weight_decay=0), [early, late])
+    for step in range(3):
+        early.grad, late.grad = torch.ones(2), torch.ones(2) if step == 2 else None
+        optimizer.step()
+    assert torch.allclose(late, torch.full((2,), 0.9)) and float(early[0]) < 0.7
+
+
+def test_frozen_weights_count_for_inference(digits):
+    from mola.methods.linear_probe import LinearProbe
+    from mola.models.backbones import builder
+    from mola.training.cost import few_of_each, parameter_counts
+
+    method = LinearProbe(digits.tasks, builder("test_resnet"))
+    counts = parameter_counts(method, few_of_each(digits, torch.device("cpu")))
+    assert counts["inference"] == sum(p.numel() for p in method.parameters())
+    assert counts["trainable"] == sum(p.numel() for p in method.heads.parameters())
+    assert not any(p.requires_grad for p in method.backbone.parameters())

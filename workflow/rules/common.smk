@@ -39,6 +39,8 @@ if not CONFIG.is_file() or CONFIG.read_text() != text:
 FETCHED = str(suite.data / ".stamps/{benchmark}.{options}.fetched")
 PREPARED = str(suite.data / ".stamps/{benchmark}.{options}.prepared")
 
+TUNED = str(suite.folder / "{benchmark}/{method}/optuna/tuned.json")
+
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = (
     len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -63,14 +65,33 @@ def prepared(wildcards):
     return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
 
 
+def tuned(wildcards):
+    """What tuning found for a cell, where the suite tunes."""
+    return [] if suite.tune is None else TUNED.format(**wildcards)
+
+
 def tables():
     """The files of rule table."""
-    endings = ["csv", "md", "tex"]
     names = expand(
-        "{name}.{ending}", name=[*suite.benchmarks, "summary"], ending=endings
+        "{name}{kind}.{ending}",
+        name=[*suite.benchmarks, "summary"],
+        kind=["", ".tests"],
+        ending=["csv", "md", "tex", "html"],
     )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     return [
         str(suite.folder / "tables" / name)
-        for name in [*names, *curves, "metrics.json"]
+        for name in [*names, *curves, "metrics.json", "critical-difference.json"]
     ]
+
+
+def shown(path):
+    """A table that is a page of its own goes into the report."""
+    if not path.endswith(".html"):
+        return path
+    return report(
+        path,
+        caption="../report/tables.rst",
+        category="Tables",
+        labels={"table": Path(path).stem.replace("_", " ").replace(".", " ")},
+    )

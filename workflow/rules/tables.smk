@@ -4,9 +4,10 @@
 rule table:
     input:
         expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
-        code=sorted(Path("mola/reporting").glob("*.py")),
+        numbers=[suite.paper_numbers] if suite.paper_numbers else [],
+        code=sorted(Path("mola/reporting").rglob("*.py")),
     output:
-        tables(),
+        [shown(path) for path in tables()],
     log:
         f"logs/{suite.suite}/table.log",
     shell:

@@ -6,6 +6,7 @@ rule train:
         # code, settings, seeds and split manifest in one small file, rewritten only when they change
         suite.folder / "{benchmark}/{method}/inputs.json",
         prepared=ancient(prepared),
+        tuned=tuned,
     output:
         # the records are no outputs: Snakemake would delete the good seeds of a job before it runs it again
         suite.folder / "{benchmark}/{method}/runs.json",

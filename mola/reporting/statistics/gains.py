@@ -1,25 +1,15 @@
-"""Intervals and relative gains. Sources of the formulas: docs/protocol.md."""
+"""Relative gains over a reference."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-
-from scipy import stats
+from collections.abc import Mapping
 
 from mola.types import Direction
 
 Values = Mapping[str, Mapping[str, float]]  # task → metric → value
 Directions = Mapping[str, Mapping[str, Direction]]  # task → metric → what is better
-
-
-def t_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
-    """Half the width of the Student t interval of the mean of n independent values; NaN below two."""
-    n = len(values)
-    if n < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
 
 
 def delta_task(method: Values, reference: Values, directions: Directions) -> float:

@@ -1,0 +1,112 @@
+"""Two suites, or one at two commits, side by side: what changed, and whether more than chance would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mola import registry
+from mola.reporting.columns import score
+from mola.reporting.estimates import Column, estimate
+from mola.reporting.layout import Table, spans
+from mola.reporting.notes import condensed
+from mola.reporting.records import Record, fault
+from mola.reporting.significance import INTERVAL, difference_columns, limits, paired, told_of, unit
+from mola.reporting.statistics.paired import differences
+from mola.reporting.trees import Tree
+from mola.types import BadInput, Task
+
+Runs = Mapping[int, Record]
+
+
+def compare(a: Tree, b: Tree, order: Sequence[str] = ()) -> list[Table]:
+    """A table per benchmark: each row's score in A and in B, and the difference B − A of runs with one seed and one
+    prepared data. Rows stand in the order of these labels, others behind them.
+    """
+    found = dict.fromkeys([*a.records, *b.records, *a.problems, *b.problems])
+    rows = sorted(found, key=lambda row: order.index(row[1]) if row[1] in order else len(order))
+    names = sorted({name for name, _ in rows})
+    return [_table(name, [label for benchmark, label in rows if benchmark == name], a, b) for name in names]
+
+
+def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
+    tasks = _tasks(name, [r for t in (a, b) for label in labels for r in t.records.get((name, label), {}).values()])
+    if tasks is None:
+        return Table(name, (), (), f"{name} is no benchmark of this version: nothing is compared.", ())
+    lines: list[tuple[str, str]] = []
+    sides: list[list[Runs]] = []
+    for letter, tree in (("A", a), ("B", b)):
+        sides.append([])
+        for label in labels:
+            runs, told = _sound(tree.records.get((name, label), {}), tree.problems.get((name, label), {}), tasks)
+            sides[-1].append(runs)
+            lines += [(label, f"{letter}, {line}") for line in told]
+            if not runs and not told:
+                lines.append((label, f"no runs in {letter}"))
+    pairs = []
+    for label, ours, theirs in zip(labels, *sides, strict=True):
+        alike = {seed: r for seed, r in theirs.items() if seed in ours and r.get("data") == ours[seed].get("data")}
+        pairs.append(paired(alike, ours, tasks))
+        if apart := [seed for seed in theirs if seed in ours and seed not in alike]:
+            lines.append((label, f"seeds {spans(apart)} were made on other prepared data in B: no difference"))
+        if ours and theirs:
+            lines += [(label, line) for line in _changes(next(iter(ours.values())), next(iter(theirs.values())))]
+    lines += [("tests", line) for line in limits(pairs)]
+    columns = (
+        *(_scores(letter, side, tasks) for letter, side in zip("AB", sides, strict=True)),
+        *difference_columns(differences(pairs), "B − A"),
+    )
+    caption = (
+        f"{name}: {unit(tasks).rstrip(',')}. A: {a.name}; B: {b.name}. Mean ± half-width of the 95 % t interval over "
+        f"each side's seeds; B − A by seed with the {INTERVAL}; {told_of(pairs)}."
+    )
+    return Table(name, tuple(labels), columns, caption, condensed(lines, labels))
+
+
+def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
+    """The benchmark's, with the options of the runs; None where there is no such benchmark any more."""
+    try:
+        options = records[0]["config"]["benchmark_options"] if records else {}
+        given = {key: value for key, value in options.items() if key in registry.option_names("benchmarks", name)}
+        tasks: Sequence[Task] = registry.load("benchmarks", name)(Path("data"), **given).tasks
+    except (BadInput, FileNotFoundError, KeyError):
+        return None
+    return tasks
+
+
+def _sound(runs: Runs, problems: Mapping[int, str], tasks: Sequence[Task]) -> tuple[Runs, list[str]]:
+    """The runs whose scores are numbers, and what is to be said."""
+    found = dict(problems) | {seed: told for seed, record in runs.items() if (told := fault(record, tasks))}
+    sound = {seed: record for seed, record in runs.items() if seed not in found}
+    if unclean := [seed for seed, record in sound.items() if record.get("dirty")]:
+        found |= dict.fromkeys(unclean, "trained from a working tree with uncommitted changes; counted here")
+    reasons: dict[str, list[int]] = {}
+    for seed, told in found.items():
+        reasons.setdefault(told, []).append(seed)
+    return sound, [f"seeds {spans(seeds)}: {told}" for told, seeds in reasons.items()]
+
+
+def _scores(letter: str, side: Sequence[Runs], tasks: Sequence[Task]) -> Column:
+    rows = tuple(estimate([score(record, tasks) for record in runs.values()]) for runs in side)
+    return Column(letter.lower(), letter, rows)
+
+
+def _changes(a: Record, b: Record) -> Iterator[str]:
+    """What the runs differ in, from A to B."""
+    for part, told in (("code", "the code that a run executes"), ("manifest", "the split manifest")):
+        if a["fingerprint"].get(part) != b["fingerprint"].get(part):
+            yield f"{told} changed"
+    for key in ("config", "versions", "device", "threads"):
+        before, after = _flat(a.get(key), key), _flat(b.get(key), key)
+        for place in dict.fromkeys([*before, *after]):
+            if before.get(place) != after.get(place):
+                was, now = (str(side.get(place, "–")) for side in (before, after))
+                yield f"{place.removeprefix('config.')} {was} → {now}"
+
+
+def _flat(value: Any, place: str) -> dict[str, Any]:
+    """Dotted key → value."""
+    if not isinstance(value, dict):
+        return {place: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{place}.{key}").items()}

@@ -1,0 +1,91 @@
+"""HTML: a page that asks for nothing outside itself, and the same table as a part of a larger page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from mola.reporting.layout import Table, with_marks
+from mola.reporting.render.text import label, lines, text
+
+STYLE = """
+.mola-table {font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 100%}
+.mola-table .scroll {overflow-x: auto; -webkit-overflow-scrolling: touch}
+.mola-table table {border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap}
+.mola-table th, .mola-table td {padding: .25em .7em; text-align: right; border-bottom: 1px solid #ddd}
+.mola-table thead th {white-space: normal; min-width: 3.5em; border-bottom: 2px solid #1b1b1b; vertical-align: bottom}
+.mola-table th:first-child {text-align: left; position: sticky; left: 0; background: #fff}
+.mola-table tbody th {font-weight: 600}
+.mola-table th[colspan] {font-style: italic; font-weight: 400; color: #555}
+.mola-table .best {font-weight: 700}
+.mola-table .second {text-decoration: underline}
+.mola-table .cited {font-style: italic; color: #555; background: #f4f1ea}
+.mola-table .cited.first {border-left: 2px solid #1b1b1b}
+.mola-table small {color: #555}
+.mola-table .best small {font-weight: 400}
+""".strip()
+
+
+def to_html(table: Table) -> str:
+    """A page of one table."""
+    return page(table.title, [table])
+
+
+def page(title: str, tables: Sequence[Table]) -> str:
+    """A page of several; tables wider than the screen scroll by themselves."""
+    body = "\n".join(fragment(table) for table in tables)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{escape(title)}</title>\n<style>\nbody {{margin: 1em; background: #fff}}\n{STYLE}\n</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def fragment(table: Table) -> str:
+    """A section for a page that has ``STYLE``."""
+    columns = with_marks(table)
+    first = next((column.key for column, _ in columns if column.cited), None)
+    looks = [["cited"] * column.cited + ["first"] * (column.key == first) for column, _ in columns]
+    head = "".join(
+        f'<th scope="col"{_class(look)}>{escape(c.title)}</th>' for (c, _), look in zip(columns, looks, strict=True)
+    )
+    body = []
+    for heading, members in table.headed():
+        body.append("<tbody>")
+        if heading:
+            body.append(f'<tr><th colspan="{len(columns) + 1}" scope="rowgroup">{escape(heading)}</th></tr>')
+        for row in members:
+            cells = "".join(
+                f"<td{_class([*look, *filter(None, [marks.get(row)])])}>{_value(text(c, c.estimates[row]))}</td>"
+                for (c, marks), look in zip(columns, looks, strict=True)
+            )
+            body.append(f'<tr><th scope="row">{escape(label(table, row))}</th>{cells}</tr>')
+        body.append("</tbody>")
+    notes = "".join(f"<li>{escape(line)}</li>" for line in lines(table))
+    return "\n".join(
+        [
+            '<section class="mola-table">',
+            f"<h2>{escape(table.title)}</h2>",
+            '<div class="scroll" tabindex="0">',  # the keyboard scrolls it, too
+            f'<table>\n<thead><tr><th scope="col">method</th>{head}</tr></thead>',
+            *body,
+            "</table>\n</div>",
+            f"<p><small>{escape(table.caption)}</small></p>",
+            *([f"<ul>{notes}</ul>"] if notes else []),
+            "</section>",
+        ]
+    )
+
+
+def _class(names: Sequence[str]) -> str:
+    return f' class="{" ".join(names)}"' if names else ""
+
+
+def _value(told: str) -> str:
+    """The interval small."""
+    for mark in (" ± ", " ["):
+        mean, found, rest = told.partition(mark)
+        if found:
+            return f"{escape(mean)} <small>{escape((found + rest).strip())}</small>"
+    return escape(told)

@@ -1,0 +1,80 @@
+"""LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import re
+
+from mola.reporting.layout import Table, with_marks
+from mola.reporting.render.text import label, lines, text
+
+ESCAPES = {
+    "\\": r"\textbackslash{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "–": "--",
+    "−": "$-$",
+    "†": r"$^\dagger$",
+    "…": r"\dots{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "°": r"$^\circ$",
+    "<": "$<$",
+    ">": "$>$",
+}
+DELTA = re.compile(r"\$\\Delta\$\\_(task|flat)")  # as escaped → one symbol with a subscript
+LOOKS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", None: "{}"}
+
+
+def to_latex(table: Table) -> str:
+    """A table float for a document that loads booktabs and graphicx; as wide as the text at most. Cited columns stand
+    behind a rule.
+    """
+    columns = with_marks(table)
+    first_cited = next((i for i, (column, _) in enumerate(columns) if column.cited), None)
+    layout = "l" + "".join("|r" if i == first_cited else "r" for i in range(len(columns)))
+    rows = [["", *(escape(column.title) for column, _ in columns)]]
+    body = [_row(rows[0]), r"\midrule"]
+    for number, (heading, members) in enumerate(table.headed()):
+        if number:
+            body.append(r"\midrule")
+        if heading:
+            body.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{escape(heading)}}}}} \\")
+        for row in members:
+            cells = (_cell(text(c, c.estimates[row]), c.cited, marks.get(row)) for c, marks in columns)
+            body.append(_row([escape(label(table, row)), *cells]))
+    inside = "\n".join([rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
+    notes = "".join(f"\n\\par\\smallskip\\footnotesize {escape(note)}" for note in lines(table))
+    caption = f"\\caption{{{escape(table.caption)}}}\n\\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.title.lower())}}}"
+    # adjust only when too wide: \resizebox alone would blow a small table up
+    fitted = (
+        f"\\sbox0{{%\n{inside}}}\\ifdim\\wd0>\\linewidth\\resizebox{{\\linewidth}}{{!}}{{\\usebox0}}\\else\\usebox0\\fi"
+    )
+    head = "\\begin{table}\n\\centering\n\\setlength{\\tabcolsep}{3pt}"
+    return f"{head}\n{caption}\n\\par\\medskip\n{fitted}{notes}\n\\end{{table}}\n"
+
+
+def escape(told: str) -> str:
+    """Text for LaTeX without a Unicode engine."""
+    escaped = "".join(ESCAPES.get(character, character) for character in told)
+    return DELTA.sub(r"$\\Delta_\\mathrm{\1}$", escaped)
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _cell(told: str, cited: bool, mark: str | None) -> str:
+    """An interval is set small: the mean is what the eye looks for, and more columns fit."""
+    whole = escape(told)
+    mean, plus_minus, half_width = whole.partition(r" $\pm$ ")
+    if plus_minus:
+        whole = f"{mean}{{\\scriptsize\\,$\\pm$\\,{half_width}}}"
+    elif told.endswith("]"):
+        mean, _, ends = whole.partition(" [")
+        whole = f"{mean} {{\\scriptsize[{ends}}}"
+    return rf"\emph{{{whole}}}" if cited else LOOKS[mark].format(whole)

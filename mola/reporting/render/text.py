@@ -1,0 +1,41 @@
+"""How a number, a label and the notes read: the same in every form."""
+
+from __future__ import annotations
+
+import math
+
+from mola.reporting.estimates import Column, Estimate
+from mola.reporting.layout import Table
+
+
+def text(column: Column, value: Estimate | None) -> str:
+    """The mean, with its interval where the column has one."""
+    if value is None:
+        return "–"
+    if value.words or math.isnan(value.mean):
+        return value.words or "–"
+    number = _number(value.mean, column)
+    if not column.interval:
+        return number
+    if value.ends is not None:
+        return (
+            number
+            if math.isnan(value.ends[0])
+            else f"{number} [{', '.join(_number(end, column) for end in value.ends)}]"
+        )
+    return number if math.isnan(value.half_width) else f"{number} ± {value.half_width:.{column.digits}f}"
+
+
+def label(table: Table, row: int) -> str:
+    """A row's label, marked where it lacks seeds."""
+    return f"{table.labels[row]} †" if table.labels[row] in table.incomplete else table.labels[row]
+
+
+def lines(table: Table) -> tuple[str, ...]:
+    """All notes."""
+    marked = ["† not every seed is there; such a row is never marked as best."] if table.incomplete else []
+    return (*marked, *table.notes)
+
+
+def _number(value: float, column: Column) -> str:
+    return f"{value:{'+' if column.signed else ''}.{column.digits}f}".replace("-", "−")

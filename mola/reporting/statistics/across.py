@@ -1,0 +1,59 @@
+"""Several benchmarks at once. Strata are benchmarks: seeds are drawn anew within each, benchmarks are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from mola.reporting.statistics.intervals import DRAWS, SEED, Floats, expanded
+
+Interval = tuple[float, float, float]  # the estimate, its low and its high end
+
+
+def mean_ranks(scores: Floats) -> Floats:
+    """Mean over benchmarks of each method's rank, 1 is best, ties averaged: (K, M), higher is better → (M,)."""
+    return np.asarray(stats.rankdata(-scores, axis=1).mean(axis=0))
+
+
+def iqm(values: Floats) -> Floats:
+    """Interquartile mean over the last axis: without the lowest and the highest quarter, whose sizes are rounded down.
+
+    Source: Agarwal et al. 2021 (arXiv 2108.13264).
+    """
+    return np.asarray(stats.trim_mean(values, 0.25, axis=-1))
+
+
+def interquartile(values: Floats) -> Interval:
+    """IQM of all values (K, S) of K benchmarks with S seeds each, with its stratified bootstrap interval (95 %). Its
+    percentiles are expanded as of one mean with K (S − 1) degrees of freedom; a deviation from the source's plain ones.
+    """
+    strata, n = values.shape
+    rows = np.random.default_rng(SEED).integers(0, n, (DRAWS, strata, n))
+    drawn = iqm(values[np.arange(strata)[:, None], rows].reshape(DRAWS, -1))
+    return _interval(float(iqm(values.ravel())), drawn, n, strata)
+
+
+def probability_of_improvement(rows: Sequence[Floats], base: Sequence[Floats]) -> Interval:
+    """The chance that a run of one method beats a run of the other on a benchmark drawn at random, ties count half: K
+    times the scores (S,) of each, higher is better. With the stratified bootstrap interval (95 %).
+
+    Source: Agarwal et al. 2021. Runs are not paired here: it is about a run to come.
+    """
+    draw = np.random.default_rng(SEED)
+    shares, drawn = [], np.zeros(DRAWS)
+    for ours, theirs in zip(rows, base, strict=True):
+        wins = (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
+        a, b = (draw.multinomial(len(x), np.full(len(x), 1 / len(x)), DRAWS) / len(x) for x in (ours, theirs))
+        drawn += np.einsum("ri,ij,rj->r", a, wins, b, optimize=True) / len(rows)
+        shares.append(wins.mean())
+    return _interval(float(np.mean(shares)), drawn, min(map(len, rows)), len(rows))
+
+
+def _interval(found: float, drawn: Floats, n: int, strata: int) -> Interval:
+    if n < 2:
+        return found, np.nan, np.nan
+    cut = expanded(n, strata * (n - 1))
+    low, high = np.quantile(drawn, [cut, 1 - cut])
+    return found, float(low), float(high)

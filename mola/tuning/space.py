@@ -1,0 +1,116 @@
+"""What is tuned: the knobs of the training section, on the same ranges for all methods, and each method's own.
+
+A knob's name is its place, ``training.lr``, ``method.rank``, ``balancer.c``; of an option with a number per task
+``balancer.weights.<task>``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import Trial
+
+from mola import registry
+from mola.config import Interval, Settings, Suite, Training
+from mola.tuned import fixed
+from mola.types import Choices, PerTask, Range
+
+Knobs = Mapping[str, Range | Choices]
+Drawn = Mapping[str, Any]  # knob → value
+WITHOUT_DECAY = Range(1e-6, 1e-2, log=True)  # where the configured weight decay is 0: a logarithm needs an end
+
+
+def knobs(suite: Suite, benchmark: str, label: str, tasks: Sequence[str]) -> Knobs:
+    """All knobs of a row, the shared ones first, so that a method's own do not shift the first draws of those.
+
+    tasks: the names of the benchmark's tasks.
+    What the row's own entry fixes is left out, of the options also what ``shared_options`` and ``balancer`` fix.
+    """
+    given = suite.settings(benchmark, label)
+    found: dict[str, Range | Choices] = {f"training.{k}": r for k, r in _shared(suite, benchmark).items()}
+    for section, space in (
+        ("method", registry.load("methods", given.method).search_space),
+        ("balancer", registry.load("balancers", given.balancer).search_space),
+    ):
+        for key, values in space.items():
+            if not isinstance(values, PerTask):
+                found[f"{section}.{key}"] = values
+            elif len(tasks) > 1:
+                found |= {f"{section}.{key}.{task}": values.range for task in tasks}
+    left_alone = fixed(suite, benchmark, label)
+    return {name: values for name, values in found.items() if ".".join(name.split(".")[:2]) not in left_alone}
+
+
+def _shared(suite: Suite, benchmark: str) -> dict[str, Range | Choices]:
+    """Around the benchmark's own values, whatever a method's entry says."""
+    assert suite.tune is not None
+    centre = Training.model_validate(suite.training.model_dump() | suite.benchmarks[benchmark].training)
+    found: dict[str, Range | Choices] = {
+        "lr": Range(centre.lr / 10, centre.lr * 10, log=True),
+        "weight_decay": Range(centre.weight_decay / 100, centre.weight_decay * 100, log=True)
+        if centre.weight_decay
+        else WITHOUT_DECAY,
+    }
+    for key, values in suite.tune.space.items():
+        if values is None:
+            found.pop(key, None)
+        elif isinstance(values, Interval):
+            found[key] = Range(values.low, values.high, values.log)
+        else:
+            found[key] = tuple(getattr(Training.model_validate({key: value}), key) for value in values)
+    return found
+
+
+def configured(settings: Settings, space: Knobs) -> Drawn:
+    """The configuration's own values, of the knobs that may take them: the first trial's."""
+    sections = {
+        "training": settings.training.model_dump(),
+        "method": settings.method_options,
+        "balancer": settings.balancer_options,
+    }
+    found = {}
+    for name, values in space.items():
+        section, key, *task = name.split(".", 2)
+        value = 1.0 if task else sections[section][key]
+        if not isinstance(values, Range):
+            inside = value in values
+        else:
+            inside = isinstance(value, int | float) and values.low <= value <= values.high
+        if inside:
+            found[name] = value
+    return found
+
+
+def draw(trial: Trial, space: Knobs) -> Drawn:
+    """One value of every knob, from the study's sampler."""
+    found: dict[str, Any] = {}
+    for name, values in space.items():
+        if not isinstance(values, Range):
+            found[name] = trial.suggest_categorical(name, values)  # type: ignore[arg-type]
+        elif isinstance(values.low, int) and isinstance(values.high, int):
+            found[name] = trial.suggest_int(name, values.low, values.high, log=values.log)
+        else:
+            found[name] = trial.suggest_float(name, values.low, values.high, log=values.log)
+    return found
+
+
+def parameters(drawn: Drawn) -> dict[str, dict[str, Any]]:
+    """What ``mola.tuned.applied`` takes: by section. Numbers per task are divided by their mean: what counts is their
+    ratio, and the losses' sum keeps its size.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in drawn.items():
+        section, key, *task = name.split(".", 2)
+        options = found.setdefault(section, {})
+        if task:
+            options.setdefault(key, {})[task[0]] = value
+        else:
+            options[key] = value
+    for options in found.values():
+        for numbers in options.values():
+            if isinstance(numbers, dict):
+                mean = statistics.fmean(numbers.values())
+                numbers.update({task: number / mean for task, number in numbers.items()})
+    return found

@@ -1,0 +1,94 @@
+"""The study on disk: a journal that outlives kills, and goes on only with what it began with.
+
+One worker holds the study's folder, so that whatever else is found there of a worker is left over from a killed one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from mola.types import BadInput
+
+JOURNAL, OLD = "journal.log", "journal.old.log"
+REFUSED, FAILURE, EPOCHS, SECONDS = "refused", "failure", "epochs", "seconds"  # what a trial tells about itself
+
+
+def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study:
+    """The study in a folder that the caller holds, new if there is none; trials that a kill left running have failed.
+
+    identity: what decides the draws and the values, as plain data. Raises BadInput if it is not what the study began
+              with.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / JOURNAL
+    path.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)  # a killed worker's: Optuna would wait for half a minute
+    _cut_torn_line(path)
+    # the default lock, a symbolic link, is waited for without end where the path is relative
+    backend = JournalFileBackend(str(path), JournalFileOpenLock(str(path)))
+    try:
+        study = optuna.create_study(
+            storage=JournalStorage(backend), study_name=name, direction="maximize", load_if_exists=True
+        )
+    except (ValueError, KeyError) as error:
+        raise BadInput(f"{path}: expected Optuna's journal, found {type(error).__name__}: {error}") from None
+    now = json.loads(json.dumps(identity))
+    if not study.user_attrs:
+        study.set_user_attr("identity", now)
+        study.set_user_attr("optuna", optuna.__version__)
+    elif changes := list(_changes(study.user_attrs.get("identity"), now)):
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise BadInput(
+            f"{path}: expected the study to go on as it began, found changed: {'; '.join(changes[:3])}{more}; "
+            "mola tune --restart begins anew and keeps the old journal as journal.old.log"
+        )
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def discard(folder: Path) -> None:
+    """Put a study aside that is to begin anew."""
+    if (folder / JOURNAL).is_file():
+        (folder / JOURNAL).replace(folder / OLD)
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """What the budget counts, in order: complete, diverged (with a value of −∞) and pruned trials; not killed ones."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def refused(study: optuna.Study) -> list[FrozenTrial]:
+    """Draws that the model could not be built with."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [trial for trial in failed if REFUSED in trial.user_attrs]
+
+
+def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial of the highest finite value, the earliest of equals."""
+    scored = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)]
+    return max(scored, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """A kill in the middle of a write leaves a line without an end, to which the next would be glued."""
+    if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _changes(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*new, *(key for key in old if key not in new)]:
+            yield from _changes(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+    elif old != new:
+        short = len(str(old)) + len(str(new)) < 80
+        yield f"{place}: {old} → {new}" if short and place not in ("code", "manifest", "data") else place or "all"

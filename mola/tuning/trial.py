@@ -1,0 +1,97 @@
+"""One trial: training as a run's, with other settings and seeds, scored on valid. Nothing here reads test."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mola.config import Settings
+from mola.metrics import overall
+from mola.runs import build
+from mola.seeds import derive
+from mola.training.fit import Curve, OnStep, fit
+from mola.types import BadInput
+
+OnScore = Callable[[int, float], None]  # epochs done over all seeds of the trial, score on valid after the last of them
+
+
+class Refused(Exception):
+    """The model can't be built with these values, such as a rank above a layer's channels; nothing was trained."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials train."""
+
+    data: Path
+    device: torch.device
+    folder: Path
+    fingerprint: str  # of the study and its data, then of the draw: a checkpoint of another one is of no use
+
+    def of(self, drawn: Mapping[str, Any]) -> Place:
+        """The place of one draw."""
+        return replace(self, fingerprint=f"{self.fingerprint} {json.dumps(drawn, sort_keys=True)}")
+
+    def checkpoint(self, index: int) -> Path:
+        """Of the trial's n-th seed."""
+        return self.folder / f"checkpoint{index}.pt"
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a finished trial."""
+        for path in self.folder.glob("checkpoint*.pt"):
+            path.unlink()
+
+
+def seeds(number: int) -> list[int]:
+    """The seeds of every trial of every study, derived apart from those of runs, whatever these are."""
+    return [derive(index, "tuning") for index in range(number)]
+
+
+def score(settings: Settings, number: int, place: Place, on_score: OnScore, on_step: OnStep) -> float:
+    """``mola.metrics.overall`` on valid at the selected epoch, higher is better; the mean over ``number`` seeds.
+
+    A trial that was killed goes on from its checkpoints, and tells ``on_score`` of the earlier epochs again.
+    Raises Refused, and ArithmeticError where training diverges.
+    """
+    return statistics.fmean(_seed(settings, index, number, place, on_score, on_step) for index in range(number))
+
+
+def _seed(settings: Settings, index: int, number: int, place: Place, on_score: OnScore, on_step: OnStep) -> float:
+    seed, epochs, told = seeds(number)[index], settings.training.epochs, 0
+    try:
+        data, method, balancer = build(settings, place.data, seed, place.device)
+    except BadInput as error:
+        raise Refused(str(error)) from None
+
+    def on_epoch(curve: Curve) -> None:
+        nonlocal told
+        for epoch in curve[told:]:
+            told = epoch["epoch"]
+            on_score(index * epochs + told, overall(epoch["valid"], data.tasks))
+
+    def of_all(done: int, total: int) -> None:
+        on_step(index * total + done, number * total)
+
+    outcome = fit(
+        method,
+        balancer,
+        data,
+        settings.training,
+        seed=seed,
+        device=place.device,
+        path=place.checkpoint(index),
+        fingerprint=f"{place.fingerprint} {seed}",
+        on_step=of_all,
+        on_epoch=on_epoch,
+        test=False,
+    )
+    if not math.isfinite(value := overall(outcome.valid, data.tasks)):
+        raise ArithmeticError("the validation score at the selected epoch is not finite")
+    return value

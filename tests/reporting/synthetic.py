@@ -1,0 +1,90 @@
+"""Suites of records that no run made: any number of methods, benchmarks and seeds, of chosen or of drawn scores."""
+
+import json
+
+import numpy as np
+import yaml
+
+from mola import registry
+from mola.config import load
+from mola.inputs import inputs
+from mola.metrics import UNITS
+from mola.reporting.write import _identity
+
+
+def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchmarks=("digits",), seeds=6, **changes):
+    """A suite whose methods are rows of ``shared`` where no method is called so."""
+    known = registry.names("methods")
+    rows = (
+        {m: {} if m in known else {"method": "shared"} for m in methods} if not isinstance(methods, dict) else methods
+    )
+    content = {
+        "suite": "made",
+        "results": str(folder / "results"),
+        "data": str(folder / "data"),
+        "seeds": seeds,
+        "reference": next(iter(rows)),
+        "benchmarks": dict.fromkeys(benchmarks),
+        "methods": rows,
+    }
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
+    return load(path)
+
+
+def benchmark(suite, name):
+    return registry.load("benchmarks", name)(suite.data)
+
+
+def fill(suite, score, epochs=1, **more):
+    """A record for every run. score(benchmark, method, seed) in [0, 1]: what every fraction is; errors are its inverse.
+    more: further keys of all records, or functions of the same three.
+    """
+    for name in suite.benchmarks:
+        tasks, identity = benchmark(suite, name).tasks, _identity(benchmark(suite, name))
+        for label in suite.methods:
+            told = inputs(suite, name, label)
+            for seed in suite.seeds:
+                value = score(name, label, seed)
+                scores = {t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in tasks}
+                extra = {key: made(name, label, seed) if callable(made) else made for key, made in more.items()}
+                write(suite, name, label, seed, told, identity, scores, epochs, **extra)
+
+
+def write(suite, name, label, seed, told, identity, scores, epochs, **more):
+    record = {
+        "suite": suite.suite,
+        "benchmark": name,
+        "method": label,
+        "seed": seed,
+        "config": told["settings"],
+        "fingerprint": told["fingerprint"],
+        "data": identity,
+        "status": "done",
+        "reason": None,
+        "dirty": False,
+        "test": scores,
+        "curve": [{"epoch": e, "valid": scores} for e in range(1, epochs + 1)],
+        "parameters": {"inference": 2_000_000, "trainable": 3_000_000},
+        "flops_per_sample": 5_000_000,
+        "seconds_per_step": 0.25,
+        "peak_memory_bytes": 2**30,
+    }
+    path = suite.cell(name, label) / f"seed{seed}" / "record.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record | more))
+    (path.parent.parent / "inputs.json").write_text(json.dumps(told))
+    return path
+
+
+def drawn(gains, noise=0.02, seed=0):
+    """Scores around .5: runs of one seed share a part, each method has its gain and each run its noise."""
+    draws = np.random.default_rng(seed)
+    table = {}
+
+    def score(name, label, run):
+        key = (name, label, run)
+        shared = table.setdefault((name, run), draws.normal(0, noise))
+        return table.setdefault(key, 0.5 + shared + gains.get(label, 0.0) + draws.normal(0, noise))
+
+    return score

@@ -1,0 +1,135 @@
+"""`mola report --compare`: two folders, or two commits, side by side."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic import drawn, fill, make_suite
+
+from mola.reporting.compare import compare
+from mola.reporting.render import several, to_markdown
+from mola.reporting.trees import tree
+from mola.types import BadInput
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def git(*words, cwd):
+    name = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    subprocess.run(["git", *name, *words], cwd=cwd, check=True, capture_output=True)
+
+
+def record(suite, label, seed):
+    return suite.cell("digits", label) / f"seed{seed}" / "record.json"
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Two commits of a suite: mola_grad gains five points, shared nothing, and training became longer."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q", cwd=tmp_path)
+    for epochs, gain in ((2, 0.0), (3, 0.05)):
+        suite = make_suite(tmp_path, seeds=11, training={"epochs": epochs})
+        score = drawn({}, noise=0.02)
+        fill(suite, lambda b, m, s, score=score, gain=gain: score(b, m, s) + gain * (m == "mola_grad"))
+        git("add", "-A", cwd=tmp_path)
+        git("commit", "-qm", f"{epochs} epochs", cwd=tmp_path)
+    return suite
+
+
+def lines(table):
+    return [line.strip("| ").split(" | ") for line in to_markdown(table).splitlines() if line.startswith("|")]
+
+
+def test_two_commits(repository):
+    (table,) = compare(tree("HEAD~1", repository.folder), tree("HEAD", repository.folder), list(repository.methods))
+    head, _, *body = lines(table)
+    assert head == ["method", "A", "B", "B − A", "p", "p (Holm)", "n"]
+    assert [row[0] for row in body] == ["single_task", "shared", "mola_grad"]
+    assert body[1][3:] == ["+0.00 [+0.00, +0.00]", "1.0000", "1.0000", "11"]
+    assert body[2][3:] == ["+5.00 [+5.00, +5.00]", "0.0010", "0.0029", "11"]
+    assert table.notes == ("training.epochs 2 → 3",)
+    assert "A: HEAD~1 (" in table.caption and "B: HEAD (" in table.caption
+
+
+def test_a_folder_and_a_commit_and_a_folder_in_one(repository):
+    folder = str(repository.folder)
+    for other in ("HEAD", "HEAD:results/made"):
+        (table,) = compare(
+            tree(folder, repository.folder), tree(other, Path("results/elsewhere/made" if ":" in other else folder))
+        )
+        assert {row[3] for row in lines(table)[2:]} == {"+0.00 [+0.00, +0.00]"} and table.notes == ()
+
+
+def test_what_is_wrong_is_named_and_left_out(repository):
+    edit(record(repository, "shared", 0), status="failed", reason="OutOfMemoryError")
+    edit(record(repository, "shared", 1), fingerprint={"all": "other"})
+    record(repository, "shared", 2).write_text("{")
+    edit(record(repository, "shared", 3), test={})
+    edit(record(repository, "shared", 4), data="other")
+    edit(record(repository, "shared", 5), dirty=True)
+    record(repository, "shared", 10).unlink()
+    (table,) = compare(tree("HEAD", repository.folder), tree(str(repository.folder), repository.folder))
+    row = next(row for row in lines(table) if row[0] == "shared")
+    assert row[3:] == ["+0.00 [+0.00, +0.00]", "not testable", "not testable", "5"]
+    for told in (
+        "shared: B, seeds 0: failed: OutOfMemoryError",
+        "shared: B, seeds 1: left out: of other code, settings or splits than the inputs.json beside it",
+        "shared: B, seeds 2: unreadable record",
+        "shared: B, seeds 3: unreadable record: test: expected a number for mnist accuracy, found none",
+        "shared: seeds 4 were made on other prepared data in B: no difference",
+        "shared: B, seeds 5: trained from a working tree with uncommitted changes; counted here",
+    ):
+        assert any(note.startswith(told) for note in table.notes), (told, table.notes)
+
+
+def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
+    other = make_suite(tmp_path, methods=("shared", "mmoe"), benchmarks=("glyphs",), suite="other", seeds=2)
+    fill(other, drawn({}))
+    found = compare(tree("HEAD", repository.folder), tree(str(other.folder), other.folder))
+    assert [table.title for table in found] == ["digits", "glyphs"]
+    assert found[0].notes == ("no runs in B",) and found[1].notes == ("no runs in A",)
+    assert lines(found[1])[2][3:] == ["–"] * 4
+    text = several({table.title: table for table in found})
+    assert [row["benchmark"] for row in csv.DictReader(text.splitlines())] == ["digits"] * 3 + ["glyphs"] * 2
+
+
+def test_a_benchmark_that_is_no_more(repository):
+    (repository.folder / "digits").rename(repository.folder / "gone")
+    (table, _) = compare(tree(str(repository.folder), repository.folder), tree("HEAD", repository.folder))[::-1]
+    assert table.title == "gone" and "is no benchmark of this version" in to_markdown(table)
+
+
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        ("HEAD~7", "expected a folder of results or a git revision, found 'HEAD~7'"),
+        ("--all", "expected a folder of results or a git revision, found '--all'"),
+        ("HEAD:nowhere", "expected <benchmark>/<method>/seed<k>/record.json, found none"),
+        (".", "expected <benchmark>/<method>/seed<k>/record.json, found none"),
+    ],
+)
+def test_sides_that_are_none(repository, side, told):
+    with pytest.raises(BadInput, match=told):
+        tree(side, repository.folder)
+
+
+def test_the_command(repository, tmp_path):
+    def mola(*words):
+        command = [sys.executable, "-m", "mola.cli", "report", "-c", "suite.yaml", *words]
+        environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+
+    done = mola("--compare", "HEAD~1", "HEAD", "--out", "both.html")
+    assert done.returncode == 0, done.stderr
+    assert "| mola_grad |" in done.stdout and "B − A" in (tmp_path / "both.html").read_text()
+    for words in (["--compare", "HEAD~1", "HEAD", "--out", "both.pdf"], [], ["--compare", "HEAD", "nowhere"]):
+        done = mola(*words)
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr

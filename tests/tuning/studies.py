@@ -1,0 +1,42 @@
+"""Studies of a tiny suite, and what they left."""
+
+import optuna
+import torch
+
+from mola.tuning import spend, store
+
+METHODS = {
+    "single_task": None,
+    "shared": None,
+    "weighted": {"method": "shared", "balancer": "static"},
+    "mola_grad": None,
+}
+
+
+def near(settings):
+    """A value that says which learning rate is best."""
+    return -abs(torch.tensor(settings.training.lr).log10().item() + 2.5)
+
+
+def pretend(monkeypatch, value=near):
+    """Trials that do not train; the value is a function of the settings. Returns the settings, one by one."""
+    drawn = []
+
+    def score(settings, *_):
+        drawn.append(settings)
+        return value(settings)
+
+    monkeypatch.setattr(spend, "score", score)
+    return drawn
+
+
+def trials(suite, label="shared"):
+    """(values, parameters, user attributes but the seconds) of the finished trials, in order."""
+    found = store.finished(opened(suite, label))
+    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in found]
+
+
+def opened(suite, label="shared"):
+    path = suite.cell("digits", label) / "optuna" / "journal.log"
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
+    return optuna.load_study(study_name=None, storage=storage)

@@ -1,0 +1,53 @@
+"""A suite that tunes, through Snakemake for real: tune → train → table, and what runs again after which change."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from test_workflow import environment, planned, repository, snakemake, write_suite  # noqa: F401
+
+METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
+
+
+def told(repository, label, name):  # noqa: F811
+    return json.loads((repository / "results/tuned/digits" / label / name).read_text())
+
+
+@pytest.mark.slow
+def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F811
+    tune = {"trials": 2, "space": {"weight_decay": None}}
+    write_suite(repository, suite="tuned", methods=METHODS, tune=tune)
+    assert planned(repository).items() >= {"tune": 2, "train": 2, "table": 1}.items()
+    snakemake(repository)
+    for label in METHODS:
+        found, record = told(repository, label, "optuna/tuned.json"), told(repository, label, "seed0/record.json")
+        assert found["finished"] == 2 and record["status"] == "done"
+        assert record["config"]["training"]["lr"] == found["parameters"]["training"]["lr"]
+    assert "| weighted |" in (repository / "results/tuned/tables/digits.md").read_text()
+    assert planned(repository) == {}, "everything is done"
+
+    clone = tmp_path / "clone"
+    ignored = shutil.ignore_patterns(".snakemake", "logs", "*.prepared", "*.fetched")
+    shutil.copytree(repository, clone, ignore=ignored)
+    for path in sorted(p for p in clone.rglob("*") if p.is_file()):
+        path.touch()  # as git writes them: new, one after the other, in the order of their names
+    assert not {"tune", "train"} & set(planned(clone)), "a clone with committed results computes nothing"
+
+    path = repository / "results/tuned/digits/shared/optuna/tuned.json"
+    kept = path.read_text()
+    path.write_text(kept.replace('"lr": ', '"lr": 1'))
+    assert planned(repository) == {"train": 1, "table": 1, "all": 1}, "other parameters train their cell again"
+    path.write_text(kept)
+
+    write_suite(repository, suite="tuned", methods=METHODS, tune={**tune, "trials": 3})
+    assert planned(repository) == {"tune": 2, "train": 2, "table": 1, "all": 1}
+
+    write_suite(repository, suite="tuned", methods=METHODS, tune={**tune, "seeds": 2})
+    code, output = snakemake(repository, check=False)
+    assert code != 0 and "found changed: tune.seeds: 1 → 2; mola tune --restart" in output
+    assert "Traceback" not in output
+    command = [sys.executable, "-m", "mola.cli", "tune", "-c", "tiny.yaml", "--restart"]
+    subprocess.run(command, cwd=repository, env=environment(repository), check=True)
+    assert planned(repository) == {"train": 2, "table": 1, "all": 1}, "tuned by hand: the workflow need not again"

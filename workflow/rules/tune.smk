@@ -1,0 +1,22 @@
+# One study per (benchmark, method), each with one worker; the studies run side by side.
+
+
+rule tune:
+    input:
+        # code, settings, search space and split manifest, rewritten only when they change
+        suite.folder / "{benchmark}/{method}/optuna/study.json",
+        prepared=ancient(prepared),
+    output:
+        # the journal is no output: Snakemake would delete it before it runs the job again
+        TUNED,
+        suite.folder / "{benchmark}/{method}/optuna/history.csv",
+        suite.folder / "{benchmark}/{method}/optuna/importance.csv",
+    log:
+        f"logs/{suite.suite}/{{benchmark}}.{{method}}.tune.log",
+    threads: 1
+    resources:
+        gpu=1 if GPUS else 0,
+    shell:
+        # exit code 1: no trial had a finite score; training tells in its record how that ends
+        "OMP_NUM_THREADS={threads} mola tune -c {CONFIG} -b {wildcards.benchmark} -m {wildcards.method}"
+        " > {log} 2>&1 || [ $? -eq 1 ]"
