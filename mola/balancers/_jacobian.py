@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -44,54 +44,67 @@ class Jacobian(Base, ABC):
             return
         if penalty is not None:  # first, so that the last pass frees the graph
             torch.autograd.backward(penalty, retain_graph=True)
-        matrix, reached = self._rows(list(losses.values()), shared, own)
+        matrix, reached = self._rows(losses, shared, own)
         parts = torch.split(self.combine(matrix, losses), [p.numel() for p in shared])
         for parameter, part, is_reached in zip(shared, parts, reached, strict=True):
             if is_reached:
                 accumulate(parameter, part.view_as(parameter))
 
-    def _rows(self, losses: list[Tensor], shared: list[Parameter], own: list[Parameter]) -> tuple[Tensor, list[bool]]:
+    def _rows(
+        self, losses: Mapping[str, Tensor], shared: list[Parameter], own: list[Parameter]
+    ) -> tuple[Tensor, list[bool]]:
         """G (T, P), and which shared parameters any loss reaches: the others keep no gradient, as under the sum.
 
         A gradient is moved into its row as soon as it is there: its memory serves the next one, where the pages of all
         of them together took a CPU 5 % of the step, and half of its peak memory.
         """
         sizes = [p.numel() for p in shared]
-        matrix = self._room(len(losses), sum(sizes), shared[0])
-        places = [list(torch.split(row, sizes)) for row in matrix]
-        reached: list[set[int]] = [set() for _ in losses]
+        matrix, rows = self._room(list(losses), sum(sizes), shared[0])
+        reached = [False] * len(shared)
         before = [p.grad for p in shared]
-        row = 0
+        name, waiting = "", dict[int, Tensor]()  # of the pass that runs: its task, and where gradients go
 
         def move(i: int, parameter: Tensor) -> None:
             assert parameter.grad is not None
-            places[row][i].copy_(parameter.grad.reshape(-1))
+            self._put(name, waiting.pop(i), parameter.grad.reshape(-1))
             parameter.grad = None
-            reached[row].add(i)
+            reached[i] = True
 
-        hooks = [p.register_post_accumulate_grad_hook(partial(move, i)) for i, p in enumerate(shared)]  # type: ignore[no-untyped-call]
+        hooks = [
+            p.register_post_accumulate_grad_hook(partial(move, i))  # type: ignore[no-untyped-call]
+            for i, p in enumerate(shared)
+        ]
         try:
             for p in shared:
                 p.grad = None
-            for row, loss in enumerate(losses):
-                torch.autograd.backward(loss, retain_graph=row + 1 < len(losses), inputs=[*shared, *own])
-                for i in range(len(shared)):
-                    if i not in reached[row]:
-                        places[row][i].zero_()
+            for t, (name, row) in enumerate(zip(losses, rows, strict=True), start=1):
+                waiting = dict(enumerate(torch.split(row, sizes)))
+                torch.autograd.backward(losses[name], retain_graph=t < len(losses), inputs=[*shared, *own])
+                for place in waiting.values():
+                    self._put(name, place, None)
         finally:
             for hook in hooks:
                 hook.remove()
             for p, gradient in zip(shared, before, strict=True):
                 p.grad = gradient
-        reached_by_any = set.union(*reached)
-        return matrix, [i in reached_by_any for i in range(len(shared))]
+        return matrix, reached
 
-    def _room(self, rows: int, columns: int, like: Tensor) -> Tensor:
-        """Where G is written, kept for the next step: new pages for it cost a tenth of a step on a CPU."""
+    def _room(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """G (T, P), and for each loss its row. Kept for the next step: new pages for it cost a tenth of a step on a
+        CPU.
+        """
         found = self._kept
-        if found is None or found.shape[1] != columns or len(found) < rows or found.device != like.device:
-            self._kept = found = like.new_empty((rows, columns))
-        return found[:rows]
+        if found is None or found.shape[1] != columns or len(found) < len(names) or found.device != like.device:
+            self._kept = found = like.new_empty((len(names), columns))
+        matrix = found[: len(names)]
+        return matrix, list(matrix)
+
+    def _put(self, name: str, place: Tensor, gradient: Tensor | None) -> None:
+        """A task's gradient of one parameter (n,) into its part of the row; None where the loss does not reach it."""
+        if gradient is None:
+            place.zero_()
+        else:
+            place.copy_(gradient)
 
 
 class GramianWeighting(Jacobian):

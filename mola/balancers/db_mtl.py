@@ -24,7 +24,7 @@ class DBMTL(Jacobian):
     """d = max_k ‖ĝ_k‖ Σ_t ĝ_t/‖ĝ_t‖; ĝ_t ← b ĝ_t + (1 − b) ∇ log L_t, b = beta / n^sigma at the task's n-th batch,
     from ĝ_t = 0.
 
-    beta:  0 to 1; 0 keeps no averages (they and a checkpoint hold T copies of the shared gradient otherwise).
+    beta:  0 to 1; 0 keeps no averages (a checkpoint holds T copies of the shared gradient otherwise).
     sigma: how fast b falls.
     Own parameters follow ∇ log L_t, as published.
     """
@@ -41,7 +41,6 @@ class DBMTL(Jacobian):
     ) -> None:
         super().__init__(tasks, device)
         self.beta, self.sigma = beta, sigma
-        self.averages: dict[str, Tensor] = {}  # ĝ_t (P,)
         self.counts: dict[str, int] = {}  # n
 
     def backward(
@@ -59,32 +58,39 @@ class DBMTL(Jacobian):
         super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, penalty, shared, own)
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-        """Moves the averages of the tasks present, and sums them at one length."""
-        for name, row in zip(losses, matrix, strict=True):
-            self._average(name, row)
+        """ĝ (T, P) of all tasks of the benchmark, summed over those present at one length."""
         norms = torch.linalg.vector_norm(matrix, dim=1)
-        combined: Tensor = (norms.max() / (norms + EPSILON)) @ matrix
+        present = torch.tensor([name in losses for name in self.names], device=norms.device)
+        combined: Tensor = (norms[present].max() / (norms + EPSILON) * present) @ matrix
         return combined
 
-    def _average(self, name: str, row: Tensor) -> None:
-        """Replaces the row by its average, in place."""
-        if not self.beta:
-            return
-        self.counts[name] = self.counts.get(name, 0) + 1
-        keep = self.beta / self.counts[name] ** self.sigma
-        row.mul_(1 - keep)
-        if name in self.averages:
-            row.add_(self.averages[name], alpha=keep)
-            self.averages[name].copy_(row)
+    def _room(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """G holds the averages themselves: a row for every task, which waits where the task is absent."""
+        found = self._kept
+        if found is None or found.shape[1] != columns or found.device != like.device:
+            self._kept = found = like.new_zeros((len(self.names), columns))
+        for name in names if self.beta else ():
+            self.counts[name] = self.counts.get(name, 0) + 1
+        return found, [found[self.names.index(name)] for name in names]
+
+    def _put(self, name: str, place: Tensor, gradient: Tensor | None) -> None:
+        keep = self.beta / self.counts[name] ** self.sigma if self.beta else 0.0
+        if gradient is None:
+            place.mul_(keep)
         else:
-            self.averages[name] = row.clone()
+            place.lerp_(gradient.to(place), 1 - keep)
 
     def state_dict(self) -> dict[str, object]:
         """Averages and numbers of batches by task name."""
-        return {"averages": dict(self.averages), "counts": dict(self.counts)}
+        rows = {} if self._kept is None else dict(zip(self.names, self._kept, strict=True))
+        return {"averages": {name: rows[name] for name in self.counts}, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore what :meth:`state_dict` gave."""
         averages = cast("dict[str, Tensor]", state["averages"])
-        self.averages = {name: average.to(self.device, copy=True) for name, average in averages.items()}
         self.counts = dict(cast("dict[str, int]", state["counts"]))
+        self._kept = None
+        for name, average in averages.items():
+            if self._kept is None:
+                self._kept = average.new_zeros((len(self.names), len(average)), device=self.device)
+            self._kept[self.names.index(name)] = average

@@ -308,6 +308,19 @@ def test_db_mtl_averages_log_gradients_and_gives_them_the_longest_length():
         close(own, [(1 + t) / value for t, value in enumerate(values)])
 
 
+def test_db_mtl_keeps_an_absent_tasks_average_as_it_was():
+    balancer, average, counts = make("db_mtl", 3, beta=0.9, sigma=0.5), np.zeros((3, 4)), np.zeros(3)
+    for present in ([0, 1, 2], [2, 0], [0, 2], [1, 0, 2]):
+        g = CONFLICT[present].numpy() / VALUES[present, None].numpy()
+        counts[present] += 1
+        keep = 0.9 / np.sqrt(counts[present])[:, None]
+        average[present] = keep * average[present] + (1 - keep) * g
+        norms = np.linalg.norm(average[present], axis=1)
+        names = tuple("abc"[t] for t in present)
+        d, _ = Problem(CONFLICT[present], VALUES[present], names).update(balancer)
+        close(d, norms.max() * (average[present] / norms[:, None]).sum(0))
+
+
 def test_db_mtl_without_averages_keeps_none():
     balancer = make("db_mtl", 3, beta=0.0)
     d, _ = Problem(CONFLICT, VALUES).update(balancer)
