@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_workflow import environment, planned, repository, snakemake, write_suite  # noqa: F401
+from test_workflow import PAGES, environment, planned, repository, snakemake, write_suite  # noqa: F401
 
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
@@ -19,7 +19,7 @@ def told(repository, label, name):  # noqa: F811
 def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F811
     tune = {"trials": 2, "space": {"weight_decay": None}}
     write_suite(repository, suite="tuned", methods=METHODS, tune=tune)
-    assert planned(repository).items() >= {"tune": 2, "train": 2, "table": 1}.items()
+    assert planned(repository).items() >= {"tune": 2, "train": 2, **PAGES}.items()
     snakemake(repository)
     for label in METHODS:
         found, record = told(repository, label, "optuna/tuned.json"), told(repository, label, "seed0/record.json")
@@ -38,11 +38,11 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F8
     path = repository / "results/tuned/digits/shared/optuna/tuned.json"
     kept = path.read_text()
     path.write_text(kept.replace('"lr": ', '"lr": 1'))
-    assert planned(repository) == {"train": 1, "table": 1, "all": 1}, "other parameters train their cell again"
+    assert planned(repository) == {"train": 1, **PAGES, "all": 1}, "other parameters train their cell again"
     path.write_text(kept)
 
     write_suite(repository, suite="tuned", methods=METHODS, tune={**tune, "trials": 3})
-    assert planned(repository) == {"tune": 2, "train": 2, "table": 1, "all": 1}
+    assert planned(repository) == {"tune": 2, "train": 2, **PAGES, "all": 1}
 
     write_suite(repository, suite="tuned", methods=METHODS, tune={**tune, "seeds": 2})
     code, output = snakemake(repository, check=False)
@@ -50,4 +50,4 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F8
     assert "Traceback" not in output
     command = [sys.executable, "-m", "mola.cli", "tune", "-c", "tiny.yaml", "--restart"]
     subprocess.run(command, cwd=repository, env=environment(repository), check=True)
-    assert planned(repository) == {"train": 2, "table": 1, "all": 1}, "tuned by hand: the workflow need not again"
+    assert planned(repository) == {"train": 2, **PAGES, "all": 1}, "tuned by hand: the workflow need not again"
