@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -97,10 +98,23 @@ def peak_bytes(work: Work, device: torch.device) -> int:
 
 def flops(work: Work) -> int:
     """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
+    own = {torch.ops.aten.convolution_backward: _of_backward}
     # what torch.compile made of them can't be counted
-    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=own)
+    with torch.compiler.set_stance("force_eager"), counter:
         work()
     return int(counter.get_total_flops())
+
+
+def _of_backward(
+    grad: torch.Size, x: torch.Size, weight: torch.Size, *rest: object, out_shape: object = None, **names: object
+) -> int:
+    """Of a convolution's gradients, as many as of its forward for each that is asked for. torch's own count forgets the
+    groups. Shapes: grad (B, C_out, …), x (B, C_in, …), weight (C_out, C_in/groups, …).
+    """
+    *_, transposed, _, _, asked = rest
+    outputs = x if transposed else grad
+    return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(asked[:2])  # type: ignore[index, misc]
 
 
 def rate_of_products(device: torch.device, dtype: torch.dtype) -> float:

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from mola.layers.operations import Passes
 from mola.types import BadInput
 
 
@@ -67,6 +66,19 @@ class WeightGate:
 Gate = IndexGate | WeightGate
 
 
+@dataclass(eq=False)
+class Passes:
+    """Counts the backward computations of a model's layers: was there one since a forward pass? An object of its own,
+    so that the autograd graph, which holds it, holds no gate.
+    """
+
+    backward: int = 0
+
+    def count(self, grad: Tensor | None = None) -> None:
+        """A hook on a gradient."""
+        self.backward += 1
+
+
 class GateSlot:
     """Where the open gate lies; one object that all adapted layers of a model share. ``deepcopy`` gives the copy a
     slot of its own.
@@ -81,6 +93,8 @@ class GateSlot:
         # while the model runs on a sorted batch: the gate of the batch as it came, and the one to put back
         self.outside: tuple[IndexGate, Gate | None] | None = None
         self.copies = 1  # gate entries for each sample at the model's entry, see fan_out
+        self.opened_again = False  # whether the gate was opened in a backward pass, by what a checkpoint runs again
+        self.passes = Passes()
         self.ran = Ran()
 
     def __getstate__(self) -> dict[str, int]:
@@ -91,26 +105,28 @@ class GateSlot:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The forward pre-hook. Only a single tensor is sorted, wherever it stands among the arguments; other models'
-        layers sort for themselves. Raises BadInput where it has another number of samples than the gate.
+        layers sort for themselves. Raises BadInput where no tensor has as many samples as the gate.
         In a backward pass a checkpoint runs the whole model again: on the batch as it came, whatever gate is open.
         """
         gate = self.gate
-        if _recomputes():
+        if _recomputes() and not self.opened_again:
             self._check_alone()
             gate = self.ran.outside or self.ran.gate or gate
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if gate is None or len(tensors) != 1 or tensors[0].dim() == 0:
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim()]
+        if gate is None or not tensors:
             return None
         # not in an exported program: it takes any batch
-        if not torch.compiler.is_compiling() and self.copies * len(tensors[0]) != gate.size:
-            found = f"found {gate.size // self.copies} for {len(tensors[0])} samples"
+        if not torch.compiler.is_compiling() and all(self.copies * len(leaf) != gate.size for leaf in tensors):
+            found = f"found {gate.size // self.copies} for {' or '.join(str(len(leaf)) for leaf in tensors)} samples"
             raise BadInput(f"gate: expected one entry per sample, {found}")
-        if not isinstance(gate, IndexGate) or gate.order is None:
+        if len(tensors) > 1 or not isinstance(gate, IndexGate) or gate.order is None:
             return None
         self.outside, self.gate = (gate, self.gate), gate.in_order
         order = gate.order
 
-        return tree_map(lambda leaf: leaf[order] if isinstance(leaf, Tensor) else leaf, (args, dict(kwargs)))
+        return tree_map(
+            lambda leaf: leaf[order] if isinstance(leaf, Tensor) and leaf.dim() else leaf, (args, dict(kwargs))
+        )
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """The forward hook. Called after an exception too."""
@@ -124,16 +140,26 @@ class GateSlot:
 
         A layer that runs in a backward pass is recomputed from a checkpoint, inside whatever gate is open there, or
         none: it gets the gate of its forward pass, in the order that the batch had then. Raises RuntimeError where
-        several forward passes wait for their backward under different gates.
+        several forward passes wait for their backward under different gates. Where the recomputation opens a gate
+        itself, that is the gate: it carries the gradient to what made it.
         """
-        gate = self.gate
+        gate, outside = self.gate, self.outside[0] if self.outside else None
         if _recomputes():
+            self.passes.count()  # a layer that is frozen and gets a frozen input counts none of its own
+            if self.opened_again:
+                self.ran = replace(self.ran, gate=gate, outside=outside)  # for a checkpoint within this one
+                return gate
             self._check_alone()
-            Passes.backward += 1  # a layer that is frozen and gets a frozen input counts none of its own
             return self.ran.gate or gate
         if gate is not None and not torch.compiler.is_compiling():
-            self.ran = self.ran.then(gate, self.outside[0] if self.outside else None)
+            self.ran = self.ran.then(gate, outside, self.passes.backward)
         return gate
+
+    def awaited(self, y: Tensor) -> Tensor:
+        """A layer's output, whose backward computation is to be counted."""
+        if y.requires_grad and not torch.compiler.is_compiling():
+            y.register_hook(self.passes.count)  # type: ignore[no-untyped-call]
+        return y
 
     def _check_alone(self) -> None:
         if self.ran.several:
@@ -155,7 +181,7 @@ class Ran:
     outside:  the gate of the batch as it came to the model, where that was sorted for ``gate``.
     several:  whether it was another one before, with no backward pass between.
     graph:    whether gradients were recorded; what ran without them (evaluation) waits for no backward pass.
-    backward: ``Passes.backward`` then.
+    backward: how many backward computations there had been then.
     """
 
     gate: Gate | None = None
@@ -164,13 +190,13 @@ class Ran:
     graph: bool = False
     backward: int = -1
 
-    def then(self, gate: Gate, outside: IndexGate | None) -> Ran:
+    def then(self, gate: Gate, outside: IndexGate | None, backward: int) -> Ran:
         """After a layer ran under ``gate``."""
         graph = torch.is_grad_enabled()
-        waiting = self.graph and self.backward == Passes.backward
+        waiting = self.graph and self.backward == backward
         if waiting and (gate is self.gate or not graph):
             return self
-        return Ran(gate, outside, waiting, graph, Passes.backward)
+        return Ran(gate, outside, waiting, graph, backward)
 
 
 def _unsorted(leaf: object, gate: IndexGate) -> object:
@@ -216,14 +242,14 @@ def gate(model: nn.Module, gate: Tensor | tuple[Tensor, Tensor]) -> Iterator[Non
     if not found:
         raise BadInput("gate: the model has no adapted layer; call mola.adapt(model, ...) first")
     opened = [(slot, checked(gate, slot.experts, device)) for slot, device in found.items()]
-    before = [(slot.gate, slot.outside, slot.copies) for slot, _ in opened]
+    before = [(slot.gate, slot.outside, slot.copies, slot.opened_again) for slot, _ in opened]
     for slot, new in opened:
-        slot.gate, slot.outside, slot.copies = new, None, 1
+        slot.gate, slot.outside, slot.copies, slot.opened_again = new, None, 1, _recomputes()
     try:
         yield
     finally:
         for (slot, _), old in zip(opened, before, strict=True):
-            slot.gate, slot.outside, slot.copies = old
+            slot.gate, slot.outside, slot.copies, slot.opened_again = old
 
 
 def checked(gate: object, experts: int, device: torch.device) -> Gate:

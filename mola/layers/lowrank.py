@@ -139,7 +139,7 @@ class LowRankConv2d(Adapted, nn.Conv2d):
         if self.merged_expert is not None:
             x, padding = self.pad(x)
             return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return plans.convolution(self, x, self.gate(x.shape[0]))
+        return self.slot.awaited(plans.convolution(self, x, self.gate(x.shape[0])))
 
     def extra_repr(self) -> str:
         """The convolution's, then experts, rank, α and the factorisation."""
@@ -169,7 +169,7 @@ class LowRankLinear(Adapted, nn.Linear):
         """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
         if self.merged_expert is not None:
             return super().forward(x)
-        return plans.linear(self, x, self.gate(x.shape[0]))
+        return self.slot.awaited(plans.linear(self, x, self.gate(x.shape[0])))
 
 
 LowRank = LowRankConv2d | LowRankLinear

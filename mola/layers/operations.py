@@ -17,12 +17,6 @@ Gradients = tuple[Tensor | None, Tensor | None]
 Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
 
 
-class Passes:
-    """Counts the layers' backward computations: the gates need to know whether there was one since a forward pass."""
-
-    backward = 0
-
-
 def no_autocast(like: Tensor) -> AbstractContextManager[object]:
     """For what must keep its precision."""
     device = like.device.type  # "meta", for counting, knows no autocast
@@ -39,8 +33,6 @@ def gradient(backward: Backward) -> Backward:
     @once_differentiable  # type: ignore[untyped-decorator]
     @wraps(backward)
     def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if not torch.compiler.is_compiling():
-            Passes.backward += 1
         with no_autocast(grad):
             return backward(ctx, grad)
 
@@ -50,17 +42,6 @@ def gradient(backward: Backward) -> Backward:
 def flat(x: Tensor) -> Tensor:
     """(B, L, C) → (B·L, C)."""
     return x.reshape(-1, x.shape[-1])
-
-
-def counted(y: Tensor) -> Tensor:
-    """For an output that autograd differentiates by itself: its backward computation counts too."""
-    if y.requires_grad and not torch.compiler.is_compiling():
-        y.register_hook(_count)  # type: ignore[no-untyped-call]
-    return y
-
-
-def _count(grad: Tensor) -> None:
-    Passes.backward += 1
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from torch import Tensor
 from mola.layers.by_expert import Grouped, SeparateMaps, SeparateRows
 from mola.layers.by_weight import FactoredConvolution, FactoredRows
 from mola.layers.gates import Gate, IndexGate, WeightGate
-from mola.layers.operations import Convolve, Multiply, Operation, counted, no_autocast
+from mola.layers.operations import Convolve, Multiply, Operation, no_autocast
 from mola.types import BadInput, Plan
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def _plan(layer: LowRank, gate: Gate, positions: int) -> Plan:
 
 
 def _run(layer: LowRank, operation: Operation, x: Tensor, gate: Gate, plan: Plan) -> Tensor:
-    """One plan, in the precision of autocast where that is on; W and ΔW are added before they are rounded."""
+    """One plan, in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone."""
     if gate.size == 0:
-        return counted(operation(x, layer.weight, layer.bias))
+        return operation(x, layer.weight, layer.bias)
     run = _by_expert if isinstance(gate, IndexGate) else _by_weight
     x = x.to(_precision(x))
     with no_autocast(x):
@@ -153,7 +153,7 @@ def _adapters(layer: LowRank) -> tuple[Tensor, Tensor, float]:
 def _merged(layer: LowRank, operation: Operation, x: Tensor, delta: Tensor) -> Tensor:
     """delta: (B, …) of any shape that is reshaped to the weight's."""
     weights = layer.weight + delta.reshape(x.shape[0], *layer.weight.shape)
-    return counted(operation.each(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype)))
+    return operation.each(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
 
 
 def _stacked(layer: LowRank, operation: Operation, x: Tensor, gamma: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def _stacked(layer: LowRank, operation: Operation, x: Tensor, gamma: Tensor, a: 
     deltas = torch.bmm(layer.alpha / layer.rank * b, a).to(x.dtype)
     for each, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
         y = y + each.view(-1, *(1,) * (y.dim() - 1)) * operation(x, delta.view(layer.weight.shape))
-    return counted(y)
+    return y
 
 
 def _plain(layer: LowRank, operation: Operation, x: Tensor) -> Tensor:

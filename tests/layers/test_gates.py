@@ -244,6 +244,62 @@ def test_a_checkpoint_that_cannot_know_its_gate_says_so(blocks, again):
             gradients(blocks, y)
 
 
+def test_another_model_s_backward_is_not_taken_for_the_one_that_a_checkpoint_waits_for(blocks):
+    blocks.checkpointed = True
+    other = mola.adapt(Blocks().double(), experts=3, rank=2).eval()
+    x = torch.randn(6, 4, dtype=torch.float64)
+    with mola.gate(blocks, torch.rand(6, 3).double()):
+        y = blocks(x)
+    with mola.gate(other, MIXED):
+        other(x).sum().backward()
+    with mola.gate(blocks, torch.rand(6, 3).double()):
+        blocks(x)
+    with pytest.raises(RuntimeError, match="can't tell which to recompute with"):
+        gradients(blocks, y)
+
+
+class WithRouter(nn.Module):
+    """A router and what it routes; ``within`` checkpoints a block under the gate."""
+
+    def __init__(self, blocks, within=False):
+        super().__init__()
+        self.blocks, self.scores, self.within = blocks, nn.Linear(4, 3).double(), within
+
+    def forward(self, x):
+        with mola.gate(self.blocks, self.scores(x).softmax(1)):
+            return checkpoint(self.blocks, x, use_reentrant=True) if self.within else self.blocks(x)
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["", "nested"])
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+def test_a_checkpoint_around_a_router_gives_it_its_gradient(blocks, reentrant, within):
+    """What the checkpoint runs again opens the gate anew, also after another forward pass that waits."""
+    model = WithRouter(blocks)
+    inputs = [torch.randn(6, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    asked = [*inputs, *model.parameters()]
+
+    def found(run):
+        for tensor in asked:
+            tensor.grad = None
+        sum(run(x).square().sum() for x in inputs[: 1 if within else 2]).backward()
+        return [tensor.grad for tensor in asked if tensor is not inputs[1] or not within]
+
+    wanted = found(model)
+    assert all(gradient.abs().sum() > 0 for gradient in wanted)
+    model.within = within
+    for one, other in zip(found(partial(checkpoint, model, use_reentrant=reentrant)), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_model_of_several_tensors_is_refused_a_gate_that_fits_none_of_them(blocks):
+    blocks.forward = lambda x, y: (pytest.fail("computed"), x)
+    with mola.gate(blocks, MIXED), pytest.raises(ValueError, match="one entry per sample, found 6 for 5 or 2 samples"):
+        blocks(torch.zeros(5, 4), torch.zeros(2, 4))
+    blocks.forward = lambda x, y: blocks.block(x)
+    with mola.gate(blocks, MIXED):
+        assert blocks(torch.zeros(6, 4).double(), torch.zeros(2, 4)).shape == (6, 3)
+
+
 @pytest.mark.parametrize(
     "gate", [MIXED, MIXED.sort().values, torch.rand(6, 3).double()], ids=["mixed", "sorted", "weights"]
 )

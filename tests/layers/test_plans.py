@@ -171,7 +171,7 @@ def test_gradients_of_several_losses_at_once(name, gate, memory_format):
 
 @pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
 @pytest.mark.parametrize("name", ["3x3 strided", "linear", "grouped"])
-def test_autocast_computes_in_half_precision_and_adds_before_it_rounds(name, gate):
+def test_autocast_computes_in_half_precision(name, gate):
     layer = filled(LAYERS[name]())
     x = inputs(layer, 4).requires_grad_()
     weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).float()
@@ -184,11 +184,32 @@ def test_autocast_computes_in_half_precision_and_adds_before_it_rounds(name, gat
         torch.testing.assert_close(y.float(), wanted, rtol=0.03, atol=0.03 * float(wanted.detach().abs().max()))
         for parameter, grad in zip(layer.parameters(), gradients(y, list(layer.parameters())), strict=True):
             assert grad.dtype == parameter.dtype == torch.float32
-    layer.plan = "merged"
+
+
+@pytest.mark.parametrize("plan", ["merged", "grouped"])
+@pytest.mark.parametrize("name", ["3x3 strided", "linear"])
+def test_autocast_rounds_the_sum_of_weight_and_update_once(name, plan):
+    """bfloat16 knows 1 and 1 + 2⁻⁷. A weight of 1 + 2⁻⁸ − 2⁻¹⁰ alone is rounded to 1, with an update of 2⁻⁹ to the
+    other; if both were rounded before they are added, the sum would be 1.
+    """
+    layer = LAYERS[name]()
+    layer.plan = plan
+    x = torch.ones_like(inputs(layer, 4))
     with torch.no_grad():
-        layer.B.mul_(1e-4 / layer.B.abs().max())  # under the rounding of W alone in bfloat16, seen only in the sum
-    with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, gate):
-        assert layer(x).isfinite().all()
+        layer.bias.zero_()
+        layer.A.fill_(1.0)
+        layer.B.fill_(2**-9 / layer.alpha * layer.rank / layer.A.shape[1])
+        layer.weight.fill_(1.0)
+        torch.testing.assert_close(layer.delta(), torch.full_like(layer.delta(), 2**-9))
+        zeros = torch.zeros(4, 4)  # without any update the weight of 1 sums up what it sees
+        with mola.gate(layer, zeros):
+            layer.plan = None
+            seen = layer(x)
+            layer.plan = plan
+        layer.weight.fill_(1 + 2**-8 - 2**-10)
+        with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, torch.tensor([3, 0, 0, 2])):
+            y = layer(x).float()
+    assert ((y - (1 + 2**-7) * seen).abs() < (y - seen).abs()).all()
 
 
 @pytest.mark.parametrize("gate", ["index", "weights"])
