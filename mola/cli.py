@@ -298,7 +298,9 @@ def _quiet() -> None:
 @bench.command()
 def layers(
     model: Model = "resnet50",
-    experts: Annotated[list[int] | None, typer.Option("--experts", "-e", metavar="E", help="Repeatable.")] = None,
+    experts: Annotated[
+        list[int] | None, typer.Option("--experts", "-e", min=1, metavar="E", help="Repeatable.")
+    ] = None,
     plans: Annotated[bool, typer.Option("--plans", help="Every plan forced, the two naive ones among them.")] = False,
     batch: Number = None,
     size: Number = None,
@@ -397,6 +399,17 @@ def data(
         _write(file, {**on, "repeats": repeats, **surroundings(on["device"]), "images_per_second": asdict(found)})
 
 
+@bench.command()
+def page(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
+    """Show what --json wrote, as Markdown tables with the bars that were met and missed.
+
+    Example: mola bench page docs/benchmarks/*.json
+    """
+    from mola.bench.page import page
+
+    typer.echo(page(files))
+
+
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2, never a traceback."""
     from mola.types import BadInput
@@ -431,8 +444,11 @@ def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | 
 def _write(file: Path, told: dict[str, Any]) -> None:
     import json
 
+    words = ["mola", *sys.argv[1:]]
+    if "--json" in words:  # where the file lies says nothing of what is in it
+        del words[words.index("--json") : words.index("--json") + 2]
     try:
-        file.write_text(json.dumps({"command": " ".join(["mola", *sys.argv[1:]]), **told}, indent=1) + "\n")
+        file.write_text(json.dumps({"command": " ".join(words), **told}, indent=1) + "\n")
     except OSError as error:
         raise _bad_input(f"--json: expected a file that can be written, found {file}: {error.strerror}") from None
 

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import fields, replace
 from functools import partial, partialmethod
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from torch import nn
 from mola import cli
 from mola.bench import measure, report, rivals
 from mola.bench.bars import held
-from mola.bench.cases import CASES, Case, Setting
+from mola.bench.cases import CASES, Case, Setting, case_of
+from mola.bench.page import page
 from mola.bench.report import Row
+from mola.types import BadInput
 
 
 def run(monkeypatch, *words):
@@ -282,3 +285,39 @@ def test_every_balancer_has_a_bar():
 
     held_to = {*bars.LOSS_WEIGHTING, *bars.OVER_FEATURES, *bars.JACOBIAN}
     assert held_to == set(registry.names("balancers")) - {"sum"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["layers", "-e", "0"], "should be greater than or equal to 1"),
+        (["step", "--batch", "1", "--size", "32"], "--batch: expected at least 2"),
+    ],
+)
+def test_what_can_not_be_measured_is_one_line(words, told, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mola", "bench", *words])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert told in capsys.readouterr().err
+
+
+def test_a_transformer_is_made_for_the_size_of_its_images():
+    case = case_of("vit_small", 1, 32)
+    assert case.plain(3)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+def test_the_page_of_benchmarks_tells_what_its_files_tell():
+    folder = Path(__file__).parent.parent / "docs/benchmarks"
+    told = (folder / "README.md").read_text()
+    files = sorted(folder.glob("*.json"))
+    assert files
+    for file in files:
+        assert page([file]) in told, f"docs/benchmarks/README.md: run mola bench page docs/benchmarks/{file.name}"
+
+
+def test_a_page_of_what_is_no_measurement_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"rows": []}')
+    with pytest.raises(BadInput, match="expected a file that `mola bench … --json` wrote"):
+        page([tmp_path / "a.json"])
+    with pytest.raises(BadInput, match="expected a file that can be read"):
+        page([tmp_path / "none.json"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -87,9 +87,12 @@ class Setting:
 
 def case_of(name: str, batch: int | None, size: int | None) -> Case:
     """A case by its name, with another batch or image size where one is given. Raises BadInput."""
-    from dataclasses import replace
-
     if name not in CASES:
         raise BadInput(f"--model: expected {', '.join(CASES)}, found '{name}'")
     case = CASES[name]
-    return replace(case, batch=batch or case.batch, size=size or case.size)
+    if size is not None and "vit" in name:
+        case = replace(case, options=(*case.options, ("img_size", size)))
+    case = replace(case, batch=batch or case.batch, size=size or case.size)
+    if case.batch == 1 and case.size <= 32 and "resnet" in name:
+        raise BadInput("--batch: expected at least 2 for images of 32 pixels: BatchNorm has one position left, found 1")
+    return case

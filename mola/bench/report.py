@@ -101,7 +101,7 @@ def table(rows: list[Row]) -> str:
     for r in rows:
         spread = f"{r.time:5.3f} ({r.lowest:.2f}–{r.highest:.2f})"
         values = [r.wall, r.forward, r.flops, r.memory, r.working, *[r.beside] * beside]
-        ratios_ = "  ".join(f"{_shown(v):{max(6, len(n))}s}" for v, n in zip(values, names, strict=True))
+        ratios_ = "  ".join(f"{shown(v):{max(6, len(n))}s}" for v, n in zip(values, names, strict=True))
         lines.append(f"{r.name:{width}s}  {spread:21s}  {ratios_}  {r.images_per_second:7.0f}  {r.of_peak:6.0%}")
     return "\n".join(lines)
 
@@ -138,7 +138,8 @@ def _ratio(value: int | None, base: int | None) -> float | None:
     return None if value is None or base is None else value / base
 
 
-def _shown(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A ratio; small ones with a digit more."""
     return "–" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 

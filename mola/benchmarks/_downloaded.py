@@ -113,7 +113,7 @@ class Downloaded(Benchmark):
 
     def prepare(self) -> Path:
         """Make the arrays that are missing, or of other data, another recipe or other options; goes on where a killed
-        one stopped. Costs a stat where all is there.
+        one stopped. Costs a stat where all is there, a stat for each file of a folder placed by hand.
         """
         with ExitStack() as stack:
             with disk.errors_told(self.folder, "prepared arrays"):
@@ -121,6 +121,10 @@ class Downloaded(Benchmark):
             told, found = self._told(), Prepared.read(self.folder)
             if found is None or not found.complete or found.told != told or found.fault(self.folder):
                 write_parts(self.folder, self.parts(), told)
+            elif any(self._by_hand(source) for source in self.sources):  # its files may have changed since
+                parts = self.parts()
+                if {name: part.key for name, part in parts.items()} != {n: made.key for n, made in found.parts.items()}:
+                    write_parts(self.folder, parts, told)
         for stale in ("prepared", "arrays"):
             self.__dict__.pop(stale, None)
         return self.folder

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -92,6 +92,22 @@ def check_there(root: Path, found: Listed) -> None:
             first = min(missing)
             told = f"expected all {len(files)} images that a list names, found {len(files) - len(missing)}"
             raise BadInput(f"{(root / first).parent}: {told}; the first missing is {Path(first).name}")
+
+
+def unlisted(root: Path, lists: Iterable[Listed]) -> list[str]:
+    """Images beside listed ones that no list names, as where a list lost lines. Nobody says that there are none."""
+    by_folder: dict[str, set[str]] = {}
+    for findings in (findings for found in lists for findings in found.values()):
+        for file in (file for files in findings.values() for file in files):
+            folder, _, name = file.rpartition("/")
+            by_folder.setdefault(folder, set()).add(name)
+    left = []
+    for folder, names in sorted(by_folder.items()):
+        endings = {Path(name).suffix for name in names}
+        left += [
+            f"{folder}/{name}" for name in sorted(set(_names(root / folder)) - names) if Path(name).suffix in endings
+        ]
+    return left
 
 
 def _names(folder: Path) -> list[str]:

@@ -16,11 +16,12 @@ from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._downloaded import Downloaded
-from mola.benchmarks._radimagenet_lists import ANATOMIES, THEIRS, TREE, check_apart, check_there, listed
+from mola.benchmarks._radimagenet_lists import ANATOMIES, THEIRS, TREE, check_apart, check_there, listed, unlisted
 from mola.data import images
 from mola.data.download import Download
 from mola.data.natural import crops, flipped
 from mola.data.parts import Part
+from mola.data.progress import say
 from mola.data.rule import interleaved
 from mola.types import BadInput, Split, Task
 
@@ -109,6 +110,8 @@ class RadImageNet(Downloaded):
             raise BadInput(f"{root}: expected the folder {TREE}, found none")
         for files in by_list.values():
             check_there(root, files)
+        if left := unlisted(root, by_list.values()):
+            say(f"radimagenet: {len(left)} images that no list names are left out; the first is {left[0]}")
         made = {}
         for task, names in findings.items():
             modality = ANATOMIES[task][0]  # Doppler ultrasound has colours

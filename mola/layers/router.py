@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mola.types import BadInput
+
 
 class Router(nn.Module):
     """(B, C, H, W) → scores (B, E), before the softmax.
@@ -39,8 +41,11 @@ class Router(nn.Module):
         self.head = nn.Linear(inputs, experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, E)."""
+        """(B, C, H, W) → (B, E). Raises BadInput for images smaller than ``pool``."""
         if self.pool > 1:
+            if min(x.shape[-2:]) < self.pool:
+                size = "×".join(map(str, x.shape[-2:]))
+                raise BadInput(f"router_pool: expected no more than the images have pixels, {size}, found {self.pool}")
             x = F.avg_pool2d(x, self.pool)
         scores: Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))
         return scores

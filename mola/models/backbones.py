@@ -56,6 +56,13 @@ def builder(
             )
         except (TypeError, AssertionError, NotImplementedError) as error:
             raise BadInput(f"backbone.options: timm's {name} refuses them: {error}") from None
+        except (RuntimeError, OSError, ValueError) as error:
+            if (
+                weights == "timm"
+            ):  # no connection, no such tag, a broken cache: told in as many ways as there are causes
+                told = "expected weights that timm can download or has in its cache, or a file of them"
+                raise BadInput(f"backbone.weights: {told}, found for {name}: {error}") from None
+            raise BadInput(f"backbone.name: timm can't make {name}: {error}") from None
         loader(model)
         if dense:
             model.register_forward_hook(partial(_as_map, name))

@@ -162,6 +162,13 @@ def written(root, unpacked, lists):
     return root
 
 
+def test_images_that_no_list_names_are_told(tmp_path, unpacked, lists, capsys):
+    (left, _), *lists["train"] = lists["train"]
+    placed(tmp_path / "own", written(tmp_path / "files", unpacked, lists))
+    told = f"radimagenet: 1 images that no list names are left out; the first is {left}"
+    assert told in capsys.readouterr().err
+
+
 def test_wrong_lists_are_told_in_one_line(tmp_path, unpacked, lists):
     def told(name, **changes):
         return refused(placed, tmp_path / f"root-{name}", written(tmp_path / name, unpacked, {**lists, **changes}))

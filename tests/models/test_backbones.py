@@ -69,6 +69,25 @@ def test_what_cannot_be_built(how, message):
         builder(**how)()
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (
+            {"name": "test_resnet", "weights": "timm"},
+            "backbone.weights: expected weights that timm can download or has",
+        ),
+        ({"name": "resnet18.no_such_tag"}, "backbone.name: timm can't make resnet18.no_such_tag: Invalid pretrained"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_told_in_one_line(how, told, monkeypatch):
+    def cut(*args, **kwargs):
+        raise FileNotFoundError("no connection")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", cut)
+    with pytest.raises(BadInput, match=told):
+        builder(**how)()
+
+
 def test_weights_of_another_model_name_the_first_tensor_that_differs(tmp_path):
     path = tmp_path / "other.pth"
     torch.save(timm.create_model("resnet10t").state_dict(), path)
