@@ -56,17 +56,28 @@ def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks =
     """Bring the raw data of benchmarks and check it: the suite's, or those named.
 
     Licences and terms are shown before a download. A download that was interrupted goes on; one that is done is kept.
+    Where one can't be had, the others are brought all the same; the exit code is then 2.
 
     Examples: mola fetch; mola fetch pacs; mola fetch pacs --from PACS.zip
     """
     chosen = [*(names or []), *(benchmark or [])]
     if own is not None and len(chosen) != 1:
         raise _bad_input(f"--from: expected one benchmark to put it in, found {', '.join(chosen) or 'none'}")
+    from mola.types import BadInput
+
+    failed = []
     for name, data in _benchmarks(config, chosen):
-        if own is not None:
-            data.place(own)
-        data.fetch()
+        try:
+            if own is not None:
+                data.place(own)
+            data.fetch()
+        except BadInput as error:
+            failed.append(_told(error))
+            continue
         typer.echo(f"{name}: {len(data.sources)} {'sources' if len(data.sources) > 1 else 'source'} verified")
+    if failed:
+        typer.echo("\n".join(failed), err=True)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -426,8 +437,12 @@ def main() -> None:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"mola: {' '.join(message.split())}", file=sys.stderr)
+    print(_told(message), file=sys.stderr)
     sys.exit(code)
+
+
+def _told(message: object) -> str:
+    return f"mola: {' '.join(str(message).split())}"
 
 
 def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
+from mola import cli
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -126,3 +128,17 @@ def test_unprepared_data_says_what_to_run(suite_file, tmp_path):
     content["data"] = str(tmp_path / "empty")
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     refuses(mola("train", "-c", tmp_path / "suite.yaml"), "mola prepare")
+
+
+def test_a_benchmark_that_can_not_be_had_does_not_keep_the_others_back(tmp_path, monkeypatch, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"suite: s\ndata: {tmp_path / 'data'}\nseeds: 1\nreference: shared\nmethods: {{shared: }}\n"
+        "benchmarks: {radimagenet: , digits: }\nbackbone: {name: resnet10t}\ntraining: {epochs: 1}\n"
+    )
+    monkeypatch.setattr("sys.argv", ["mola", "fetch", "-c", str(config)])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    told = capsys.readouterr()
+    assert told.out == "digits: 4 sources verified\n"
+    assert told.err.startswith("mola: ") and "radimagenet, which is given on request only" in told.err

@@ -164,6 +164,8 @@ def test_router_is_the_described_network():
     assert router(torch.randn(2, 3, 32, 32)).shape == (2, 5)
     assert Router(5, width=8, pool=2)(torch.randn(2, 3, 32, 32)).shape == (2, 5)
     assert Router(5, channels=1)(torch.randn(2, 1, 28, 28)).shape == (2, 5)
+    with pytest.raises(BadInput, match="router_pool: expected no more than the images have pixels, 4×8, found 5"):
+        Router(5, pool=5)(torch.zeros(2, 3, 4, 8))
 
 
 @pytest.mark.parametrize(

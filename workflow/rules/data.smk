@@ -9,7 +9,8 @@ rule fetch:
     resources:
         download=1,  # hosts limit the rate: one download at a time (profiles/default)
     shell:
-        "mola fetch -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"
+        # licences and terms are to be seen, not only logged
+        "mola fetch -c {CONFIG} -b {wildcards.benchmark} 2>&1 | tee {log} >&2"
 
 
 rule prepare:
