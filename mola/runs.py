@@ -29,7 +29,7 @@ from mola.models.backbones import builder
 from mola.seeds import derive
 from mola.training import checkpoint
 from mola.training.cost import few_of_each, flops_per_sample, parameter_counts, peak_memory_bytes
-from mola.training.devices import claim
+from mola.training.devices import claim, loader_threads
 from mola.training.fit import OnStep, Outcome, fit
 from mola.training.seeding import seed_everything
 from mola.training.watch import Watch
@@ -83,6 +83,7 @@ def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep =
 def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
     """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput."""
     benchmark: Benchmark = registry.load("benchmarks", settings.benchmark)(data, **settings.benchmark_options)
+    benchmark.threads = loader_threads(device)
     dense = any(task.kind != "classes" for task in benchmark.tasks)
     backbone = builder(**settings.backbone.model_dump(), dense=dense)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)

@@ -160,6 +160,7 @@ class Benchmark(Protocol):
     sources: tuple[Source, ...]
     held_out: bool  # whether the epoch is selected on images that no table reports
     limit: int | None  # the first n samples of every task and split
+    threads: int  # that augment a batch; its values do not depend on it
 
     @property
     def identity(self) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mola.data import augment, store
 from mola.data.sampling import Picks, picks
 from mola.data.sampling import steps as number_of_steps
+from mola.data.threads import spread
 from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Benchmark(ABC):
     std: ClassVar[tuple[float, float, float]]
     held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
+    threads: int = 1  # that augment a batch; its values do not depend on it
 
     def __init__(self, root: Path, *, limit: int | None = None) -> None:
         self.root, self.limit = Path(root), limit
@@ -123,8 +125,10 @@ class Benchmark(ABC):
             if (rows := picked.get(task.name)) is None:
                 continue
             chosen = self.arrays[f"{task.name}.{split}.images"][rows]
-            changed = chosen if tables is None else self.augmented(chosen, tables[task.name][rows])
-            images.append(np.broadcast_to(changed, (*changed.shape[:3], 3)))
+            parts = [chosen]
+            if tables is not None:
+                parts = spread(self.augmented, chosen, tables[task.name][rows], self.threads)
+            images += [np.broadcast_to(part, (*part.shape[:3], 3)) for part in parts]
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)

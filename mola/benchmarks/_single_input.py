@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from mola.benchmarks import Benchmark, Images
 from mola.data import augment, augment_dense, store
 from mola.data.sampling import picks
 from mola.data.sampling import steps as number_of_steps
+from mola.data.threads import spread
 from mola.types import Batch, Direction, Kind, Sampling, Split, Task
 
 if TYPE_CHECKING:
@@ -102,10 +104,13 @@ class SingleInput(Benchmark):
         images, y = self.arrays[f"all.{split}.images"][rows], {}
         for task in self.tasks:
             target = self.arrays[f"all.{split}.{task.name}"][rows]
-            y[task.name] = _as_target(
-                task.kind, target if uniform is None else self.augmented_target(task.kind, target, uniform)
-            )
-        x = torch.from_numpy(images if uniform is None else self.augmented(images, uniform)).permute(0, 3, 1, 2)
+            if uniform is not None:
+                change = partial(self.augmented_target, task.kind)
+                target = np.concatenate(spread(change, target, uniform, self.threads))
+            y[task.name] = _as_target(task.kind, target)
+        if uniform is not None:
+            images = np.concatenate(spread(self.augmented, images, uniform, self.threads))
+        x = torch.from_numpy(images).permute(0, 3, 1, 2)
         return Batch(x, None, y, tuple(task.name for task in self.tasks))
 
 

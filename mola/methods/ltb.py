@@ -27,6 +27,8 @@ class LTB(Method):
 
     branches:    nodes of every stage; None: one per task.
     warmup:      training steps that leave θ alone, so that all nodes learn from equally many draws.
+    rate:        how much faster than a weight θ learns under Adam. At the rate of weights, draws stay random for
+                 thousands of steps, and nodes whose inputs change so learn nothing.
     temperature: τ₀. θ gets the gradient of the Gumbel-softmax at τ = τ₀ / √n, n counted in steps from the warm-up on.
 
     A node that no present task has drawn learns nothing in that step. It is run, once, where θ's gradient needs what it
@@ -36,7 +38,11 @@ class LTB(Method):
     image. LibMTL sums all parents in its warm-up, and gives each task a fixed node of the last stage.
     """
 
-    search_space: ClassVar[SearchSpace] = {"branches": Range(2, 8), "temperature": Range(1.0, 50.0, log=True)}
+    search_space: ClassVar[SearchSpace] = {
+        "branches": Range(2, 8),
+        "temperature": Range(1.0, 50.0, log=True),
+        "rate": Range(10.0, 1000.0, log=True),
+    }
     steps: Tensor  # () int64, training steps so far
 
     def __init__(
@@ -47,15 +53,18 @@ class LTB(Method):
         branches: PositiveInt | None = None,
         warmup: NonNegativeInt = 100,
         temperature: PositiveFloat = 10.0,
+        rate: PositiveFloat = 100.0,
     ) -> None:
         super().__init__(tasks, backbone)
         width = branches or len(tasks)
         self.towers = nn.ModuleList(backbone() for _ in range(width))
         self.heads = Heads(tasks, self.towers[0])
         self.cuts = stages(self.towers[0])
-        self.parents = nn.Parameter(torch.zeros(len(self.cuts) - 1, width, width))  # θ of (stage, node): over parents
-        self.leaves = nn.Parameter(torch.zeros(len(tasks), width))  # θ of a task: over the last stage's nodes
-        self.warmup, self.temperature = warmup, temperature
+        self.parents = nn.Parameter(
+            torch.zeros(len(self.cuts) - 1, width, width)
+        )  # θ / rate of (stage, node): over parents
+        self.leaves = nn.Parameter(torch.zeros(len(tasks), width))  # θ / rate of a task: over the last stage's nodes
+        self.warmup, self.temperature, self.rate = warmup, temperature, rate
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Output:
@@ -73,7 +82,8 @@ class LTB(Method):
         learns = since >= 0
         tau = self.temperature / (max(since, 0) + 1) ** 0.5
         parents, leaves = (
-            F.gumbel_softmax(theta if learns else theta.detach(), tau) for theta in (self.parents, self.leaves)
+            F.gumbel_softmax(self.rate * (theta if learns else theta.detach()), tau)
+            for theta in (self.parents, self.leaves)
         )
         tree = self._tree(parents, leaves, batch)
         origin = parents.argmax(-1).tolist()

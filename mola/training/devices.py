@@ -40,6 +40,18 @@ def claim(wanted: str) -> Iterator[torch.device]:
         held.release()
 
 
+def loader_threads(device: torch.device) -> int:
+    """How many threads augment images. On a CPU one, since the model wants the cores. Beside a GPU as many as
+    OMP_NUM_THREADS grants, by default this GPU's share of the cores; torch's own work on the CPU then takes one each.
+    """
+    if device.type == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(1)
+    return int(granted) if granted.isdecimal() else max(1, cores // torch.cuda.device_count())
+
+
 def _first_free(gpus: int) -> tuple[FileLock, int]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     waited = False

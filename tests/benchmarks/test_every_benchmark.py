@@ -1,5 +1,7 @@
 """Every registered benchmark passes through here on arrival."""
 
+import threading
+
 import archives
 import numpy as np
 import pytest
@@ -119,6 +121,22 @@ def test_training_is_a_function_of_seed_and_epoch(benchmark_):
     assert torch.equal(first(0, 0), first(0, 0))
     assert not torch.equal(first(0, 0), first(0, 1))
     assert not torch.equal(first(0, 0), first(1, 0))
+
+
+def test_threads_change_no_value(benchmark_, monkeypatch):
+    def first():
+        return next(iter(benchmark_.batches("train", size=4 * len(benchmark_.tasks), seed=0, epoch=0)))
+
+    alone, seen = first(), set()
+    augmented = benchmark_.augmented
+    monkeypatch.setattr(
+        benchmark_, "augmented", lambda *given: seen.add(threading.current_thread().name) or augmented(*given)
+    )
+    monkeypatch.setattr("mola.data.threads.PART", 1)
+    monkeypatch.setattr(benchmark_, "threads", 3)
+    together = first()
+    assert seen and all(name.startswith("mola-augment") for name in seen)
+    assert torch.equal(together.x, alone.x) and all(torch.equal(together.y[name], alone.y[name]) for name in alone.y)
 
 
 def test_augmentation_does_not_depend_on_the_company(benchmark_):

@@ -119,6 +119,7 @@ def test_the_temperature_falls_and_theta_learns_which_node_is_better(digits, mon
         optimizer.step()
     assert temperatures[::2][:4] == pytest.approx([2.0, 2.0, 2.0 / 2**0.5, 2.0 / 3**0.5])
     assert (tree.leaves[:, 0] > tree.leaves[:, 1]).all()
+    assert tree.leaves.softmax(-1).max() < 0.7 < (tree.rate * tree.leaves).softmax(-1)[:, 0].min()  # draws follow
 
 
 def test_in_evaluation_a_node_runs_once_on_its_tasks_samples(digits):

@@ -50,6 +50,9 @@ GPUS = (
 if GPUS and "gpu" not in workflow.global_resources:  # `--resources gpu=2` goes first
     workflow.register_resource("gpu", GPUS)
 
+# a model on the CPU has one core a job; beside a GPU, as many augment its images as share it out evenly
+LOADERS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
+
 
 wildcard_constraints:
     benchmark="|".join(suite.benchmarks),

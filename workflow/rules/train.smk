@@ -14,7 +14,7 @@ rule train:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.log",
     benchmark:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.tsv"
-    threads: 1
+    threads: LOADERS
     resources:
         gpu=1 if GPUS else 0,
     shell:

@@ -13,7 +13,7 @@ rule tune:
         suite.folder / "{benchmark}/{method}/optuna/importance.csv",
     log:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.tune.log",
-    threads: 1
+    threads: LOADERS
     resources:
         gpu=1 if GPUS else 0,
     shell:
