@@ -26,6 +26,10 @@ class Base:
         self.names = tuple(task.name for task in tasks)
         self.device = device
 
+    def alone(self, losses: Mapping[str, Tensor]) -> bool:
+        """Whether there is nothing to balance: the only task of the benchmark, not the only one of a batch."""
+        return len(losses) == 1 and len(self.names) < 2
+
     def parameters(self) -> list[Parameter]:
         """None: nothing is learnt."""
         return []

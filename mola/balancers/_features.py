@@ -33,7 +33,7 @@ class OverFeatures(GramianWeighting):
         features: Tensor | None = None,
     ) -> None:
         """T passes through the heads, one through the rest."""
-        if len(losses) == 1 or features is None or features.grad_fn is None or not trainable(shared):
+        if self.alone(losses) or features is None or features.grad_fn is None or not trainable(shared):
             super().backward(losses, penalty, shared, own)
             return
         ahead = self._ahead(losses, features)

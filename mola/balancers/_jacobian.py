@@ -27,7 +27,7 @@ class Jacobian(Base, ABC):
 
     @abstractmethod
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-        """G (T, P), a row per loss (), T ≥ 2 → (P,), not a view of G."""
+        """G (T, P), a row per loss () present → (P,), not a view of G."""
 
     def backward(
         self,
@@ -37,9 +37,9 @@ class Jacobian(Base, ABC):
         own: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
-        """T backward passes, and one more for a penalty. One loss alone, or nothing shared: plain training."""
+        """T backward passes, and one more for a penalty. A benchmark of one task, or nothing shared: plain training."""
         shared, own = trainable(shared), trainable(own)
-        if len(losses) == 1 or not shared:
+        if self.alone(losses) or not shared:
             torch.autograd.backward(total_of(losses.values(), penalty))
             return
         if penalty is not None:  # first, so that the last pass frees the graph

@@ -52,7 +52,7 @@ class DBMTL(Jacobian):
         features: Tensor | None = None,
     ) -> None:
         """As for any Jacobian, of the losses' logarithms. A benchmark of one task: plain training."""
-        if len(self.names) == 1:
+        if self.alone(losses):
             torch.autograd.backward(total_of(losses.values(), penalty))
             return
         super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, penalty, shared, own)

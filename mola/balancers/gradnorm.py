@@ -30,7 +30,8 @@ class GradNorm(LossWeighting):
     alpha: how hard slow tasks are pulled; the paper's 1.5.
     lr:    of the weights' own Adam.
     W is the shared weight nearest to the losses that all of them reach, the paper's "last shared layer" (LibMTL takes
-    all shared parameters, at T backward passes). ∂n_t/∂w is taken in closed form, without a gradient of a gradient.
+    all shared parameters, at T backward passes). For Cross-stitch that is its last unit, of which each task reaches a
+    row of its own. ∂n_t/∂w is taken in closed form, without a gradient of a gradient.
     Differs from the original: weights stay > 0, and those of absent tasks stand still, so that those present keep
     their own sum. Where no shared weight has a gradient of all losses present, w stands still.
     """

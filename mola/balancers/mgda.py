@@ -23,6 +23,7 @@ class MGDA(GramianWeighting):
 
     normalisation: α is sought on g_t (none), on g_t over its norm (l2), its loss (loss) or both (loss+); the released
                    code offers the same four.
+    Own parameters get plain gradients, where the released code weighs them by α too.
     At most 250 iterations, as in the released code; Frank-Wolfe comes slowly to an α inside the simplex.
     """
 

@@ -16,7 +16,7 @@ from mola.types import Task
 
 
 class MGDAUB(OverFeatures, MGDA):
-    """α = argmin ‖Σ_t α_t ∂L_t/∂Z‖² over the simplex; normalisation as in ``mgda``."""
+    """α = argmin ‖Σ_t α_t ∂L_t/∂Z‖² over the simplex; normalisation, and what heads get, as in ``mgda``."""
 
     def __init__(
         self,

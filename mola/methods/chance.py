@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import Parameter
 
 from mola.methods import Method
+from mola.methods._rate import faster
 from mola.types import Batch, Output, Task
 
 
@@ -20,7 +21,7 @@ class Chance(Method):
     """y_t = rate · b_t, a learnt constant for every output: under cross-entropy the log-frequencies of the classes, for
     depth the median.
 
-    rate: how much faster than a weight a constant learns under Adam. Metres and log-frequencies are far from 0, and at
+    rate: how much faster than a weight a constant learns. Metres and log-frequencies are far from 0, and at
           the learning rate of weights a short run would end on the way.
     No backbone is built.
     """
@@ -35,7 +36,7 @@ class Chance(Method):
         """The same for every image, and for every pixel of dense tasks."""
         predictions = {}
         for name, target in batch.y.items():
-            constant = self.rate * self.constants[name]  # (K,)
+            constant = faster(self.constants[name], self.rate)  # (K,)
             size = batch.x.shape[-2:] if name in self.dense else ()
             shape = (1, len(constant), *[1] * len(size))
             predictions[name] = constant.view(shape).expand(len(target), -1, *size)

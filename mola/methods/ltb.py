@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
+from mola.methods._rate import faster
 from mola.models.heads import Heads
 from mola.models.stages import Point, begin, stages, step
 from mola.types import Batch, Output, Range, SearchSpace, Task
@@ -27,8 +28,8 @@ class LTB(Method):
 
     branches:    nodes of every stage; None: one per task.
     warmup:      training steps that leave θ alone, so that all nodes learn from equally many draws.
-    rate:        how much faster than a weight θ learns under Adam. At the rate of weights, draws stay random for
-                 thousands of steps, and nodes whose inputs change so learn nothing.
+    rate:        how much faster than a weight θ learns. At the rate of weights, draws stay random for thousands of
+                 steps, and nodes whose inputs change so learn nothing; runs of hundreds of steps want some 100.
     temperature: τ₀. θ gets the gradient of the Gumbel-softmax at τ = τ₀ / √n, n counted in steps from the warm-up on.
 
     A node that no present task has drawn learns nothing in that step. It is run, once, where θ's gradient needs what it
@@ -41,7 +42,7 @@ class LTB(Method):
     search_space: ClassVar[SearchSpace] = {
         "branches": Range(2, 8),
         "temperature": Range(1.0, 50.0, log=True),
-        "rate": Range(10.0, 1000.0, log=True),
+        "rate": Range(1.0, 1000.0, log=True),
     }
     steps: Tensor  # () int64, training steps so far
 
@@ -53,7 +54,7 @@ class LTB(Method):
         branches: PositiveInt | None = None,
         warmup: NonNegativeInt = 100,
         temperature: PositiveFloat = 10.0,
-        rate: PositiveFloat = 100.0,
+        rate: PositiveFloat = 10.0,
     ) -> None:
         super().__init__(tasks, backbone)
         width = branches or len(tasks)
@@ -82,7 +83,7 @@ class LTB(Method):
         learns = since >= 0
         tau = self.temperature / (max(since, 0) + 1) ** 0.5
         parents, leaves = (
-            F.gumbel_softmax(self.rate * (theta if learns else theta.detach()), tau)
+            F.gumbel_softmax(faster(theta if learns else theta.detach(), self.rate), tau)
             for theta in (self.parents, self.leaves)
         )
         tree = self._tree(parents, leaves, batch)

@@ -75,7 +75,7 @@ class MoLARouter(Method):
         self.frozen = freeze_base(self.backbone) if freeze else ()
         self.heads = Heads(tasks, self.backbone)
         self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
-        self.projection = nn.Linear(experts, projection) if twd_on == "projection" else nn.Identity()
+        self.projection = nn.Linear(experts, projection) if twd and twd_on == "projection" else nn.Identity()
         self.twd, self.twd_on, self.temperature = twd, twd_on, temperature
 
     def forward(self, batch: Batch) -> Output:

@@ -59,6 +59,20 @@ def test_dwa_follows_the_rates_of_two_epochs():
     torch.testing.assert_close(Problem(torch.eye(3)[:2]).update(balancer)[0][:2], wanted)
 
 
+def test_dwa_of_the_tasks_present():
+    """b misses a whole epoch: its rate is of its own last two, and the softmax runs over those who are there."""
+    balancer = make("dwa", 3, temperature=2.0)
+    for names, values in (("abc", [4.0, 2.0, 3.0]), ("abc", [2.0, 3.0, 3.0]), ("ac", [1.0, 1.5])):
+        Problem(torch.eye(3)[["abc".index(name) for name in names]], values, tuple(names)).update(balancer)
+        balancer.end_epoch()
+    rates = {"a": 1.0 / 2.0, "b": 3.0 / 2.0, "c": 1.5 / 3.0}
+    for names in ("abc", "ab", "bc"):
+        scores = torch.tensor([math.exp(rates[name] / 2.0) for name in names]).double()
+        rows = torch.eye(3)[: len(names)]
+        found = Problem(rows, names=tuple(names)).update(balancer)[0][: len(names)]
+        torch.testing.assert_close(found, len(names) * scores / scores.sum())
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "weight", "slope"),
     [

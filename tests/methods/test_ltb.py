@@ -1,11 +1,14 @@
 """LTB draws a tree of stages in training and keeps the likeliest in evaluation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from building import build
 from fake_dense import TASKS, FakeDense
 
 from mola.balancers.sum import Sum
+from mola.benchmarks.digits import Digits
 from mola.config import Training
 from mola.losses import task_losses
 from mola.methods.ltb import Chosen
@@ -122,6 +125,21 @@ def test_the_temperature_falls_and_theta_learns_which_node_is_better(digits, mon
     assert tree.leaves.softmax(-1).max() < 0.7 < (tree.rate * tree.leaves).softmax(-1)[:, 0].min()  # draws follow
 
 
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adamw", 0.001)])
+def test_noise_decides_no_tree_in_a_few_steps(digits, optimizer, lr):
+    """Whatever the optimiser, though branches learn faster than weights."""
+    batch = next(iter(load(digits, "train", torch.device("cpu"), size=16)))
+    noise = replace(batch, x=torch.randn_like(batch.x), y={n: y[torch.randperm(len(y))] for n, y in batch.y.items()})
+    tree = build("ltb", digits.tasks, warmup=0)
+    steps = make_optimizer(Training(optimizer=optimizer, lr=lr), list(tree.parameters()))
+    for _ in range(6):
+        steps.zero_grad()
+        Sum().backward(task_losses(digits.tasks, tree(noise), noise), None, tree.shared_parameters(), [])
+        steps.step()
+    for theta in (tree.parents, tree.leaves):
+        assert 0.5 < (tree.rate * theta).softmax(-1).max() < 0.8  # some learning, nothing settled
+
+
 def test_in_evaluation_a_node_runs_once_on_its_tasks_samples(digits):
     batch = next(iter(load(digits, "train", torch.device("cpu"), size=16)))
     tree = build("ltb", digits.tasks).eval()
@@ -159,3 +177,16 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
     assert [epoch["train"] for epoch in one.curve] == [epoch["train"] for epoch in two.curve]
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.slow
+def test_a_short_run_beats_chance(data_root, tmp_path):
+    """The whole of it: warm-up, draws, the tree that is found."""
+    data = Digits(data_root, limit=64)
+    tree = build("ltb", data.tasks, branches=2, warmup=8, rate=100.0, temperature=1.0)
+    training = Training(epochs=16, batch=32, lr=0.004)
+    cpu = torch.device("cpu")
+    outcome = fit(tree, Sum(), data, training, seed=0, device=cpu, path=tmp_path / "run.pt", fingerprint="f")
+    scores = [score["accuracy"] for score in outcome.test.values()]
+    assert sum(scores) / len(scores) > 0.2  # of ten classes
+    assert (tree.rate * tree.leaves).softmax(-1).max(-1).values.min() > 0.9  # a tree was found
