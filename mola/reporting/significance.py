@@ -18,7 +18,7 @@ from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Differ
 from mola.types import Task
 
 NOT_TESTABLE = "not testable"
-INTERVAL = "95 % interval of the bootstrap (expanded percentiles)"
+INTERVAL = "95 % interval of the bootstrap (studentised)"
 
 
 def tests_table(name: str, results: Results, base: str | None) -> Table:

@@ -205,7 +205,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(name):
 
 
 OPTIONS = {"where": r"layer[34]\..*conv\d", "router_width": 4, "router_blocks": 1, "router_pool": 4}
-OPTIONS |= {"branches": 2, "warmup": 0}
+OPTIONS |= {"branches": 2, "warmup": 0, "rate": 1.0}
 
 
 def build(name, named):

@@ -26,27 +26,24 @@ def t_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
 
 
 def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """The ends of the expanded percentile interval of the mean over the last axis: (…, n) → (…,) twice, NaN for n < 2.
+    """The ends of the studentised bootstrap interval of the mean over the last axis: (…, n) → (…,) twice; NaN for one.
 
-    Source: Hesterberg 2015 (arXiv 1411.5279). Of six normal values plain percentiles and BCa cover the mean 86 % of the
-    time where 95 % are asked for, this one 94 % (tests/reporting/test_coverage.py).
+    Source: Hesterberg 2015 (arXiv 1411.5279), there bootstrap t. Of six normal values plain percentiles and BCa cover
+    the mean 86 % of the time where 95 % are asked for, this one 94.6 % (tests/reporting/test_coverage.py).
+    Student's interval where too many resamples have no spread: of two or three values, or of ties.
     """
-    n = values.shape[-1]
+    n, mean = values.shape[-1], values.mean(-1)
     if n < 2:
-        nothing = np.full(values.shape[:-1], np.nan)
-        return nothing, nothing
-    level = 1 - 2 * expanded(n, n - 1, confidence)
-    found = stats.bootstrap(
-        (values,),
-        np.mean,
-        axis=-1,
-        n_resamples=DRAWS,
-        batch=2_000,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    return np.asarray(found.low), np.asarray(found.high)
+        return np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
+    deviation, cut = values.std(-1, ddof=1), (1 - confidence) / 2
+    drawn = values[..., np.random.default_rng(SEED).integers(0, n, (DRAWS, n))]  # (…, DRAWS, n)
+    off, alike = drawn.mean(-1) - mean[..., None], np.ptp(drawn, axis=-1) == 0
+    beyond = np.where(np.isclose(off, 0), 0.0, np.copysign(np.inf, off))
+    t = np.where(alike, beyond, off / np.where(alike, 1, drawn.std(-1, ddof=1)))
+    ends = np.quantile(t, [cut, 1 - cut], axis=-1, method="inverted_cdf")  # no mean of a number and infinity
+    students = np.reshape(stats.t.ppf([cut, 1 - cut], n - 1) / math.sqrt(n), (2, *[1] * mean.ndim))
+    low, high = np.where(np.isfinite(ends).all(0), ends, students)
+    return mean - high * deviation, mean - low * deviation
 
 
 def expanded(n: int, freedom: int, confidence: float = 0.95) -> float:
