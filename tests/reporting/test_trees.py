@@ -58,6 +58,7 @@ def test_runs_of_a_tuned_suite_count(tuned_suite, tmp_path, monkeypatch):
         ("optuna/tuned.json", {"parameters": ["lr"]}),
         ("inputs.json", {"fingerprint": {"all": "other", "code": "other", "manifest": "other"}}),
         ("inputs.json", {"settings": {}}),
+        ("inputs.json", {"settings": {"training": {"epochs": 99}, "method_options": {}}}),
     ],
 )
 def test_runs_of_other_tuning_are_left_out(tuned_suite, name, changes):
