@@ -215,18 +215,21 @@ Out = Annotated[
 
 
 @app.command()
-def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> None:
+def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
     """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
     Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
 
     With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
-    changed. A revision means the suite's own folder in that commit, so its records must be committed.
+    changed. A revision means the suite's own folder in that commit, so its records must be committed. Runs of a working
+    tree with uncommitted changes are left out; --drafts counts them, and says so.
 
     Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
     """
     if compare is None and out is not None:
         raise _bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
+    if compare is None and drafts:
+        raise _bad_input("--drafts: expected --compare beside it; the report binds what mola table --drafts has made")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = _load(config)
@@ -239,7 +242,7 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None) -> 
     from mola.reporting.render import page, several, to_markdown
     from mola.reporting.trees import tree
 
-    one, other = (tree(side, suite.folder) for side in compare)
+    one, other = (tree(side, suite.folder, drafts) for side in compare)
     tables = tables_of(one, other, list(suite.methods))
     text = "\n".join(to_markdown(table) for table in tables)
     typer.echo(text)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mola import registry
 from mola.reporting.columns import score
-from mola.reporting.estimates import Column, estimate
+from mola.reporting.estimates import Column, Estimate, estimate
 from mola.reporting.layout import Table, spans
-from mola.reporting.notes import condensed
-from mola.reporting.records import Record, fault
+from mola.reporting.notes import condensed, of_cell
+from mola.reporting.records import Cell, Record, fault, same_data
 from mola.reporting.significance import INTERVAL, difference_columns, limits, paired, told_of, unit
 from mola.reporting.statistics.paired import differences
 from mola.reporting.trees import Tree
 from mola.types import BadInput, Task
-
-Runs = Mapping[int, Record]
 
 
 def compare(a: Tree, b: Tree, order: Sequence[str] = ()) -> list[Table]:
@@ -35,17 +33,14 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
     if tasks is None:
         return Table(name, (), (), f"{name} is no benchmark of this version: nothing is compared.", ())
     lines: list[tuple[str, str]] = []
-    sides: list[list[Runs]] = []
-    for letter, tree in (("A", a), ("B", b)):
-        sides.append([])
-        for label in labels:
-            runs, told = _sound(tree.records.get((name, label), {}), tree.problems.get((name, label), {}), tasks)
-            sides[-1].append(runs)
-            lines += [(label, f"{letter}, {line}") for line in told]
-            if not runs and not told:
-                lines.append((label, f"no runs in {letter}"))
+    sides = {letter: _side(tree, name, labels, tasks) for letter, tree in (("A", a), ("B", b))}
+    for letter, cells in sides.items():
+        for cell in cells:
+            told = [f"{letter}, {line}" for line in of_cell(cell)]
+            lines += [(cell.label, line) for line in told or ([] if cell.records else [f"no runs in {letter}"])]
     pairs = []
-    for label, ours, theirs in zip(labels, *sides, strict=True):
+    for label, one, other in zip(labels, *sides.values(), strict=True):
+        ours, theirs = one.records, other.records
         alike = {seed: r for seed, r in theirs.items() if seed in ours and r.get("data") == ours[seed].get("data")}
         pairs.append(paired(alike, ours, tasks))
         if apart := [seed for seed in theirs if seed in ours and seed not in alike]:
@@ -54,12 +49,12 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
             lines += [(label, line) for line in _changes(next(iter(ours.values())), next(iter(theirs.values())))]
     lines += [("tests", line) for line in limits(pairs)]
     columns = (
-        *(_scores(letter, side, tasks) for letter, side in zip("AB", sides, strict=True)),
+        *(column for letter, cells in sides.items() for column in _scores(letter, cells, tasks)),
         *difference_columns(differences(pairs), "B − A"),
     )
     caption = (
         f"{name}: {unit(tasks).rstrip(',')}. A: {a.name}; B: {b.name}. Mean ± half-width of the 95 % t interval over "
-        f"each side's seeds; B − A by seed with the {INTERVAL}; {told_of(pairs)}."
+        f"each side's seeds, n (A) and n (B) of them; B − A by seed with the {INTERVAL}, n pairs; {told_of(pairs)}."
     )
     return Table(name, tuple(labels), columns, caption, condensed(lines, labels))
 
@@ -75,21 +70,25 @@ def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
     return tasks
 
 
-def _sound(runs: Runs, problems: Mapping[int, str], tasks: Sequence[Task]) -> tuple[Runs, list[str]]:
-    """The runs whose scores are numbers, and what is to be said."""
-    found = dict(problems) | {seed: told for seed, record in runs.items() if (told := fault(record, tasks))}
-    sound = {seed: record for seed, record in runs.items() if seed not in found}
-    if unclean := [seed for seed, record in sound.items() if record.get("dirty")]:
-        found |= dict.fromkeys(unclean, "trained from a working tree with uncommitted changes; counted here")
-    reasons: dict[str, list[int]] = {}
-    for seed, told in found.items():
-        reasons.setdefault(told, []).append(seed)
-    return sound, [f"seeds {spans(seeds)}: {told}" for told, seeds in reasons.items()]
+def _side(tree: Tree, name: str, labels: Sequence[str], tasks: Sequence[Task]) -> list[Cell]:
+    """A side's rows: the runs whose scores are numbers, all on the same prepared data."""
+    cells = []
+    for label in labels:
+        runs, problems = tree.records.get((name, label), {}), dict(tree.problems.get((name, label), {}))
+        problems |= {seed: told for seed, record in runs.items() if (told := fault(record, tasks))}
+        cells.append(Cell(label, {seed: r for seed, r in runs.items() if seed not in problems}, problems))
+    same_data(cells, "most runs of this side")
+    return cells
 
 
-def _scores(letter: str, side: Sequence[Runs], tasks: Sequence[Task]) -> Column:
-    rows = tuple(estimate([score(record, tasks) for record in runs.values()]) for runs in side)
-    return Column(letter.lower(), letter, rows)
+def _scores(letter: str, cells: Sequence[Cell], tasks: Sequence[Task]) -> tuple[Column, Column]:
+    """A side's means, and of how many runs."""
+    key, rows = letter.lower(), [[score(record, tasks) for record in cell.records.values()] for cell in cells]
+    runs = tuple(Estimate(len(row)) for row in rows)
+    return (
+        Column(key, letter, tuple(estimate(row) for row in rows)),
+        Column(f"{key}_runs", f"n ({letter})", runs, 0, interval=False),
+    )
 
 
 def _changes(a: Record, b: Record) -> Iterator[str]:

@@ -10,7 +10,7 @@ from mola.reporting.records import Cell
 
 def notes(results: Results, reference: str | None) -> tuple[str, ...]:
     """What is left out, failed, a draft, or not defined."""
-    lines = [line for cell in results.cells for line in _of_cell(cell)]
+    lines = [f"{cell.label}, {line}" for cell in results.cells for line in of_cell(cell)]
     if reference is not None:
         base = results.base(reference)
         if not base:
@@ -23,7 +23,8 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _of_cell(cell: Cell) -> Iterator[str]:
+def of_cell(cell: Cell) -> Iterator[str]:
+    """What is left out, and what is a draft: a line per reason."""
     reasons: dict[str, list[int]] = {}
     for seed, reason in cell.problems.items():
         reasons.setdefault(reason, []).append(seed)
@@ -31,7 +32,7 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         if "draft" in record:
             reasons.setdefault(record["draft"], []).append(seed)
     for reason, seeds in reasons.items():
-        yield f"{cell.label}, seeds {spans(seeds)}: {reason}"
+        yield f"seeds {spans(seeds)}: {reason}"
 
 
 def condensed(lines: Sequence[tuple[str, str]], every: Sequence[str] = ()) -> tuple[str, ...]:

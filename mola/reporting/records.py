@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ def collect(
     drafts: also take runs of code that is in no commit.
     """
     cells = [_cell(suite, benchmark, label, tasks, drafts) for label in suite.methods]
-    _same_data(cells, data)
+    told = "is there now" if data else "most runs of this table"
+    same_data(cells, f"{told}; train it anew", data)
     groups = list(dict.fromkeys(cell.group for cell in cells))
     return sorted(cells, key=lambda cell: groups.index(cell.group))
 
@@ -104,16 +105,17 @@ def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], draft
     return cell
 
 
-def _same_data(cells: Sequence[Cell], data: str | None) -> None:
-    """Leave out the records that were made on other prepared data."""
-    runs = [record for cell in cells for record in cell.records.values()]
-    if not runs:
-        return
-    found = Counter(record.get("data") for record in runs)
-    newest = max(runs, key=lambda record: (found[record.get("data")], record.get("time", "")))  # of equally many
-    wanted = data or newest.get("data")
-    told = "is there now" if data else "most runs of this table"
-    for cell in cells:
-        for seed in [s for s, record in cell.records.items() if record.get("data") != wanted]:
-            del cell.records[seed]
-            cell.problems[seed] = f"left out: made on other prepared data than {told}; train it anew"
+def majority(runs: Sequence[Record], of: Callable[[Record], object]) -> object:
+    """What most of the runs have; of equally many, what the newest has."""
+    found = Counter(map(of, runs))
+    return of(max(runs, key=lambda record: (found[of(record)], record.get("time", ""))))
+
+
+def same_data(cells: Sequence[Cell], told: str, data: str | None = None) -> None:
+    """Leave out the records that were made on other prepared data than this, or else than most; told: than what."""
+    if runs := [record for cell in cells for record in cell.records.values()]:
+        wanted = data or majority(runs, lambda record: record.get("data"))
+        for cell in cells:
+            for seed in [s for s, record in cell.records.items() if record.get("data") != wanted]:
+                del cell.records[seed]
+                cell.problems[seed] = f"left out: made on other prepared data than {told}"

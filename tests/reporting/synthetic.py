@@ -7,7 +7,7 @@ import yaml
 
 from mola import registry
 from mola.config import load
-from mola.inputs import inputs
+from mola.inputs import inputs, write_cell
 from mola.metrics import UNITS
 from mola.reporting.write import _identity
 
@@ -44,6 +44,7 @@ def fill(suite, score, epochs=1, **more):
         tasks, identity = benchmark(suite, name).tasks, _identity(benchmark(suite, name))
         for label in suite.methods:
             told = inputs(suite, name, label)
+            write_cell(suite, name, label)
             for seed in suite.seeds:
                 value = score(name, label, seed)
                 scores = {t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in tasks}
@@ -64,6 +65,7 @@ def write(suite, name, label, seed, told, identity, scores, epochs, **more):
         "reason": None,
         "dirty": False,
         "test": scores,
+        **({"tuned": told["tuned"]} if "tuned" in told else {}),
         "curve": [{"epoch": e, "valid": scores} for e in range(1, epochs + 1)],
         "parameters": {"inference": 2_000_000, "trainable": 3_000_000},
         "flops_per_sample": 5_000_000,
@@ -73,8 +75,15 @@ def write(suite, name, label, seed, told, identity, scores, epochs, **more):
     path = suite.cell(name, label) / f"seed{seed}" / "record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record | more))
-    (path.parent.parent / "inputs.json").write_text(json.dumps(told))
     return path
+
+
+def record(suite, label, seed):
+    return suite.cell("digits", label) / f"seed{seed}" / "record.json"
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def drawn(gains, noise=0.02, seed=0):

@@ -1,13 +1,12 @@
 """`mola report --compare`: two folders, or two commits, side by side."""
 
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from synthetic import drawn, fill, make_suite
+from synthetic import drawn, edit, fill, make_suite, record
 
 from mola.reporting.compare import compare
 from mola.reporting.render import several, to_markdown
@@ -20,14 +19,6 @@ ROOT = Path(__file__).parent.parent.parent
 def git(*words, cwd):
     name = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
     subprocess.run(["git", *name, *words], cwd=cwd, check=True, capture_output=True)
-
-
-def record(suite, label, seed):
-    return suite.cell("digits", label) / f"seed{seed}" / "record.json"
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
@@ -51,10 +42,11 @@ def lines(table):
 def test_two_commits(repository):
     (table,) = compare(tree("HEAD~1", repository.folder), tree("HEAD", repository.folder), list(repository.methods))
     head, _, *body = lines(table)
-    assert head == ["method", "A", "B", "B − A", "p", "p (Holm)", "n"]
+    assert head == ["method", "A", "n (A)", "B", "n (B)", "B − A", "p", "p (Holm)", "n"]
     assert [row[0] for row in body] == ["single_task", "shared", "mola_grad"]
-    assert body[1][3:] == ["+0.00 [+0.00, +0.00]", "1.0000", "1.0000", "11"]
-    assert body[2][3:] == ["+5.00 [+5.00, +5.00]", "0.0010", "0.0029", "11"]
+    assert body[1][5:] == ["+0.00 [+0.00, +0.00]", "1.0000", "1.0000", "11"]
+    assert body[2][5:] == ["+5.00 [+5.00, +5.00]", "0.0010", "0.0029", "11"]
+    assert body[1][2] == body[1][4] == "11"
     assert table.notes == ("training.epochs 2 → 3",)
     assert "A: HEAD~1 (" in table.caption and "B: HEAD (" in table.caption
 
@@ -65,7 +57,7 @@ def test_a_folder_and_a_commit_and_a_folder_in_one(repository):
         (table,) = compare(
             tree(folder, repository.folder), tree(other, Path("results/elsewhere/made" if ":" in other else folder))
         )
-        assert {row[3] for row in lines(table)[2:]} == {"+0.00 [+0.00, +0.00]"} and table.notes == ()
+        assert {row[5] for row in lines(table)[2:]} == {"+0.00 [+0.00, +0.00]"} and table.notes == ()
 
 
 def test_what_is_wrong_is_named_and_left_out(repository):
@@ -78,16 +70,25 @@ def test_what_is_wrong_is_named_and_left_out(repository):
     record(repository, "shared", 10).unlink()
     (table,) = compare(tree("HEAD", repository.folder), tree(str(repository.folder), repository.folder))
     row = next(row for row in lines(table) if row[0] == "shared")
-    assert row[3:] == ["+0.00 [+0.00, +0.00]", "not testable", "not testable", "5"]
+    assert row[2::2] == ["11", "4", "not testable", "4"]
     for told in (
         "shared: B, seeds 0: failed: OutOfMemoryError",
         "shared: B, seeds 1: left out: of other code, settings or splits than the inputs.json beside it",
         "shared: B, seeds 2: unreadable record",
         "shared: B, seeds 3: unreadable record: test: expected a number for mnist accuracy, found none",
-        "shared: seeds 4 were made on other prepared data in B: no difference",
-        "shared: B, seeds 5: trained from a working tree with uncommitted changes; counted here",
+        "shared: B, seeds 4: left out: made on other prepared data than most runs of this side",
+        "shared: B, seeds 5: left out: trained from a working tree with uncommitted changes; counted as a draft with",
     ):
         assert any(note.startswith(told) for note in table.notes), (told, table.notes)
+
+
+def test_means_are_of_one_prepared_data_on_either_side(repository, tmp_path):
+    fill(repository, lambda b, m, s: 0.9 if s < 3 else 0.5, data=lambda b, m, s: "older" if s < 3 else "newer")
+    (table,) = compare(tree(str(repository.folder), repository.folder), tree("HEAD", repository.folder))
+    for row in lines(table)[2:]:
+        assert row[1:3] == ["50.00 ± 0.00", "8"] and row[5:] == ["–"] * 4
+    assert "A, seeds 0–2: left out: made on other prepared data than most runs of this side" in table.notes
+    assert "seeds 3–10 were made on other prepared data in B: no difference" in table.notes
 
 
 def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
@@ -96,7 +97,7 @@ def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
     found = compare(tree("HEAD", repository.folder), tree(str(other.folder), other.folder))
     assert [table.title for table in found] == ["digits", "glyphs"]
     assert found[0].notes == ("no runs in B",) and found[1].notes == ("no runs in A",)
-    assert lines(found[1])[2][3:] == ["–"] * 4
+    assert lines(found[1])[2][1:3] == ["–", "0"] and lines(found[1])[2][4:] == ["2", *["–"] * 4]
     text = several({table.title: table for table in found})
     assert [row["benchmark"] for row in csv.DictReader(text.splitlines())] == ["digits"] * 3 + ["glyphs"] * 2
 
@@ -127,9 +128,16 @@ def test_the_command(repository, tmp_path):
         environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
 
-    done = mola("--compare", "HEAD~1", "HEAD", "--out", "both.html")
+    edit(record(repository, "shared", 3), dirty=True)
+    done = mola("--compare", "HEAD~1", "results/made", "--drafts", "--out", "both.html")
     assert done.returncode == 0, done.stderr
+    assert "shared: B, seeds 3: trained from a working tree with uncommitted changes: a draft" in done.stdout
     assert "| mola_grad |" in done.stdout and "B − A" in (tmp_path / "both.html").read_text()
-    for words in (["--compare", "HEAD~1", "HEAD", "--out", "both.pdf"], [], ["--compare", "HEAD", "nowhere"]):
+    for words in (
+        ["--compare", "HEAD", "HEAD", "--out", "both.pdf"],
+        [],
+        ["--drafts"],
+        ["--compare", "HEAD", "nowhere"],
+    ):
         done = mola(*words)
         assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
