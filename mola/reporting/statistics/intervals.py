@@ -12,6 +12,7 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 DRAWS = 9_999
+ALIKE = 1e-9  # of the range: differences of scores are equal but for rounding
 SEED = 0  # of every draw here: the same records give the same tables
 
 
@@ -37,8 +38,9 @@ def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[Floats
         return np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
     deviation, cut = values.std(-1, ddof=1), (1 - confidence) / 2
     drawn = values[..., np.random.default_rng(SEED).integers(0, n, (DRAWS, n))]  # (…, DRAWS, n)
-    off, alike = drawn.mean(-1) - mean[..., None], np.ptp(drawn, axis=-1) == 0
-    beyond = np.where(np.isclose(off, 0), 0.0, np.copysign(np.inf, off))
+    off, smallest = drawn.mean(-1) - mean[..., None], ALIKE * np.ptp(values, axis=-1)[..., None]
+    alike = np.ptp(drawn, axis=-1) <= smallest
+    beyond = np.where(np.abs(off) <= smallest, 0.0, np.copysign(np.inf, off))
     t = np.where(alike, beyond, off / np.where(alike, 1, drawn.std(-1, ddof=1)))
     ends = np.quantile(t, [cut, 1 - cut], axis=-1, method="inverted_cdf")  # no mean of a number and infinity
     students = np.reshape(stats.t.ppf([cut, 1 - cut], n - 1) / math.sqrt(n), (2, *[1] * mean.ndim))
