@@ -4,7 +4,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mola import config
+from mola import config, registry
 from mola.types import BadInput
 
 ROOT = Path(__file__).parent.parent
@@ -173,3 +173,10 @@ def test_a_balancer_may_belong_to_a_benchmark(suite_file):
 def test_the_suites_balancer_is_checked_where_no_row_takes_it(suite_file):
     with pytest.raises(BadInput, match="unknown balancer 'sumx'"):
         config.load(suite_file(balancer="sumx", methods={"shared": {"balancer": "sum"}}))
+
+
+def test_all_methods_leaves_none_out():
+    suite = config.load(ROOT / "config/all-methods.yaml")
+    cells = [suite.settings(name, label) for name in suite.benchmarks for label in suite.methods]
+    assert {cell.method for cell in cells} == set(registry.names("methods"))
+    assert {cell.balancer for cell in cells} == set(registry.names("balancers"))
