@@ -28,7 +28,11 @@ def of_benchmark(
     if "seeds" in keys:
         text += "n: finished runs of the row. "
     if results.held_out:
-        text += "The epoch is selected on the validation split; the test split is read once, after that. "
+        text += "The epoch is selected on the validation split"
+        if "optimism" in keys:
+            text += ", never on test, which is scored after every epoch too, for the columns of the paper's rule only. "
+        else:
+            text += "; the test split is read once, after that. "
     else:
         text += "The epoch is selected on the split reported here, so the scores are too good. "
     text += "Best in bold, second best underlined. "

@@ -108,8 +108,10 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
     assert body[0][at - 1 : at + 1] == ["54.00 ± 2.48", "+4.00 ± 2.48"]
     assert body[1][at - 1 : at + 1] == ["–", "–"]
     assert "optimism: what the same runs gain by that, in points of the average" in table.caption
+    assert "test, which is scored after every epoch too" in table.caption and "read once" not in table.caption
     fill(suite, lambda b, m, s: 0.5, paper_rule=None)
     assert "optimism" not in to_markdown(made(suite))
+    assert "the test split is read once, after that" in made(suite).caption
 
 
 def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
