@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mola.metrics import averageable
 from mola.reporting.columns import weighs_metrics
-from mola.reporting.costs import CAPTION
+from mola.reporting.costs import CAPTION, PRUNED
 from mola.reporting.estimates import Column
 from mola.reporting.layout import Results, spans
 
@@ -47,7 +47,8 @@ def of_benchmark(
             "Paper's rule: the epoch of the lowest loss on test, as in the released code; optimism: what the same runs "
             f"gain by that, {'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
         )
-    return text + CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    text += CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    return text + (PRUNED if "tuning_pruned" in keys else "")
 
 
 def of_summary(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> str:

@@ -22,3 +22,10 @@ def test_what_is_said_about_reading_test_follows_the_paper_rule(file, figure):
     assert "test is also scored after every epoch" in caption(file, figure, watch={"paper_rule": True})
     for plain in ({}, {"watch": None}, {"watch": {"paper_rule": False}}):
         assert "scored after every epoch" not in caption(file, figure, **plain)
+
+
+def test_what_is_said_about_budgets_follows_the_pruner():
+    of = {"file": "figures.rst", "figure": "tuning_history"}
+    assert "the same number of epochs, so that numbers of trials differ" in caption(**of, tune={"pruner": "median"})
+    for plain in ({}, {"tune": None}, {"tune": False}, {"tune": {"trials": 3}}, {"tune": {"pruner": "none"}}):
+        assert "the same number of finished trials. Crosses" in caption(**of, **plain)
