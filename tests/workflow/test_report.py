@@ -34,9 +34,9 @@ def browser():
         )
 
 
-def bind(repository):  # noqa: F811
+def bind(repository, config="tiny.yaml"):  # noqa: F811
     done = subprocess.run(
-        [sys.executable, "-m", "mola.cli", "report", "-c", "tiny.yaml"],
+        [sys.executable, "-m", "mola.cli", "report", "-c", config],
         cwd=repository, env=environment(repository), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
