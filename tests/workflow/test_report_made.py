@@ -42,6 +42,7 @@ def report(repository):  # noqa: F811
         patch.setattr(_write, "names", lambda: sum(FIGURES.values(), ()))
         _write.write_figures(suite)
     (suite.folder / "about.html").write_text(about(suite, ""))
+    assert not (repository / ".snakemake").exists()
     return bind(repository, "suite.yaml")
 
 
@@ -63,6 +64,17 @@ def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browse
             seen(figure.replace("_", " "), check_figure)
     enter(page, "Tables", None, alone=True)
     seen("scenes", check_wide_table)
+    assert wrong == []
+    page.close()
+
+
+def test_a_folder_where_nothing_ran_has_a_whole_report(report, browser):  # noqa: F811
+    page, wrong = opened(browser, report, 1280)
+    kinds = ("tables/*.html", "figures/*.png", "about.html")
+    made = {path.name for kind in kinds for path in report.parent.glob(kind)}
+    assert {result.split("/")[-1] for result in page.evaluate("Object.keys(results)")} == made
+    page.locator("nav").get_by_role("link", name="Statistics").click()
+    page.wait_for_timeout(300)
     assert wrong == []
     page.close()
 
