@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mola.metrics import averageable
 from mola.reporting.columns import weighs_metrics
-from mola.reporting.costs import CAPTION
+from mola.reporting.costs import CAPTION, PRUNED
 from mola.reporting.estimates import Column
 from mola.reporting.layout import Results, spans
 
@@ -28,7 +28,11 @@ def of_benchmark(
     if "seeds" in keys:
         text += "n: finished runs of the row. "
     if results.held_out:
-        text += "The epoch is selected on the validation split; the test split is read once, after that. "
+        text += "The epoch is selected on the validation split"
+        if "optimism" in keys:
+            text += ", never on test, which is scored after every epoch too, for the columns of the paper's rule only. "
+        else:
+            text += "; the test split is read once, after that. "
     else:
         text += "The epoch is selected on the split reported here, so the scores are too good. "
     text += "Best in bold, second best underlined. "
@@ -43,7 +47,8 @@ def of_benchmark(
             "Paper's rule: the epoch of the lowest loss on test, as in the released code; optimism: what the same runs "
             f"gain by that, {'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
         )
-    return text + CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    text += CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    return text + (PRUNED if "tuning_pruned" in keys else "")
 
 
 def of_summary(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> str:

@@ -19,6 +19,7 @@ class Cost:
     path: tuple[str, ...]
     factor: float
     digits: int
+    rare: bool = False  # shown only where some row has more than 0
 
 
 COSTS = (
@@ -27,20 +28,27 @@ COSTS = (
     Cost("gflops_per_sample", "GFLOPs", ("flops_per_sample",), 1e-9, 3),
     Cost("milliseconds_per_step", "ms/step", ("seconds_per_step",), 1e3, 0),
     Cost("peak_memory_mib", "memory (MiB)", ("peak_memory_bytes",), 2**-20, 0),
-    Cost("tuning_trials", "trials", ("tuned", "trials"), 1, 0),
+    Cost("tuning_trials", "trials", ("tuned", "finished"), 1, 0),
+    Cost("tuning_pruned", "pruned", ("tuned", "pruned"), 1, 0, rare=True),
 )
 CAPTION = (
     "trained: all parameters that training changes; params: those that a prediction depends on; GFLOPs: forward, per "
     "{image}; ms/step: one training step, and memory: the most that training held, on the machine of the run; trials: "
-    "of tuning, – for settings that were not tuned."
+    "that tuning finished, failed ones too, – for settings that were not tuned."
 )
+PRUNED = " pruned: of these, stopped early: budgets are equal in epochs, not in trials."
 
 
 def cost_columns(cells: Sequence[Cell]) -> list[Column]:
     """Means over the seeds; – for a row whose records don't tell. None of them is marked as best."""
-    return [
+    columns = [
         of_records(cells, c.key, c.title, lambda record, c=c: _found(record, c), digits=c.digits, interval=False)  # type: ignore[misc]
         for c in COSTS
+    ]
+    return [
+        column
+        for cost, column in zip(COSTS, columns, strict=True)
+        if not cost.rare or any(e is not None and e.mean > 0 for e in column.estimates)
     ]
 
 

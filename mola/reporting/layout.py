@@ -26,6 +26,12 @@ class Table:
     notes: tuple[str, ...]
     incomplete: frozenset[str] = frozenset()  # rows that lack seeds: marked, and never best
     groups: tuple[str | None, ...] = ()  # each row's heading, rows of one group together; empty: no headings
+    asked: int = 0  # seeds that a mean should be over: one over fewer tells its n, and is never best; 0: not told
+
+    def short(self, column: Column, row: int) -> bool:
+        """Whether a mean is over fewer seeds than asked, of its own row or of the row it is compared with."""
+        value = column.estimates[row]
+        return column.interval and value is not None and value.n < self.asked
 
     def headed(self) -> list[tuple[str | None, list[int]]]:
         """Heading → its rows, in order."""
@@ -73,7 +79,7 @@ class Results:
 
 
 def with_marks(table: Table) -> list[tuple[Column, dict[int, Mark]]]:
-    """Each column with its rows' marks. Equal means share a mark; rows that lack seeds compete for none."""
+    """Each column with its rows' marks. Equal means share a mark; rows and means that lack seeds compete for none."""
     return [(column, _marks(table, column)) for column in table.columns]
 
 
@@ -95,7 +101,8 @@ def _marks(table: Table, column: Column) -> dict[int, Mark]:
     scores = {
         row: sign * round(value.mean, column.digits)
         for row, value in enumerate(column.estimates)
-        if value is not None and math.isfinite(value.mean) and table.labels[row] not in table.incomplete
+        if value is not None and math.isfinite(value.mean)
+        if table.labels[row] not in table.incomplete and not table.short(column, row)
     }
     levels = sorted(set(scores.values()), reverse=True)
     names: tuple[Mark, Mark] = ("best", "second")

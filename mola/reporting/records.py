@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mola import tuned
 from mola.config import Suite
 from mola.inputs import inputs
 from mola.reporting.committed import uncommitted
@@ -86,6 +87,7 @@ def fault(record: Record, tasks: Sequence[Task]) -> str | None:
 
 def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], drafts: bool) -> Cell:
     fingerprint = inputs(suite, benchmark, label)["fingerprint"]["all"]
+    study = tuned.read(suite, benchmark, label) if suite.tune is not None else None
     cell = Cell(label, {}, {}, suite.methods[label].group)
     for seed in suite.seeds:
         record, problem = read(suite.cell(benchmark, label) / f"seed{seed}" / "record.json")
@@ -98,6 +100,8 @@ def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], draft
                 record = {**record, "draft": f"{told}: a draft"}
             else:
                 problem = f"left out: {told}; commit it, then: mola table; or, as a draft: mola table --drafts"
+        if study and "tuned" in record:  # a record tells the budget alone
+            record = {**record, "tuned": record["tuned"] | {key: study.get(key) for key in ("finished", "pruned")}}
         if problem:
             cell.problems[seed] = problem
         else:

@@ -97,7 +97,7 @@ def _improvement(results: Results, base: str | None) -> Column:
             found.append(None)
         else:
             mean, low, high = probability_of_improvement([ours], [theirs])
-            found.append(Estimate(mean, n=len(ours), ends=(low, high)))
+            found.append(Estimate(mean, n=min(len(ours), len(theirs)), ends=(low, high)))
     return Column("probability_of_improvement", "P(better)", tuple(found))
 
 

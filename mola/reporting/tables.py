@@ -31,7 +31,9 @@ def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference
     columns += [*optimism_columns(cells, tasks), *cost_columns(cells), *runs_column(cells), *cited]
     caption = captions.of_benchmark(name, results, seeds, reference if base else None, columns)
     lines = (*results.remarks, *notes(results, reference), *cited_notes(results.cited, results.labels))
-    return Table(name, results.labels, tuple(columns), caption, lines, results.incomplete, results.groups)
+    return Table(
+        name, results.labels, tuple(columns), caption, lines, results.incomplete, results.groups, asked=len(seeds)
+    )
 
 
 def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
@@ -49,4 +51,5 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
         incomplete |= results.incomplete
     caption = captions.of_summary(suite, benchmarks, seeds, reference)
     first = next(iter(benchmarks.values()))
-    return Table("summary", first.labels, tuple(columns), caption, condensed(lines), incomplete, first.groups)
+    told = condensed(lines)
+    return Table("summary", first.labels, tuple(columns), caption, told, incomplete, first.groups, asked=len(seeds))

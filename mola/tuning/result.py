@@ -43,7 +43,7 @@ def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str
         "pruned": sum(trial.state is TrialState.PRUNED for trial in trials),
         "epochs": settings.training.epochs,
         "seeds": seeds(tune.seeds),
-        "optuna": study.user_attrs["optuna"],
+        "optuna": store.began(study)[store.OPTUNA],
     }
     write_text(folder / HISTORY, _history(trials))
     write_text(folder / IMPORTANCE, _importance(trials))

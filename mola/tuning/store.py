@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mola.types import BadInput
 
 JOURNAL, OLD = "journal.log", "journal.old.log"
+IDENTITY, OPTUNA = "identity", "optuna"  # what a study tells about itself
 REFUSED, FAILURE, EPOCHS, SECONDS = "refused", "failure", "epochs", "seconds"  # what a trial tells about itself
 
 
@@ -26,7 +27,7 @@ def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study
     """The study in a folder that the caller holds, new if there is none; trials that a kill left running have failed.
 
     identity: what decides the draws and the values, as plain data. Raises BadInput if it is not what the study began
-              with.
+              with, nor if Optuna is another version.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / JOURNAL
@@ -40,11 +41,10 @@ def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study
         )
     except (ValueError, KeyError) as error:
         raise BadInput(f"{path}: expected Optuna's journal, found {type(error).__name__}: {error}") from None
-    now = json.loads(json.dumps(identity))
+    now = json.loads(json.dumps({**identity, OPTUNA: optuna.__version__}))
     if not study.user_attrs:
-        study.set_user_attr("identity", now)
-        study.set_user_attr("optuna", optuna.__version__)
-    elif changes := list(_changes(study.user_attrs.get("identity"), now)):
+        study.set_user_attr(IDENTITY, now)  # in one write: a kill leaves all of it or nothing
+    elif changes := list(_changes(began(study), now)):
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise BadInput(
             f"{path}: expected the study to go on as it began, found changed: {'; '.join(changes[:3])}{more}; "
@@ -53,6 +53,12 @@ def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     return study
+
+
+def began(study: optuna.Study) -> dict[str, Any]:
+    """What the study began with: the identity, and ``optuna``, its version, which older journals hold apart."""
+    apart = {key: value for key, value in study.user_attrs.items() if key == OPTUNA}
+    return {**apart, **study.user_attrs.get(IDENTITY, {})}
 
 
 def discard(folder: Path) -> None:

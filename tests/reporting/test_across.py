@@ -88,3 +88,12 @@ def test_probability_of_improvement_is_mann_whitneys():
     assert found == pytest.approx(np.mean(shares)) and low <= found <= high
     assert probability_of_improvement(b, a)[0] == pytest.approx(1 - found)
     assert probability_of_improvement([np.ones(6)], [np.ones(6)])[0] == 0.5
+
+
+def test_the_interval_of_p_better_is_as_wide_as_the_smaller_side_asks_for():
+    draws = np.random.default_rng(2)
+    many, few = draws.normal(0.3, 1, 20), draws.normal(0, 1, 4)
+    found, low, high = probability_of_improvement([many], [few])
+    other = probability_of_improvement([few], [many])
+    assert (1 - found, 1 - high, 1 - low) == pytest.approx(other, abs=0.05), "whichever side the few stand on"
+    assert np.isnan(probability_of_improvement([many], [few[:1]])[1:]).all(), "one run has no spread"

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from synthetic import drawn, fill, make_suite
+from synthetic import drawn, fill, make_suite, tune
 
 from mola.inputs import inputs
 from mola.reporting.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
@@ -108,8 +108,10 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
     assert body[0][at - 1 : at + 1] == ["54.00 ± 2.48", "+4.00 ± 2.48"]
     assert body[1][at - 1 : at + 1] == ["–", "–"]
     assert "optimism: what the same runs gain by that, in points of the average" in table.caption
+    assert "test, which is scored after every epoch too" in table.caption and "read once" not in table.caption
     fill(suite, lambda b, m, s: 0.5, paper_rule=None)
     assert "optimism" not in to_markdown(made(suite))
+    assert "the test split is read once, after that" in made(suite).caption
 
 
 def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
@@ -120,13 +122,23 @@ def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
 
 def test_costs_and_trials(tmp_path):
     suite = make_suite(tmp_path, seeds=2)
-    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: {"trials": 20} if m == "shared" else None)
+    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: {"finished": 20} if m == "shared" else None)
     head, _, *body = lines(made(suite))
     assert head[-6:] == ["trained (M)", "params (M)", "GFLOPs", "ms/step", "memory (MiB)", "trials"]
     assert [row[-6:] for row in body[:2]] == [
         ["3.00", "2.00", "0.005", "250", "1024", "–"],
         ["3.00", "2.00", "0.005", "250", "1024", "20"],
     ]
+
+
+def test_under_a_pruner_the_trials_that_there_were_are_told(tmp_path):
+    suite = make_suite(tmp_path, seeds=2, tune={"trials": 20, "pruner": "median"})
+    for label, (finished, pruned) in {"single_task": (20, 0), "shared": (31, 19), "mola_grad": (26, 11)}.items():
+        tune(suite, "digits", label, finished=finished, pruned=pruned)
+    fill(suite, lambda b, m, s: 0.5, tuned={"trials": 20, "value": 0.7, "parameters": {}})
+    head, _, *body = lines(made(suite))
+    assert head[-2:] == ["trials", "pruned"] and [row[-2:] for row in body] == [["20", "0"], ["31", "19"], ["26", "11"]]
+    assert "budgets are equal in epochs, not in trials" in made(suite).caption
 
 
 def test_remarks_are_those_of_the_runs(tmp_path):

@@ -10,7 +10,7 @@ from mola.config import load
 from mola.inputs import inputs
 from mola.reporting import committed
 from mola.reporting.records import collect
-from mola.reporting.render import to_csv, to_latex, to_markdown
+from mola.reporting.render import to_csv, to_html, to_latex, to_markdown
 from mola.reporting.tables import Results, benchmark_table, summary_table
 from mola.types import Task
 
@@ -123,7 +123,7 @@ def test_a_dirty_run_counts_once_its_code_is_committed(suite, monkeypatch):
     monkeypatch.setattr(committed, "_changed", lambda: frozenset({"README.md", "mola/methods/shared.py"}))
     text = to_markdown(table(suite))
     assert "shared, seeds 2: left out: trained with code that is in no commit (mola/methods/shared.py); commit" in text
-    assert "| shared † | 45.00 ± 63.53 |" in text  # of .40 and .50
+    assert "| shared † | 45.00 ± 63.53 (n = 2) |" in text  # of .40 and .50
     drafts = benchmark_table("digits", Results(TASKS, collect(suite, "digits", drafts=True)), suite.seeds, None)
     assert "seeds 2: trained with code that is in no commit (mola/methods/shared.py): a draft" in to_markdown(drafts)
     assert "| shared | 45.00 ± 12.42 |" in to_markdown(drafts)
@@ -146,6 +146,21 @@ def test_a_row_that_lacks_seeds_says_how_many_it_has(suite):
     write(suite, "shared", 1, 0.99, status="failed", reason="OutOfMemoryError")
     rows = [line.split(" | ") for line in to_markdown(table(suite)).splitlines() if line.startswith("|")]
     assert rows[0][-1] == "n |" and [row[-1] for row in rows[2:]] == ["3 |", "2 |", "3 |"]
+
+
+def test_what_the_reference_lacks_is_told_of_every_gain_over_it(suite):
+    fill(suite)
+    write(suite, "single_task", 1, 0.99, status="failed", reason="OutOfMemoryError")
+    made = table(suite)
+    rows = {line.split(" | ")[0].strip("| "): line for line in to_markdown(made).splitlines() if line.startswith("|")}
+    # +20 and +30 percent: half-width 12.706 · 7.07 / √2
+    assert "| **60.00 ± 12.42** | +25.00 ± 63.53 (n = 2) |" in rows["mola_grad"], "no gain is best, the average is"
+    assert "| single_task † | 50.00 ± 0.00 (n = 2) |" in rows["single_task †"] and "(n" not in rows["method"]
+    assert "(n = …): the seeds that a mean is over" in to_markdown(made)
+    assert r"+25.00{\scriptsize\,$\pm$\,63.53 (n = 2)}" in to_latex(made)
+    assert "+25.00 <small>± 63.53 (n = 2)</small>" in to_html(made)
+    whole = summary_table("tiny", {"digits": Results(TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
+    assert "| mola_grad | **60.00 ± 12.42** | +25.00 ± 63.53 (n = 2) |" in to_markdown(whole)
 
 
 def test_a_reference_of_zero_is_told(suite):

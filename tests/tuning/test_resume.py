@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 
+import optuna
 import pytest
 from studies import near, opened, pretend, trials
 
 from mola.config import load
 from mola.tuning import spend, store, study
+from mola.types import BadInput
 
 
 def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
@@ -34,6 +36,46 @@ def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
     assert trials(cut) == trials(whole)
     states = [trial.state.name for trial in opened(cut).trials]
     assert states.count("FAIL") == 4 and states.count("COMPLETE") == 14 and "RUNNING" not in states
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_kill_before_the_first_trial_leaves_a_study_that_goes_on(suite_of, monkeypatch, kept):
+    """With so many of the attributes written that it tells about itself."""
+    pretend(monkeypatch)
+    suite, real, written = suite_of(), optuna.Study.set_user_attr, []
+
+    def write(self, key, value):
+        if len(written) == kept:
+            raise KeyboardInterrupt
+        written.append(key)
+        real(self, key, value)
+
+    def score(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", write)
+    monkeypatch.setattr(spend, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        study.tune(suite, "digits", "shared")
+    monkeypatch.setattr(optuna.Study, "set_user_attr", real)
+    pretend(monkeypatch)
+    assert study.tune(suite, "digits", "shared")["optuna"] == optuna.__version__
+
+
+def test_older_journals_that_hold_optunas_version_apart_go_on_or_are_refused_in_one_line(suite_of, monkeypatch):
+    """They were written in two steps, and a kill between them left the first alone."""
+    pretend(monkeypatch)
+    study.tune(suite_of(), "digits", "shared")
+    lines = (path := suite_of().cell("digits", "shared") / "optuna/journal.log").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if "identity" in line)
+    told = json.loads(lines[at])
+    version = told["user_attr"]["identity"].pop("optuna")
+    apart = [json.dumps(told), json.dumps({**told, "user_attr": {"optuna": version}})]
+    path.write_text("\n".join([*lines[:at], *apart, *lines[at + 1 :], ""]))
+    assert study.tune(suite_of(), "digits", "shared")["optuna"] == version
+    path.write_text("\n".join([*lines[:at], apart[0], ""]))
+    with pytest.raises(BadInput, match=f"changed: optuna: None → {version}; mola tune --restart"):
+        study.tune(suite_of(), "digits", "shared")
 
 
 KILLED = """

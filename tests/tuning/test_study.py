@@ -3,6 +3,7 @@
 import csv
 import json
 
+import optuna
 import pytest
 from studies import pretend
 
@@ -126,6 +127,16 @@ def test_a_changed_study_is_refused_with_what_changed_until_restart(suite_of, mo
     suite = suite_of(tune={"trials": 5, "seeds": 2})
     assert study.tune(suite, "digits", "shared", restart=True)["finished"] == 5
     assert (suite.cell("digits", "shared") / "optuna/journal.old.log").is_file()
+
+
+def test_another_optuna_is_another_study(suite_of, monkeypatch):
+    pretend(monkeypatch)
+    found = study.tune(suite_of(), "digits", "shared")
+    assert found["optuna"] == optuna.__version__
+    monkeypatch.setattr(optuna, "__version__", "99.0")
+    with pytest.raises(BadInput, match=f"changed: optuna: {found['optuna']} → 99.0; mola tune --restart begins anew"):
+        study.tune(suite_of(), "digits", "shared")
+    assert study.tune(suite_of(), "digits", "shared", restart=True)["optuna"] == "99.0"
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def browser():
         )
 
 
-def bind(repository):  # noqa: F811
+def bind(repository, config="tiny.yaml"):  # noqa: F811
     done = subprocess.run(
-        [sys.executable, "-m", "mola.cli", "report", "-c", "tiny.yaml"],
+        [sys.executable, "-m", "mola.cli", "report", "-c", config],
         cwd=repository, env=environment(repository), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -118,20 +118,6 @@ def test_every_result_has_a_caption_and_the_page_stays_small(report, browser):
     assert report.stat().st_size < 6_000_000
     assert "shown" in page.locator(".prose").inner_text(), "the suite's name beside the graph"
     page.close()
-
-
-def test_a_folder_where_nothing_ran_has_the_same_report(report, browser, repository):  # noqa: F811
-    before = opened(browser, report, 1280)[0].evaluate("Object.keys(results)")
-    (repository / ".snakemake").rename(repository / ".snakemake.away")
-    try:
-        page, wrong = opened(browser, bind(repository), 1280)
-    finally:
-        shutil.rmtree(repository / ".snakemake", ignore_errors=True)
-        (repository / ".snakemake.away").rename(repository / ".snakemake")
-    assert page.evaluate("Object.keys(results)") == before and before
-    page.locator("nav").get_by_role("link", name="Statistics").click()
-    page.wait_for_timeout(300)
-    assert wrong == []
 
 
 def test_what_is_missing_is_one_line(repository):  # noqa: F811

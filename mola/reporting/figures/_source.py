@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mola import tuned
 from mola.config import Suite
 from mola.reporting.layout import Results
 from mola.reporting.records import Cell
@@ -53,13 +54,14 @@ class Source:
         return found
 
     def studies(self, name: str) -> Mapping[str, pd.DataFrame]:
-        """Label → a table that its study wrote; only of studies that are finished and of the search asked for now."""
+        """Label → a table that its study wrote; only of studies that found what runs train with now: finished, of the
+        search and of the number of trials asked for.
+        """
         found = {}
-        for cell in self.cells:
-            folder = self.suite.cell(self.benchmark, cell.label) / "optuna"
-            asked, made = (_json(folder / file).get("fingerprint") for file in ("study.json", "tuned.json"))
-            if asked and asked == made and (folder / name).is_file():
-                found[cell.label] = pd.read_csv(folder / name)
+        for cell in self.cells if self.suite.tune is not None else ():
+            path = tuned.folder(self.suite, self.benchmark, cell.label) / name
+            if tuned.read(self.suite, self.benchmark, cell.label) is not None and path.is_file():
+                found[cell.label] = pd.read_csv(path)
         return found
 
 

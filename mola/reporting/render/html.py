@@ -57,7 +57,7 @@ def fragment(table: Table) -> str:
             body.append(f'<tr><th colspan="{len(columns) + 1}" scope="rowgroup">{escape(heading)}</th></tr>')
         for row in members:
             cells = "".join(
-                f"<td{_class([*look, *filter(None, [marks.get(row)])])}>{_value(text(c, c.estimates[row]))}</td>"
+                f"<td{_class([*look, *filter(None, [marks.get(row)])])}>{_value(text(table, c, row))}</td>"
                 for (c, marks), look in zip(columns, looks, strict=True)
             )
             body.append(f'<tr><th scope="row">{escape(label(table, row))}</th>{cells}</tr>')
@@ -83,8 +83,8 @@ def _class(names: Sequence[str]) -> str:
 
 
 def _value(told: str) -> str:
-    """The interval small."""
-    for mark in (" ± ", " ["):
+    """The interval and n small."""
+    for mark in (" ± ", " [", " (n"):
         mean, found, rest = told.partition(mark)
         if found:
             return f"{escape(mean)} <small>{escape((found + rest).strip())}</small>"

@@ -45,7 +45,7 @@ def to_latex(table: Table) -> str:
         if heading:
             body.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{escape(heading)}}}}} \\")
         for row in members:
-            cells = (_cell(text(c, c.estimates[row]), c.cited, marks.get(row)) for c, marks in columns)
+            cells = (_cell(text(table, c, row), c.cited, marks.get(row)) for c, marks in columns)
             body.append(_row([escape(label(table, row)), *cells]))
     inside = "\n".join([rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
     notes = "".join(f"\n\\par\\smallskip\\footnotesize {escape(note)}" for note in lines(table))

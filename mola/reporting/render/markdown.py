@@ -17,7 +17,7 @@ def to_markdown(table: Table) -> str:
         if heading:
             rows.append([f"*{heading}*", *("" for _ in columns)])
         rows += [
-            [label(table, row), *(_cell(text(c, c.estimates[row]), c.cited, m.get(row)) for c, m in columns)]
+            [label(table, row), *(_cell(text(table, c, row), c.cited, m.get(row)) for c, m in columns)]
             for row in members
         ]
     body = [f"| {' | '.join(cells)} |" for cells in rows]

@@ -8,22 +8,14 @@ from mola.reporting.estimates import Column, Estimate
 from mola.reporting.layout import Table
 
 
-def text(column: Column, value: Estimate | None) -> str:
-    """The mean, with its interval where the column has one."""
+def text(table: Table, column: Column, row: int) -> str:
+    """The mean, with its interval where the column has one, and with n where it is over fewer seeds than asked."""
+    value = column.estimates[row]
     if value is None:
         return "–"
     if value.words or math.isnan(value.mean):
         return value.words or "–"
-    number = _number(value.mean, column)
-    if not column.interval:
-        return number
-    if value.ends is not None:
-        return (
-            number
-            if math.isnan(value.ends[0])
-            else f"{number} [{', '.join(_number(end, column) for end in value.ends)}]"
-        )
-    return number if math.isnan(value.half_width) else f"{number} ± {value.half_width:.{column.digits}f}"
+    return _mean(column, value) + (f" (n = {value.n})" if table.short(column, row) else "")
 
 
 def label(table: Table, row: int) -> str:
@@ -34,7 +26,24 @@ def label(table: Table, row: int) -> str:
 def lines(table: Table) -> tuple[str, ...]:
     """All notes."""
     marked = ["† not every seed is there; such a row is never marked as best."] if table.incomplete else []
+    if any(table.short(column, row) for column in table.columns for row in range(len(table.labels))):
+        marked.append(
+            "(n = …): the seeds that a mean is over, where it lacks some; such a mean is never marked as best."
+        )
     return (*marked, *table.notes)
+
+
+def _mean(column: Column, value: Estimate) -> str:
+    number = _number(value.mean, column)
+    if not column.interval:
+        return number
+    if value.ends is not None:
+        return (
+            number
+            if math.isnan(value.ends[0])
+            else f"{number} [{', '.join(_number(end, column) for end in value.ends)}]"
+        )
+    return number if math.isnan(value.half_width) else f"{number} ± {value.half_width:.{column.digits}f}"
 
 
 def _number(value: float, column: Column) -> str:

@@ -39,7 +39,8 @@ def probability_of_improvement(rows: Sequence[Floats], base: Sequence[Floats]) -
     """The chance that a run of one method beats a run of the other on a benchmark drawn at random, ties count half: K
     times the scores (S,) of each, higher is better. With the stratified bootstrap interval (95 %).
 
-    Source: Agarwal et al. 2021. Runs are not paired here: it is about a run to come.
+    Source: Agarwal et al. 2021. Runs are not paired here: it is about a run to come. Degrees of freedom are those of
+    the smallest sample, of either.
     """
     draw = np.random.default_rng(SEED)
     shares, drawn = [], np.zeros(DRAWS)
@@ -48,7 +49,7 @@ def probability_of_improvement(rows: Sequence[Floats], base: Sequence[Floats]) -
         a, b = (draw.multinomial(len(x), np.full(len(x), 1 / len(x)), DRAWS) / len(x) for x in (ours, theirs))
         drawn += np.einsum("ri,ij,rj->r", a, wins, b, optimize=True) / len(rows)
         shares.append(wins.mean())
-    return _interval(float(np.mean(shares)), drawn, min(map(len, rows)), len(rows))
+    return _interval(float(np.mean(shares)), drawn, min(map(len, [*rows, *base])), len(rows))
 
 
 def _interval(found: float, drawn: Floats, n: int, strata: int) -> Interval:

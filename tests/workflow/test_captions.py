@@ -1,0 +1,31 @@
+"""The captions of the report, for the configurations that they depend on."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from jinja2 import Template  # Snakemake's own dependency
+
+CAPTIONS = Path(__file__).parents[2] / "workflow/report"
+
+
+def caption(file, figure="", **config):
+    given = {"suite": "made", "seeds": 6, "methods": {"shared": None}, "benchmarks": {"digits": None}} | config
+    text = Template((CAPTIONS / file).read_text()).render(
+        snakemake=SimpleNamespace(config=given, wildcards=SimpleNamespace(figure=figure, of="digits"))
+    )
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(("file", "figure"), [("figures.rst", "tasks"), ("workflow.rst", "")])
+def test_what_is_said_about_reading_test_follows_the_paper_rule(file, figure):
+    assert "test is also scored after every epoch" in caption(file, figure, watch={"paper_rule": True})
+    for plain in ({}, {"watch": None}, {"watch": {"paper_rule": False}}):
+        assert "scored after every epoch" not in caption(file, figure, **plain)
+
+
+def test_what_is_said_about_budgets_follows_the_pruner():
+    of = {"file": "figures.rst", "figure": "tuning_history"}
+    assert "the same number of epochs, so that numbers of trials differ" in caption(**of, tune={"pruner": "median"})
+    for plain in ({}, {"tune": None}, {"tune": False}, {"tune": {"trials": 3}}, {"tune": {"pruner": "none"}}):
+        assert "the same number of finished trials. Crosses" in caption(**of, **plain)
