@@ -100,7 +100,7 @@ def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], draft
                 record = {**record, "draft": f"{told}: a draft"}
             else:
                 problem = f"left out: {told}; commit it, then: mola table; or, as a draft: mola table --drafts"
-        if study and "tuned" in record:  # a record tells the budget alone
+        if study and record.get("tuned"):  # a record tells the budget alone
             record = {**record, "tuned": record["tuned"] | {key: study.get(key) for key in ("finished", "pruned")}}
         if problem:
             cell.problems[seed] = problem
