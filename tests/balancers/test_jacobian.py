@@ -24,9 +24,10 @@ def solve(objective, start, constraints, bounds=None):
         method="SLSQP",
         constraints=constraints,
         bounds=bounds,
-        options={"maxiter": 2000, "ftol": 1e-15},
+        options={"maxiter": 2000, "ftol": 1e-13},
     )
-    assert found.success, found.message
+    # 8: no step is downhill to the precision of its differences; where that is depends on the processor
+    assert found.success or found.status == 8, found.message
     return found.x
 
 
