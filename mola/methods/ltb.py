@@ -29,7 +29,7 @@ class LTB(Method):
     branches:    nodes of every stage; None: one per task.
     warmup:      training steps that leave θ alone, so that all nodes learn from equally many draws.
     rate:        how much faster than a weight θ learns. At the rate of weights, draws stay random for thousands of
-                 steps, and nodes whose inputs change so learn nothing; runs of hundreds of steps want some 100.
+                 steps, and nodes whose inputs change so learn nothing; a run of N steps wants some 10⁵ / N.
     temperature: τ₀. θ gets the gradient of the Gumbel-softmax at τ = τ₀ / √n, n counted in steps from the warm-up on.
 
     A node that no present task has drawn learns nothing in that step. It is run, once, where θ's gradient needs what it
