@@ -1,8 +1,8 @@
-"""Which parameters an autograd graph holds, level by level from its end."""
+"""Which parameters an autograd graph holds, level by level from its end, and what uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,3 +21,18 @@ def levels(end: Tensor, stop: Any = None) -> Iterator[list[Tensor]]:
                     before.append(earlier)
         yield [node.variable for node in before if hasattr(node, "variable")]
         nodes = before
+
+
+def users(end: Tensor, leaves: Sequence[Tensor]) -> set[Any]:
+    """The nodes behind ``end`` that take one of the leaves."""
+    wanted = {id(leaf) for leaf in leaves}
+    waiting, seen, found = [end.grad_fn], {None, end.grad_fn}, set[Any]()
+    while waiting:
+        node: Any = waiting.pop()
+        for earlier, _ in node.next_functions if node else ():
+            if id(getattr(earlier, "variable", None)) in wanted:
+                found.add(node)
+            elif earlier not in seen:
+                seen.add(earlier)
+                waiting.append(earlier)
+    return found

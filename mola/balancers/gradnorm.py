@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from mola.balancers._base import total_of
 from mola.balancers._graph import levels
+from mola.balancers._norms import gradient_norms
 from mola.balancers._stepped import Stepped
 from mola.balancers._weighting import LossWeighting
 from mola.types import Range, SearchSpace, Task
@@ -65,13 +66,13 @@ class GradNorm(LossWeighting):
     ) -> None:
         """T passes to the last shared layer, then one through everything."""
         layer = last_shared(losses, shared) if len(self.names) > 1 and len(losses) > 1 else []
-        norms = [_norm(loss, layer) for loss in losses.values()] if layer else []
+        norms = gradient_norms(list(losses.values()), layer) if layer else None
         for name, loss in losses.items():  # a batch without a pixel that counts has loss 0, which is no beginning
             first = self.first.get(name, loss.detach())
             self.first[name] = torch.where(first > 0, first, loss.detach())
         super().backward(losses, penalty, shared, own)
-        if norms:
-            self._step(losses, torch.stack(norms))
+        if norms is not None:
+            self._step(losses, norms)
 
     def _step(self, losses: Mapping[str, Tensor], norms: Tensor) -> None:
         names = list(losses)
@@ -111,10 +112,3 @@ def last_shared(losses: Mapping[str, Tensor], shared: list[Parameter]) -> list[P
         if common:
             return [p for key, p in wanted.items() if key in common]
     return []
-
-
-def _norm(loss: Tensor, layer: list[Parameter]) -> Tensor:
-    """‖∂L/∂W‖ (), over all parameters of the layer."""
-    found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True)
-    norms = [torch.linalg.vector_norm(gradient) for gradient in found if gradient is not None]
-    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros_like(loss)
