@@ -107,6 +107,8 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
     ]
     if wrong := [s for s in seed or [] if s < 0]:
         raise _bad_input(f"--seed: expected a number from 0, found {wrong[0]}")
+    for other in sorted({*(seed or [])} - {*suite.seeds}):
+        typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     from mola.cells import train_cell
 
     with _logging():

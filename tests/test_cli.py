@@ -85,7 +85,8 @@ def test_train_status_table_round(suite_file, tmp_path):
     path = suite_file(seeds=2, reference="shared", methods={"shared": None, "mola_grad": None})
     assert "4 to do" in mola("status", "-c", path).stdout
     assert mola("train", "-c", path, "-m", "shared").returncode == 0
-    assert mola("train", "-c", path, "-m", "mola_grad", "-s", "1").returncode == 0
+    more = mola("train", "-c", path, "-m", "mola_grad", "-s", "1", "-s", "7")
+    assert more.returncode == 0 and "seed 7 is none of the suite's seeds: tables leave it out" in more.stderr
     assert "3 done, 1 to do" in mola("status", "-c", path).stdout
     cell = tmp_path / "results/tiny/digits"
     assert json.loads((cell / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"

@@ -46,7 +46,8 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
         if apart := [seed for seed in theirs if seed in ours and seed not in alike]:
             lines.append((label, f"seeds {spans(apart)} were made on other prepared data in B: no difference"))
         if ours and theirs:
-            lines += [(label, line) for line in _changes(next(iter(ours.values())), next(iter(theirs.values())))]
+            changes = list(_changes(next(iter(ours.values())), next(iter(theirs.values()))))
+            lines += [(label, line) for line in changes or ["nothing that a run depends on changed"]]
     lines += [("tests", line) for line in limits(pairs)]
     columns = (
         *(column for letter, cells in sides.items() for column in _scores(letter, cells, tasks)),
