@@ -15,7 +15,7 @@ from torch import Tensor
 from mola.balancers._jacobian import Jacobian
 from mola.types import Range, SearchSpace, Task
 
-COLUMNS = 1 << 14  # at a time: what is held between stays in a CPU's cache
+COLUMNS = 1 << 15  # at a time: what is held between stays in a CPU's cache
 
 
 class GradDrop(Jacobian):
@@ -23,7 +23,7 @@ class GradDrop(Jacobian):
     where P < U, and ``leak`` of the others.
 
     leak: 0 to 1, for all tasks.
-    TorchJD's, the same formula task by task, costs twice as much.
+    TorchJD's, the same formula task by task, costs several times as much.
     Differs from the original: it acts on the gradients of the shared parameters (as TorchJD and LibMTL's plain
     setting), where the paper's layer acts on those of one activation, times its sign.
     """
@@ -46,12 +46,13 @@ class GradDrop(Jacobian):
 
 
 def dropped(matrix: Tensor, leak: float) -> Tensor:
-    """Some columns of G (T, n) → (n,)."""
-    positive, negative = matrix[0].clamp(min=0), matrix[0].clamp(max=0)
-    room = torch.empty_like(positive)  # row by row in place: a CPU's time goes into memory, and this is half of it
+    """Some columns of G (T, n) → (n,). With s = Σ_t g_t and a = Σ_t |g_t|, the positive g_t sum to (a + s) / 2, the
+    negative to (s − a) / 2, and P > U where s > (2 U − 1) a: half as many passes as with clamped copies.
+    """
+    total, size = matrix[0].clone(), matrix[0].abs()
+    room = torch.empty_like(total)
     for row in matrix[1:]:
-        positive += torch.clamp(row, min=0, out=room)
-        negative += torch.clamp(row, max=0, out=room)
-    purity = positive / (positive - negative)  # P; NaN where every gradient is 0: so is the result
-    chosen = torch.rand_like(purity) < purity
-    return torch.where(chosen, positive + leak * negative, negative + leak * positive)
+        total += row
+        size += torch.abs(row, out=room)
+    margin = torch.addcmul(total, room.uniform_(-1, 1), size, value=-1, out=room)
+    return total.mul_((1 + leak) / 2).add_(size.copysign_(margin), alpha=(1 - leak) / 2)
