@@ -136,7 +136,8 @@ class SeparateRows(torch.autograd.Function):
 
 class SeparateMaps(torch.autograd.Function):
     """x (B, C_in, H, W) → (B, C_out, H', W'), groups = 1: y = W x + bias, to which each expert's samples add their own
-    ΔW_e x in place, in two thin products on the columns that the kernel sees. Backward unfolds the columns anew.
+    ΔW_e x in place, in two thin products on the columns that the kernel sees. Columns are k² times as many numbers as
+    the input, so those of one expert are unfolded at a time, and anew in backward.
     """
 
     @staticmethod
@@ -152,16 +153,17 @@ class SeparateMaps(torch.autograd.Function):
         operation: Convolve,
     ) -> Tensor:
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        down, up = a.to(x.dtype), (scale * b).to(x.dtype).view(len(b), y.shape[1], -1)  # (E, q, width), (E, C_out, n·q)
-        columns = operation.columns(x, weight.shape[2:], a.shape[2])  # (B, L, n, width)
-        parts = zip(present(counts), split(columns, counts), strict=True)
-        inner = torch.cat([F.linear(part, down[e]).flatten(2) for e, part in parts])  # (B, L, n·q)
-        for e, part, out in zip(present(counts), split(inner, counts), split(y, counts), strict=True):
+        down, up = a.to(x.dtype), b.to(x.dtype).view(len(b), y.shape[1], -1)  # (E, q, width), (E, C_out, n·q)
+        kept = []
+        for e, part, out in zip(present(counts), split(x, counts), split(y, counts), strict=True):
+            columns = operation.columns(part, weight.shape[2:], a.shape[2])  # (b, L, n, width)
+            inner = F.linear(columns, down[e]).flatten(2)  # (b, L, n·q)
             if y.is_contiguous():
-                out.flatten(2).baddbmm_(up[e].expand(len(part), -1, -1), part.transpose(1, 2))
+                out.flatten(2).baddbmm_(up[e].expand(len(part), -1, -1), inner.transpose(1, 2), alpha=scale)
             else:  # channels last
-                out.add_((part @ up[e].t()).transpose(1, 2).view(out.shape))
-        ctx.save_for_backward(x, weight, down, up, inner)
+                out.add_((inner @ up[e].t()).transpose(1, 2).view(out.shape), alpha=scale)
+            kept.append(inner)
+        ctx.save_for_backward(x, weight, down, up, torch.cat(kept))
         ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
         return y
 
@@ -169,34 +171,98 @@ class SeparateMaps(torch.autograd.Function):
     @gradient
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, weight, down, up, inner = ctx.saved_tensors
-        counts, operation = ctx.counts, ctx.operation
+        counts, operation, kernel = ctx.counts, ctx.operation, weight.shape[2:]
         want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
         q, width = down.shape[1:]
-        of_y = grad.reshape(*grad.shape[:2], -1).transpose(1, 2).contiguous()  # (B, L, C_out)
-        of_inner = torch.cat([part @ up[e] for e, part in zip(present(counts), split(of_y, counts), strict=True)])
         of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
         of_a, of_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
-        if want_a:
-            columns = operation.columns(x, weight.shape[2:], width)
-            for e, below, above in zip(present(counts), split(columns, counts), split(of_inner, counts), strict=True):
-                of_a[e] = above.reshape(-1, q).t() @ below.reshape(-1, width)
-        if want_b:
-            for e, below, above in zip(present(counts), rows(inner, counts), rows(of_y, counts), strict=True):
-                of_b[e] = above.t() @ below
-        if of_x is not None:
-            parts = zip(present(counts), split(of_inner, counts), strict=True)
-            of_columns = torch.cat([part.view(*part.shape[:2], -1, q) @ down[e] for e, part in parts])
-            of_x += operation.uncolumns(of_columns, x.shape, weight.shape[2:])
+        start = 0
+        for e, below, small, above in zip(
+            present(counts), split(x, counts), split(inner, counts), split(grad, counts), strict=True
+        ):
+            of_y = above.reshape(*above.shape[:2], -1).transpose(1, 2).contiguous()  # (b, L, C_out)
+            of_inner = (ctx.scale * (of_y @ up[e])).view(*small.shape[:2], -1, q)  # (b, L, n, q)
+            if want_a:
+                columns = operation.columns(below, kernel, width)
+                of_a[e] = of_inner.reshape(-1, q).t() @ columns.reshape(-1, width)
+            if want_b:
+                of_b[e] = ctx.scale * (flat(of_y).t() @ flat(small))
+            if of_x is not None:
+                of_x[start : start + counts[e]] += operation.uncolumns(of_inner @ down[e], below.shape, kernel)
+                start += counts[e]
         return (
             of_x,
             of_weight,
             operation.of_bias(grad) if want_bias else None,
             torch.stack(of_a) if want_a else None,
-            ctx.scale * torch.stack(of_b).view(len(up), -1, q) if want_b else None,
+            torch.stack(of_b).view(len(up), -1, q) if want_b else None,
             None,
             None,
             None,
         )
+
+
+class SeparatePoints(torch.autograd.Function):
+    """The same of a 1 × 1 kernel, which sees one position: nothing is unfolded, and each thin product is one for the
+    whole batch, every sample with the matrices of its expert.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        counts: Counts,
+        operation: Convolve,
+    ) -> Tensor:
+        y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        points = operation.seen(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)
+        inner = scale * (of_samples(a, counts, x) @ points)  # (B, r, L)
+        y.view(*y.shape[:2], -1).baddbmm_(of_samples(b, counts, x), inner)
+        ctx.save_for_backward(x, weight, a, b, inner)
+        ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
+        return y
+
+    @staticmethod
+    @gradient
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, weight, a, b, inner = ctx.saved_tensors
+        counts, operation = ctx.counts, ctx.operation
+        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
+        of_y, points = grad.reshape(*grad.shape[:2], -1), operation.seen(x).reshape(*x.shape[:2], -1)  # (B, C, L)
+        of_inner = ctx.scale * (of_samples(b, counts, x).transpose(1, 2) @ of_y)  # (B, r, L)
+        of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
+        if of_x is not None:
+            seen = operation.seen(of_x)
+            seen += (of_samples(a, counts, x).transpose(1, 2) @ of_inner).reshape(seen.shape)
+        return (
+            of_x,
+            of_weight,
+            operation.of_bias(grad) if want_bias else None,
+            of_experts(of_inner @ points.transpose(1, 2), counts) if want_a else None,
+            of_experts(of_y @ inner.transpose(1, 2), counts) if want_b else None,
+            None,
+            None,
+            None,
+        )
+
+
+def of_samples(matrices: Tensor, counts: Counts, like: Tensor) -> Tensor:
+    """(E, …) → (B, …): the matrix of each sample's expert."""
+    parts = [matrices[e].expand(count, *matrices.shape[1:]) for e, count in enumerate(counts) if count]
+    return torch.cat(parts).to(like.dtype)
+
+
+def of_experts(parts: Tensor, counts: Counts) -> Tensor:
+    """(B, …) → (E, …): summed over the samples of each expert."""
+    sums = [torch.zeros_like(parts[0])] * len(counts)
+    for e, part in zip(present(counts), split(parts, counts), strict=True):
+        sums[e] = part.sum(0)
+    return torch.stack(sums)
 
 
 def merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

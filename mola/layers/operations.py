@@ -68,6 +68,14 @@ class Convolve:
         )
         return y.view(x.shape[0], -1, *y.shape[2:])
 
+    def is_pointwise(self, kernel: tuple[int, ...]) -> bool:
+        """Whether an output position sees one input position."""
+        return self.groups == 1 and not any(self.padding) and all(side == 1 for side in kernel)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The input positions that a 1 × 1 kernel sees, a view: (B, C_in, H', W')."""
+        return x if all(step == 1 for step in self.stride) else x[:, :, :: self.stride[0], :: self.stride[1]]
+
     def columns(self, x: Tensor, kernel: tuple[int, ...], width: int) -> Tensor:
         """What the kernel sees at every position, cut into n parts: (B, H'·W', n, width)."""
         columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)  # (B, C_in·k·k, H'·W')

@@ -12,8 +12,9 @@ both, and what the others are measured against
 What is chosen, with N positions in the whole batch (samples × H'·W', or tokens):
 
 ==============  ===========================================================================================
-convolution     separate where merging costs more than unfolding: present experts × C_out > FEW × N
- index gate     else grouped
+convolution     separate where E merged weights cost more than the thin products: for a 1 × 1 kernel where
+ index gate     FEW_POINTS × E × C_in × C_out > N × (C_in + C_out), for others, which unfold columns, where
+                E × (C_out + CALLS) > FEW_COLUMNS × N, of the E experts present; else grouped
 convolution     stacked with groups (one more map per expert is cheap there)
  weight gate    merged for a single sample whose N × (operations of the small maps) exceed those of merging
                 else factored
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
-from mola.layers.by_expert import Grouped, SeparateMaps, SeparateRows
+from mola.layers.by_expert import Grouped, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.by_weight import FactoredConvolution, FactoredRows
 from mola.layers.gates import Gate, IndexGate, WeightGate
 from mola.layers.operations import Convolve, Multiply, Operation, no_autocast
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
     from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
 
 log = logging.getLogger(__name__)
-FEW = 4  # measured on a CPU: one more matrix of merged weights costs about as much as this many unfolded columns
+# Measured on CPUs, one with AVX2 and one with AVX-512: what merging one number, for three uses and a gradient, costs.
+FEW_POINTS = 5.0  # numbers of x and y that a 1 × 1 kernel's thin products read
+FEW_COLUMNS = 3.5  # unfolded numbers
+CALLS = 128  # and an expert's own convolutions, on few samples, this many rows of a merged weight
 
 
 def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
@@ -67,14 +71,21 @@ def choose(layer: LowRank, gate: Gate, positions: int) -> Plan:
     """The plan for a layer; positions: of one sample's output, H'·W' or tokens."""
     groups, flat = getattr(layer, "groups", 1), layer.weight.dim() == 2
     if isinstance(gate, IndexGate):
-        few = len(gate.present) * len(layer.weight) > FEW * gate.size * positions
-        return "separate" if groups == 1 and (flat or few) else "grouped"
+        return "separate" if groups == 1 and (flat or _few(layer.weight, gate, positions)) else "grouped"
     if groups > 1:
         return "stacked"
     rows, width = layer.B.shape[1], layer.A.shape[2]
     if gate.size == 1 and positions * (rows + layer.weight[0].numel()) > rows * width:
         return "merged"
     return "factored"
+
+
+def _few(weight: Tensor, gate: IndexGate, positions: int) -> bool:
+    """Whether a convolution's batch has few positions for its experts."""
+    experts, everywhere, (out, into) = len(gate.present), gate.size * positions, weight.shape[:2]
+    if weight[0, 0].numel() == 1:
+        return FEW_POINTS * experts * into * out > everywhere * (into + out)
+    return experts * (out + CALLS) > FEW_COLUMNS * everywhere
 
 
 def applicable(layer: LowRank, gate: Gate) -> tuple[Plan, ...]:
@@ -127,6 +138,8 @@ def _by_expert(layer: LowRank, operation: Operation, x: Tensor, gate: IndexGate,
         y: Tensor = Grouped.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     elif isinstance(operation, Multiply):
         y = SeparateRows.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts)
+    elif operation.is_pointwise(layer.weight.shape[2:]):
+        y = SeparatePoints.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     else:
         y = SeparateMaps.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     return y if gate.order is None else y[gate.inverse]

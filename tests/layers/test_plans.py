@@ -19,6 +19,8 @@ LAYERS = {
     "3x3 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, stride=2, padding=1), 4, 2),
     "1x1": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1), 4, 2),
     "1x1 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, stride=3, bias=False), 4, 2),
+    "1x1 padded": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, padding=1), 4, 2),
+    "1x1, two_conv": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1), 4, 2, factorisation="two_conv"),
     "dilated": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, dilation=2, padding=2), 4, 2),
     "two_conv": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, padding=1), 4, 2, factorisation="two_conv"),
     "two_conv, one by three": lambda: LowRankConv2d(
@@ -254,6 +256,11 @@ def test_the_choice():
     assert plans.choose(wide, index, positions=1) == "separate"
     assert plans.choose(wide, index, positions=64) == "grouped"
     assert plans.choose(grouped, index, positions=1) == "grouped"
+    point = LowRankConv2d(nn.Conv2d(256, 256, 1), 4, 2)
+    assert (
+        plans.choose(point, index, positions=16) == "separate" and plans.choose(wide, index, positions=16) == "grouped"
+    )
+    assert plans.choose(point, index, positions=256) == "grouped"
     assert plans.choose(flat, index, positions=64) == "separate"
     weights, single = (WeightGate(torch.rand(size, 4)) for size in (8, 1))
     assert plans.choose(wide, weights, positions=4096) == "factored"
@@ -268,7 +275,7 @@ def test_the_choice_is_logged_once(caplog):
     with caplog.at_level(logging.DEBUG, logger="mola"), mola.gate(layer, GATES["mixed"]):
         layer(inputs(layer, 4))
         layer(inputs(layer, 4))
-    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["grouped"]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["separate"]
 
 
 def test_a_plan_that_does_not_exist_or_does_not_apply():
