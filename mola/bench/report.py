@@ -121,7 +121,8 @@ def surroundings(device: str) -> dict[str, Any]:
     """The machine and the versions."""
     import timm
 
-    what = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
+    cpu = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"  # which kernels torch takes
+    what = torch.cuda.get_device_name() if device.startswith("cuda") else cpu
     return {
         "machine": {"device": what, "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
