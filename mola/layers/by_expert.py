@@ -156,8 +156,7 @@ class SeparateMaps(torch.autograd.Function):
         down, up = a.to(x.dtype), b.to(x.dtype).view(len(b), y.shape[1], -1)  # (E, q, width), (E, C_out, n·q)
         kept = []
         for e, part, out in zip(present(counts), split(x, counts), split(y, counts), strict=True):
-            columns = operation.columns(part, weight.shape[2:], a.shape[2])  # (b, L, n, width)
-            inner = F.linear(columns, down[e]).flatten(2)  # (b, L, n·q)
+            inner = F.linear(operation.columns(part, weight.shape[2:], a.shape[2]), down[e]).flatten(2)  # (b, L, n·q)
             if y.is_contiguous():
                 out.flatten(2).baddbmm_(up[e].expand(len(part), -1, -1), inner.transpose(1, 2), alpha=scale)
             else:  # channels last
@@ -183,8 +182,7 @@ class SeparateMaps(torch.autograd.Function):
             of_y = above.reshape(*above.shape[:2], -1).transpose(1, 2).contiguous()  # (b, L, C_out)
             of_inner = (ctx.scale * (of_y @ up[e])).view(*small.shape[:2], -1, q)  # (b, L, n, q)
             if want_a:
-                columns = operation.columns(below, kernel, width)
-                of_a[e] = of_inner.reshape(-1, q).t() @ columns.reshape(-1, width)
+                of_a[e] = of_inner.reshape(-1, q).t() @ operation.columns(below, kernel, width).reshape(-1, width)
             if want_b:
                 of_b[e] = ctx.scale * (flat(of_y).t() @ flat(small))
             if of_x is not None:
@@ -203,8 +201,8 @@ class SeparateMaps(torch.autograd.Function):
 
 
 class SeparatePoints(torch.autograd.Function):
-    """The same of a 1 × 1 kernel, which sees one position: nothing is unfolded, and each thin product is one for the
-    whole batch, every sample with the matrices of its expert.
+    """As SeparateMaps, of a 1 × 1 kernel, which sees one position: nothing is unfolded, and each thin product is one
+    for the whole batch, every sample with a copy of its expert's matrices: B·r numbers a channel, where x has B·L.
     """
 
     @staticmethod

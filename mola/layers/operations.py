@@ -68,6 +68,12 @@ class Convolve:
         )
         return y.view(x.shape[0], -1, *y.shape[2:])
 
+    def positions(self, x: Tensor, kernel: tuple[int, ...]) -> int:
+        """Of one sample's output, H'·W'."""
+        sides = zip(x.shape[2:], kernel, self.padding, self.dilation, self.stride, strict=True)
+        height, width = [(side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, p, d, s in sides]
+        return height * width
+
     def is_pointwise(self, kernel: tuple[int, ...]) -> bool:
         """Whether an output position sees one input position."""
         return self.groups == 1 and not any(self.padding) and all(side == 1 for side in kernel)

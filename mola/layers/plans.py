@@ -45,18 +45,21 @@ if TYPE_CHECKING:
     from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
 
 log = logging.getLogger(__name__)
-# Measured on CPUs, one with AVX2 and one with AVX-512: what merging one number, for three uses and a gradient, costs.
-FEW_POINTS = 5.0  # numbers of x and y that a 1 × 1 kernel's thin products read
-FEW_COLUMNS = 3.5  # unfolded numbers
-CALLS = 128  # and an expert's own convolutions, on few samples, this many rows of a merged weight
+# Measured on CPUs, one with AVX2, one with AVX-512. One number of a merged weight, made twice and summed in a gradient,
+FEW_POINTS = 5.0  # costs as much as so many numbers of x and y beside a 1 × 1 kernel's thin products,
+FEW_COLUMNS = 3.5  # or so many unfolded ones. An expert has convolutions of its own,
+CALLS = 128  # which cost as much as so many rows of a merged weight.
+WIDE = 2  # times more positions than this, a rank is wide: a sample's copies of A and B are then more than its maps
 
 
 def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
     """(B, C_in, H, W) → (B, C_out, H', W')."""
     x, padding = layer.pad(x)
     operation = Convolve(layer.stride, padding, layer.dilation, layer.groups)
-    positions = x.shape[2] * x.shape[3] // (layer.stride[0] * layer.stride[1])
-    return _run(layer, operation, x, gate, _plan(layer, gate, positions))
+    kernel = layer.weight.shape[2:]
+    return _run(
+        layer, operation, x, gate, _plan(layer, gate, operation.positions(x, kernel), operation.is_pointwise(kernel))
+    )
 
 
 def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
@@ -67,11 +70,11 @@ def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
     return y.view(*x.shape[:-1], layer.out_features)
 
 
-def choose(layer: LowRank, gate: Gate, positions: int) -> Plan:
-    """The plan for a layer; positions: of one sample's output, H'·W' or tokens."""
+def choose(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
+    """The plan for a layer. positions: of one sample's output, H'·W' or tokens; pointwise: each sees one of x's."""
     groups, flat = getattr(layer, "groups", 1), layer.weight.dim() == 2
     if isinstance(gate, IndexGate):
-        return "separate" if groups == 1 and (flat or _few(layer.weight, gate, positions)) else "grouped"
+        return "separate" if groups == 1 and (flat or _few(layer.weight, gate, positions, pointwise)) else "grouped"
     if groups > 1:
         return "stacked"
     rows, width = layer.B.shape[1], layer.A.shape[2]
@@ -80,10 +83,10 @@ def choose(layer: LowRank, gate: Gate, positions: int) -> Plan:
     return "factored"
 
 
-def _few(weight: Tensor, gate: IndexGate, positions: int) -> bool:
+def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
     """Whether a convolution's batch has few positions for its experts."""
     experts, everywhere, (out, into) = len(gate.present), gate.size * positions, weight.shape[:2]
-    if weight[0, 0].numel() == 1:
+    if pointwise:
         return FEW_POINTS * experts * into * out > everywhere * (into + out)
     return experts * (out + CALLS) > FEW_COLUMNS * everywhere
 
@@ -102,8 +105,8 @@ def checked(plan: str) -> Plan | None:
     return None if plan == "auto" else plan  # type: ignore[return-value]
 
 
-def _plan(layer: LowRank, gate: Gate, positions: int) -> Plan:
-    plan = layer.plan or choose(layer, gate, positions)
+def _plan(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
+    plan = layer.plan or choose(layer, gate, positions, pointwise)
     if layer.plan and plan not in (possible := applicable(layer, gate)):
         kind = "an index gate" if isinstance(gate, IndexGate) else "a weight gate"
         raise BadInput(f"plan: {layer} takes {', '.join(possible)} with {kind}, found '{plan}'")
@@ -138,11 +141,17 @@ def _by_expert(layer: LowRank, operation: Operation, x: Tensor, gate: IndexGate,
         y: Tensor = Grouped.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     elif isinstance(operation, Multiply):
         y = SeparateRows.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts)
-    elif operation.is_pointwise(layer.weight.shape[2:]):
+    elif _on_points(operation, x, layer.weight, a):
         y = SeparatePoints.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     else:
         y = SeparateMaps.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
     return y if gate.order is None else y[gate.inverse]
+
+
+def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> bool:
+    """Whether a 1 × 1 kernel's thin products take the whole batch at once."""
+    kernel = weight.shape[2:]
+    return operation.is_pointwise(kernel) and a.shape[1] <= WIDE * operation.positions(x, kernel)
 
 
 def _by_weight(layer: LowRank, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:

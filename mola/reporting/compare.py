@@ -46,8 +46,10 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
         if apart := [seed for seed in theirs if seed in ours and seed not in alike]:
             lines.append((label, f"seeds {spans(apart)} were made on other prepared data in B: no difference"))
         if ours and theirs:
-            changes = list(_changes(next(iter(ours.values())), next(iter(theirs.values()))))
-            lines += [(label, line) for line in changes or ["nothing that a run depends on changed"]]
+            lines += [(label, line) for line in _changes(next(iter(ours.values())), next(iter(theirs.values())))]
+        changes = (line for seed, record in alike.items() for line in _changes(ours[seed], record))
+        if alike and not apart and next(changes, None) is None:
+            lines.append((label, "nothing that a run depends on changed"))
     lines += [("tests", line) for line in limits(pairs)]
     columns = (
         *(column for letter, cells in sides.items() for column in _scores(letter, cells, tasks)),

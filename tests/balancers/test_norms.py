@@ -39,10 +39,11 @@ def short(monkeypatch):
 def test_of_a_convolution_with_few_positions(options, monkeypatch):
     taken = short(monkeypatch)
     layer = nn.Conv2d(64, 48, **options, bias=False).double()
+    before = nn.Conv2d(3, 64, 1).double()
     norm = nn.BatchNorm2d(48).double()  # mixes the samples of the tasks
-    losses = losses_of(norm(layer(torch.randn(6, 64, 3, 4).double().relu())).relu())
+    losses = losses_of(norm(layer(before(torch.randn(6, 3, 3, 4).double()).relu())).relu())
     found = gradient_norms(losses, [layer.weight])
-    assert taken
+    assert taken and not found.requires_grad
     torch.testing.assert_close(found, plain(losses, layer.weight))
     sum(losses).backward()  # the graph is still there
 
@@ -65,10 +66,22 @@ def test_a_loss_of_another_branch_has_none(monkeypatch):
         lambda x, w: nn.functional.conv_transpose2d(x, w),
         lambda x, w: nn.functional.conv2d(x, w, padding=1) + nn.functional.conv2d(x, w.flip(-1), padding=1),
         lambda x, w: nn.functional.conv2d(nn.functional.conv2d(x, w, padding=1), w, padding=1),
+        lambda x, w: nn.functional.conv2d(w, x.mean(0, keepdim=True).expand(9, -1, -1, -1)),
+        lambda x, w: nn.functional.conv2d(w, w),
         lambda x, w: nn.functional.linear(x.mean((2, 3)), w[..., 0, 0]),
         lambda x, w: nn.functional.conv1d(x.flatten(2), w[..., 0]),
     ],
-    ids=["many", "groups", "transposed", "shared twice, once changed", "shared twice", "linear", "1-D"],
+    ids=[
+        "many",
+        "groups",
+        "transposed",
+        "twice, once changed",
+        "shared twice",
+        "input",
+        "input and weight",
+        "linear",
+        "1-D",
+    ],
 )
 def test_of_anything_else(run, monkeypatch):
     taken = short(monkeypatch)
@@ -76,6 +89,14 @@ def test_of_anything_else(run, monkeypatch):
     losses = losses_of(run(torch.randn(6, 64, 3, 3).double(), weight))
     torch.testing.assert_close(gradient_norms(losses, [weight]), plain(losses, weight))
     assert not taken
+
+
+def test_a_hook_on_the_weight_is_heard():
+    layer = nn.Conv2d(64, 48, 3)
+    losses = losses_of(layer(torch.randn(4, 64, 3, 3)))
+    once = gradient_norms(losses, [layer.weight])
+    layer.weight.register_hook(lambda gradient: 2 * gradient)
+    torch.testing.assert_close(gradient_norms(losses, [layer.weight]), 2 * once)
 
 
 def test_of_several_weights():
@@ -86,7 +107,7 @@ def test_of_several_weights():
     torch.testing.assert_close(gradient_norms(losses, weights), wanted)
 
 
-def test_a_gradient_of_zero_has_the_norm_zero():
+def test_a_gradient_of_zero_has_a_small_norm():
     """The sum behind a BatchNorm says nothing about what lies before: rounding alone is left, of either sign."""
     layer = nn.Conv2d(64, 48, 3)
     y = nn.functional.batch_norm(layer(torch.randn(4, 64, 3, 3)), None, None, training=True)

@@ -18,7 +18,8 @@ CPU = torch.device("cpu")
 LAYERS = {
     "3x3 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, stride=2, padding=1), 4, 2),
     "1x1": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1), 4, 2),
-    "1x1 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, stride=3, bias=False), 4, 2),
+    "1x1 strided": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, stride=(1, 3), bias=False), 4, 2),
+    "1x1, wide rank": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, stride=8), 4, 5),
     "1x1 padded": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1, padding=1), 4, 2),
     "1x1, two_conv": lambda: LowRankConv2d(nn.Conv2d(5, 8, 1), 4, 2, factorisation="two_conv"),
     "dilated": lambda: LowRankConv2d(nn.Conv2d(5, 8, 3, dilation=2, padding=2), 4, 2),
@@ -148,7 +149,7 @@ def test_one_sample_in_channels_last_through_grouped_convolutions_adapted_and_pl
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["plain", "last"])
 @pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
-@pytest.mark.parametrize("name", ["3x3 strided", "1x1", "two_conv", "grouped", "linear"])
+@pytest.mark.parametrize("name", ["3x3 strided", "1x1", "1x1 strided", "two_conv", "grouped", "linear"])
 def test_gradients_of_several_losses_at_once(name, gate, memory_format):
     """Balancers take the gradient of every task's loss in one backward under vmap, as TorchJD does."""
     layer = filled(LAYERS[name]().double()).to(memory_format=memory_format)
@@ -172,7 +173,7 @@ def test_gradients_of_several_losses_at_once(name, gate, memory_format):
 
 
 @pytest.mark.parametrize("gate", [GATES["mixed"], GATES["weights"]], ids=["index", "weights"])
-@pytest.mark.parametrize("name", ["3x3 strided", "linear", "grouped"])
+@pytest.mark.parametrize("name", ["3x3 strided", "1x1", "linear", "grouped"])
 def test_autocast_computes_in_half_precision(name, gate):
     layer = filled(LAYERS[name]())
     x = inputs(layer, 4).requires_grad_()
@@ -257,10 +258,9 @@ def test_the_choice():
     assert plans.choose(wide, index, positions=64) == "grouped"
     assert plans.choose(grouped, index, positions=1) == "grouped"
     point = LowRankConv2d(nn.Conv2d(256, 256, 1), 4, 2)
-    assert (
-        plans.choose(point, index, positions=16) == "separate" and plans.choose(wide, index, positions=16) == "grouped"
-    )
-    assert plans.choose(point, index, positions=256) == "grouped"
+    assert plans.choose(point, index, positions=16, pointwise=True) == "separate"
+    assert plans.choose(wide, index, positions=16) == "grouped"
+    assert plans.choose(point, index, positions=256, pointwise=True) == "grouped"
     assert plans.choose(flat, index, positions=64) == "separate"
     weights, single = (WeightGate(torch.rand(size, 4)) for size in (8, 1))
     assert plans.choose(wide, weights, positions=4096) == "factored"
