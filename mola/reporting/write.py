@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mola import registry
 from mola.config import Suite
+from mola.data.progress import say
 from mola.reporting.cited import Cited, cited
 from mola.reporting.curves import curves
 from mola.reporting.layout import Results, Table
@@ -40,6 +41,8 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
         for ending, render in RENDERERS.items():
             write(f"{name}.{ending}", render(table))
     for name, results in found.items():
+        if lost := sum(len(cell.problems) for cell in results.cells):
+            say(f"{name}: {lost} of {len(suite.methods) * len(suite.seeds)} runs are not in; {name}.md tells why")
         write(f"{name}.curves.csv", curves(results).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write("metrics.json", json.dumps({name: _headline(made[name]) for name in found}, indent=1) + "\n")
     write("critical-difference.json", json.dumps(critical_as_json(critical_of(found)), indent=1) + "\n")
