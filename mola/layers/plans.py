@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear
 
 log = logging.getLogger(__name__)
-# Measured on a CPU with AVX-512, unfolding also with AVX2. A number of a merged weight, made twice and summed in backward,
+# Measured on a CPU with AVX-512, unfolding with AVX2 too: a number of a merged weight, made twice, summed in backward,
 FEW_POINTS = 5.0  # costs as much as so many numbers of x and y beside a 1 × 1 kernel's thin products,
 FEW_COLUMNS = 3.5  # or so many unfolded ones. An expert has convolutions of its own,
 CALLS = 128  # which cost as much as so many rows of a merged weight.
