@@ -2,7 +2,8 @@
 
 index gate
     grouped   the samples of each expert with W + ΔW_e: a plain layer's operations, and E merged weights.
-    separate  y = W x, plus the thin products of each sample's own expert; a convolution's on unfolded columns.
+    separate  y = W x, plus the thin products of each sample's own expert; a convolution's on unfolded columns, but for
+              1 × 1 kernels of a rank that is not wide, which take the whole batch at once.
 weight gate
     factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
 both, and what the others are measured against
@@ -49,7 +50,9 @@ log = logging.getLogger(__name__)
 FEW_POINTS = 5.0  # costs as much as so many numbers of x and y beside a 1 × 1 kernel's thin products,
 FEW_COLUMNS = 3.5  # or so many unfolded ones. An expert has convolutions of its own,
 CALLS = 128  # which cost as much as so many rows of a merged weight.
-WIDE = 2  # times more positions than this, a rank is wide: a sample's copies of A and B are then more than its maps
+WIDE = (
+    2  # A rank above so many times H'·W' is wide: a sample's copies of A and B then cost more than unfolding its maps.
+)
 
 
 def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:

@@ -12,6 +12,7 @@ import mola
 from mola.layers import plans
 from mola.layers.gates import IndexGate, WeightGate, checked
 from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+from mola.layers.operations import Convolve
 from mola.types import BadInput
 
 CPU = torch.device("cpu")
@@ -261,6 +262,10 @@ def test_the_choice():
     assert plans.choose(point, index, positions=16, pointwise=True) == "separate"
     assert plans.choose(wide, index, positions=16) == "grouped"
     assert plans.choose(point, index, positions=256, pointwise=True) == "grouped"
+    for side, on_points in ((1, True), (8, False)):  # of 7 × 9 or of two positions
+        wide_rank = LowRankConv2d(nn.Conv2d(5, 8, 1, stride=side), 4, 5)
+        x = inputs(wide_rank, 4)
+        assert plans._on_points(Convolve((side, side)), x, wide_rank.weight, wide_rank.A) == on_points
     assert plans.choose(flat, index, positions=64) == "separate"
     weights, single = (WeightGate(torch.rand(size, 4)) for size in (8, 1))
     assert plans.choose(wide, weights, positions=4096) == "factored"

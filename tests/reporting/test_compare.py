@@ -90,6 +90,7 @@ def test_means_are_of_one_prepared_data_on_either_side(repository, tmp_path):
         assert row[1:3] == ["50.00 ± 0.00", "8"] and row[5:] == ["–"] * 4
     assert "A, seeds 0–2: left out: made on other prepared data than most runs of this side" in table.notes
     assert "seeds 3–10 were made on other prepared data in B: no difference" in table.notes
+    assert not any("nothing" in note for note in table.notes)
 
 
 def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
