@@ -50,9 +50,7 @@ log = logging.getLogger(__name__)
 FEW_POINTS = 5.0  # costs as much as so many numbers of x and y beside a 1 × 1 kernel's thin products,
 FEW_COLUMNS = 3.5  # or so many unfolded ones. An expert has convolutions of its own,
 CALLS = 128  # which cost as much as so many rows of a merged weight.
-WIDE = (
-    2  # A rank above so many times H'·W' is wide: a sample's copies of A and B then cost more than unfolding its maps.
-)
+WIDE = 2  # A rank above so many times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
 
 
 def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
