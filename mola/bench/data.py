@@ -12,8 +12,8 @@ import torch
 
 from mola.bench.measure import interleaved
 from mola.config import Suite
+from mola.experiment.run import build
 from mola.losses import task_losses
-from mola.runs import build
 from mola.training.devices import claim
 from mola.training.fit import make_optimizer
 from mola.training.loading import load

@@ -23,9 +23,9 @@ from mola.seeds import derive
 from mola.training import checkpoint
 from mola.training.evaluate import Scores, evaluate
 from mola.training.loading import load
+from mola.training.probes import Watch
 from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
-from mola.training.watch import Watch
 from mola.types import Balancer, Benchmark
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from mola import runs
 from mola.config import load
+from mola.experiment import run as runs
 from mola.types import BadInput
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mola.data.augment import shift, uniforms
-from mola.data.sampling import picks, steps
+from mola.data.batches.augment import shift, uniforms
+from mola.data.batches.sampling import picks, steps
 from mola.types import BadInput
 
 SIZES = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 40), min_size=1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from building import build
 
-from mola.layers.lowrank import LowRankConv2d
+from mola.layers.adapter import LowRankConv2d
 from mola.losses import task_decorrelation
 from mola.training.loading import load
 from mola.types import BadInput, Batch

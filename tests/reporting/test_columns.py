@@ -8,9 +8,9 @@ import pytest
 import yaml
 from synthetic import drawn, fill, make_suite, tune
 
-from mola.inputs import inputs
+from mola.experiment.inputs import inputs
 from mola.reporting.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
-from mola.reporting.write import read_results, tables
+from mola.reporting.tables.write import read_results, tables
 from mola.types import BadInput
 
 ROWS = {

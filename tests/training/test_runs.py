@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from mola import runs
 from mola.config import Training, load
+from mola.experiment import run as runs
 from mola.training import fit as fit_module
 from mola.types import BadInput
 

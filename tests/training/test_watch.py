@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from mola import runs
 from mola.config import load
+from mola.experiment import run as runs
 from mola.losses import task_losses
 from mola.training import fit as fit_module
-from mola.training.watch.gradients import GradientConflict, shared_by_stage
-from mola.training.watch.paper_rule import PaperRule
+from mola.training.probes.gradients import GradientConflict, shared_by_stage
+from mola.training.probes.oracle_selection import PaperRule
 
 ALL = {"paper_rule": True, "gradients": 2, "routing": 8}
 

@@ -6,8 +6,9 @@ import warnings
 import pytest
 from studies import METHODS, opened, pretend, trials
 
-from mola import tuned
-from mola.tuning import spend, store, study
+from mola.experiment import tuned
+from mola.tuning import budget as spend
+from mola.tuning import store, study
 from mola.types import BadInput
 
 

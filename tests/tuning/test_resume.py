@@ -11,7 +11,8 @@ import pytest
 from studies import near, opened, pretend, trials
 
 from mola.config import load
-from mola.tuning import spend, store, study
+from mola.tuning import budget as spend
+from mola.tuning import store, study
 from mola.types import BadInput
 
 

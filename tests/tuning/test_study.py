@@ -7,9 +7,10 @@ import optuna
 import pytest
 from studies import pretend
 
-from mola import runs, tuned
-from mola.inputs import inputs
-from mola.status import state
+from mola.experiment import run as runs
+from mola.experiment import tuned
+from mola.experiment.inputs import inputs
+from mola.experiment.status import state
 from mola.tuning import study
 from mola.types import BadInput
 

@@ -7,9 +7,9 @@ from synthetic import benchmark, drawn, fill, make_suite, tune
 from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
 from test_workflow import repository  # noqa: F401
 
-from mola.reporting.about import about
 from mola.reporting.figures import _write
-from mola.reporting.write import write_tables
+from mola.reporting.pages.about import about
+from mola.reporting.tables.write import write_tables
 
 pytestmark = pytest.mark.slow
 ROWS = {

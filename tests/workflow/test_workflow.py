@@ -117,7 +117,7 @@ def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again
     assert planned(repository) == {"fetch": 1, "prepare": 1, "train": 2, **PAGES, "all": 1}, "other data: made anew"
     write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
 
-    tables = repository / "mola/reporting/tables.py"
+    tables = repository / "mola/reporting/tables/assemble.py"
     tables.write_text(tables.read_text() + "\n# an edit of the tables\n")
     assert planned(repository) == {**PAGES, "all": 1}
     snakemake(repository)
