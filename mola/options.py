@@ -33,4 +33,4 @@ class Configurable:
 
         Raises pydantic's ValidationError for an unknown option or a wrong value.
         """
-        return cls(*arguments, cls.Options(**options))
+        return cls(*arguments, cls.Options(**options))  # type: ignore[call-arg]

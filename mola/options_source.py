@@ -31,7 +31,8 @@ def options_class(module: str, name: str) -> type[Options]:
         parents = (options_class(module, base.id) for base in node.bases if isinstance(base, ast.Name))
         return next((parent for parent in parents if parent is not Options), Options)
     try:
-        return _executed(nested, module, {"__qualname__": f"{name}.Options"})
+        executed: type[Options] = _executed(nested, module, {"__qualname__": f"{name}.Options"})
+        return executed
     except NameError:
         imported: type[Options] = getattr(importlib.import_module(module), name).Options
         return imported

@@ -59,7 +59,7 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(
                 task_losses(data.tasks, output, batch, training.loss_weight == "share"),
-                output.penalty,
+                output.aux_loss,
                 shared,
                 own,
                 output.features,

@@ -87,7 +87,7 @@ def trained(method: Method, tasks: list[Task], batch: Batch, setting: Setting, b
         with setting.running():
             output = method(batch)
         optimizer.zero_grad(set_to_none=True)
-        balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own, output.features)
+        balancer.backward(task_losses(tasks, output, batch), output.aux_loss, shared, own, output.features)
         optimizer.step()
 
     return Entry(step, len(batch.x), method, states=1, holds=lambda: vars(balancer))

@@ -162,7 +162,7 @@ def _attempt(
 def _write_analysis(folder: Path, record: dict[str, Any], seen: list[Watch]) -> None:
     """Scores into the record, the rest into a file beside it, where the run is done and there is any."""
     told = {watch.name: watch.told() for watch in seen} if record["status"] == "done" else {}
-    record["paper_rule"] = told.pop("paper_rule", None)
+    record["oracle_selection"] = told.pop("oracle_selection", None)
     if told := {name: content for name, content in told.items() if content}:
         write_json(folder / ANALYSIS, {"fingerprint": record["fingerprint"]["all"], **told}, indent=None)
     else:

@@ -55,7 +55,7 @@ def study(suite: Suite, benchmark: str, label: str) -> dict[str, Any]:
     tune = suite.tune.model_dump(mode="json", exclude={"trials"} if suite.tune.pruner == "none" else set())
     tune["fixed"] = sorted(fixed(suite, benchmark, label))
     plain = told(settings)
-    del plain["watch"]  # trials watch nothing
+    del plain["probes"]  # trials watch nothing
     made = fingerprint(
         {"settings": plain, "tune": tune}, [*modules(settings), "mola.tuning.budget"], manifest_sha256(benchmark)
     )

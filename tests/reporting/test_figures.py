@@ -52,7 +52,7 @@ def curve(benchmark, label, seed):
         {
             "epoch": epoch + 1,
             "train_seconds": 90.0,
-            "train": {**dict.fromkeys(names_, (seed + 1) / (epoch + 1)), "penalty": 100},
+            "train": {**dict.fromkeys(names_, (seed + 1) / (epoch + 1)), "aux_loss": 100},
             "valid": {name: {"accuracy": 0.5 + 0.1 * epoch, "loss": 2.0 - epoch} for name in names_},
         }
         for epoch in range(2)

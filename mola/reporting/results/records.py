@@ -73,7 +73,7 @@ def parse(content: bytes) -> tuple[Record, str | None]:
 
 def fault(record: Record, tasks: Sequence[Task]) -> str | None:
     """The first score that a finished run must have and that is no finite number."""
-    for rule in ("test", *(["paper_rule"] if record.get("paper_rule") else [])):
+    for rule in ("test", *(["oracle_selection"] if record.get("oracle_selection") else [])):
         for task in tasks:
             for metric in task.metrics:
                 try:

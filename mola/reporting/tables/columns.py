@@ -54,17 +54,17 @@ def optimism_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Colum
     """What the released code's rule of selection gives, where records tell it: the average, if there is one, and how
     much it is better than ours, by seed.
     """
-    if not any(record.get("paper_rule") for cell in cells for record in cell.records.values()):
+    if not any(record.get("oracle_selection") for cell in cells for record in cell.records.values()):
         return []
 
     def theirs(record: Record) -> float | None:
-        return score(record["paper_rule"], tasks) if record.get("paper_rule") else None
+        return score(record["oracle_selection"], tasks) if record.get("oracle_selection") else None
 
     def optimism(record: Record) -> float | None:
         found = theirs(record)
         return None if found is None else found - score(record, tasks)
 
-    shown = [of_records(cells, "average_paper_rule", "average (paper's rule)", theirs)] if averageable(tasks) else []
+    shown = [of_records(cells, "average_oracle_selection", "average (paper's rule)", theirs)] if averageable(tasks) else []
     return [*shown, of_records(cells, "optimism", "optimism", optimism, signed=True)]
 
 

@@ -16,19 +16,19 @@ from mola.training.evaluate import evaluate
 from mola.training.loading import load
 from mola.training.probes import Watch
 from mola.training.probes.gradients import GradientConflict
-from mola.training.probes.oracle_selection import PaperRule
+from mola.training.probes.oracle_selection import OracleSelection
 from mola.training.probes.routing import Routing
 from mola.types import Batch, Benchmark
 
 
 def watches(settings: Settings, benchmark: Benchmark, seed: int, device: torch.device, first: bool) -> list[Watch]:
     """``first``: whether this is the suite's first seed; only there gradients and routing are looked at."""
-    watch, training = settings.watch, settings.training
-    size, amp = training.batch, training.amp and device.type == "cuda"
+    watch, training = settings.probes, settings.training
+    size, amp = training.batch_size, training.amp and device.type == "cuda"
     made: list[Watch] = []
-    if watch.paper_rule:
+    if watch.oracle_selection:
         made.append(
-            PaperRule(partial(evaluate, benchmark=benchmark, split="test", size=4 * size, device=device, amp=amp))
+            OracleSelection(partial(evaluate, benchmark=benchmark, split="test", size=4 * size, device=device, amp=amp))
         )
     if first and watch.gradients:
 

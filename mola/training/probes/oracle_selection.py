@@ -13,13 +13,13 @@ from mola.methods import Method
 from mola.training.evaluate import Scores
 
 
-class PaperRule:
+class OracleSelection:
     """Every part of a method (see ``Method.parts``) at its epoch of the lowest test loss, summed over its tasks.
 
     scores: the method → its scores on test.
     """
 
-    name = "paper_rule"
+    name = "oracle_selection"
 
     def __init__(self, scores: Callable[[Method], Scores]) -> None:
         self.scores = scores
