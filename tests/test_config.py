@@ -144,7 +144,7 @@ def test_tuning_is_off_unless_asked_for(suite_file, value):
         ({"space": {"epochs": [1, 2]}}, "tune.space.epochs: not a knob"),
         ({"space": {"lr": {"low": 1, "high": 0.1}}}, "tune.space.lr: expected low < high, found low 1 and high 0.1"),
         ({"space": {"lr": {"low": 0, "high": 1, "log": True}}}, "tune.space.lr: expected 0 < low < high"),
-        ({"space": {"batch_size": [16, "many"]}}, "tune.space.batch: should be a valid integer"),
+        ({"space": {"batch_size": [16, "many"]}}, "tune.space.batch_size: should be a valid integer"),
         ({"space": {"optimizer": ["sgd", "adagrad"]}}, "tune.space.optimizer: should be 'adamw', 'adam' or 'sgd'"),
         ({"space": {"lr": []}}, "tune.space.lr: expected a range, choices or null, found an empty list"),
         ({"pruner": "hyperband"}, "tune.pruner: should be 'none' or 'median'"),

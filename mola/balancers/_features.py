@@ -53,7 +53,8 @@ class OverFeatures(GramianWeighting):
                     accumulate(parameter, weight * gradient if id(parameter) in is_shared else gradient)
         combined = torch.tensordot(alpha, rows, dims=1).to(features.dtype)
         torch.autograd.backward(
-            [features] if aux_loss is None else [features, aux_loss], [combined] if aux_loss is None else [combined, None]
+            [features] if aux_loss is None else [features, aux_loss],
+            [combined] if aux_loss is None else [combined, None],
         )
 
     def _ahead(self, losses: Mapping[str, Tensor], features: Tensor) -> list[Parameter]:

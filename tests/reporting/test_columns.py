@@ -117,7 +117,9 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
 def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
     suite = make_suite(tmp_path, seeds=1)
     fill(suite, lambda b, m, s: 0.5, oracle_selection={"selected": {}, "test": {}})
-    assert any("oracle_selection: expected a number for mnist accuracy, found none" in note for note in made(suite).notes)
+    assert any(
+        "oracle_selection: expected a number for mnist accuracy, found none" in note for note in made(suite).notes
+    )
 
 
 def test_costs_and_trials(tmp_path):

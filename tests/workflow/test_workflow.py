@@ -171,7 +171,9 @@ def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
 @pytest.mark.slow
 def test_kill_9_of_the_workflow(repository):
     """The trainer of a killed Snakemake lives on; the next call waits for nobody and nothing is lost or torn."""
-    write_suite(repository, suite="killed", seeds=2, training={"epochs": 120, "batch_size": 16}, methods={"shared": None})
+    write_suite(
+        repository, suite="killed", seeds=2, training={"epochs": 120, "batch_size": 16}, methods={"shared": None}
+    )
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "all", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(
         command, cwd=repository, env=environment(repository), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -16,7 +16,9 @@ Picks = dict[str, NDArray[np.int64]]  # task → positions in its split
 def steps(sizes: Mapping[str, int], size: int, sampling: Sampling) -> int:
     """Batches of one epoch: as many whole ones as the samples of all tasks fill, at least one."""
     if sampling == "balanced" and size < len(sizes):
-        raise BadInput(f"training.batch_size: expected at least one sample for each of {len(sizes)} tasks, found {size}")
+        raise BadInput(
+            f"training.batch_size: expected at least one sample for each of {len(sizes)} tasks, found {size}"
+        )
     return max(1, sum(sizes.values()) // size)
 
 

@@ -64,7 +64,9 @@ def optimism_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Colum
         found = theirs(record)
         return None if found is None else found - score(record, tasks)
 
-    shown = [of_records(cells, "average_oracle_selection", "average (paper's rule)", theirs)] if averageable(tasks) else []
+    shown = (
+        [of_records(cells, "average_oracle_selection", "average (paper's rule)", theirs)] if averageable(tasks) else []
+    )
     return [*shown, of_records(cells, "optimism", "optimism", optimism, signed=True)]
 
 
