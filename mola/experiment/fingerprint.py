@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from mola.experiment import imports
-from mola.experiment.normal_form import pruned, written
+from mola.experiment.normal_form import Import, pruned, written
 from mola.types import BadInput
 
 PACKAGE = "mola"
@@ -41,6 +41,9 @@ PLANNING = (
     "mola.tuning.*",
 )
 EXECUTED = {"mola.experiment.run", "mola.tuning.budget", "mola.tuning.space", "mola.tuning.trial"}
+
+# What reading a source as Python may raise.
+UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 # Files whose modules this process imported unchanged: a later edit does not reach it.
 _checked: set[Path] = set()
@@ -96,17 +99,14 @@ def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = N
     """
     for name, path in closure(modules).items():
         if path not in _checked:
-            if _read(path) != _text(path) and _normal_form(name, _read(path)) != _meaning(name, path):
-                raise BadInput(
-                    f"{path}: expected the code that this run was planned with, it changed since; start again"
-                )
+            source = _read(path)
+            if source != _text(path) and _normal_form(name, source) != _meaning(name, path):
+                raise BadInput(f"{path}: expected the code that this run was planned with, found another; start again")
             if name in sys.modules:
                 _checked.add(path)
     for key, path in (files or {}).items():
         if _digest(key, path) != _content(key, path):
-            raise BadInput(
-                f"{key}: expected the content that this run was planned with, {path} changed since; start again"
-            )
+            raise BadInput(f"{key}: expected {path} as this run was planned with it, found other content; start again")
 
 
 def forget() -> None:
@@ -152,11 +152,11 @@ def _is_planning(name: str) -> bool:
 def _imported(name: str, path: Path) -> frozenset[str]:
     try:
         tree = pruned(_text(path))
-    except (SyntaxError, ValueError):
+    except UNPARSED:
         return frozenset()
     if name == PACKAGE:
         # what its functions import lazily counts for those that ask for it (see _along)
-        tree.body = [*imports.running(tree).body, *[s for s in tree.body if isinstance(s, imports.Import)]]
+        tree.body = [*imports.running(tree).body, *[s for s in tree.body if isinstance(s, Import)]]
     return frozenset(imports.imported(tree, name, path.name == "__init__.py"))
 
 
@@ -164,7 +164,7 @@ def _imported(name: str, path: Path) -> frozenset[str]:
 def _exports(name: str, path: Path) -> dict[str, str]:
     try:
         return imports.exports(_text(path), name)
-    except (SyntaxError, ValueError):
+    except UNPARSED:
         return {}
 
 
@@ -180,7 +180,7 @@ def _normal_form(name: str, source: str) -> str:
     """
     try:
         tree = pruned(source)
-    except (SyntaxError, ValueError):
+    except UNPARSED:
         return source
     return written(imports.running(tree) if name == PACKAGE else tree)
 

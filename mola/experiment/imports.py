@@ -29,9 +29,9 @@ def imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:
         if isinstance(node, Import):
             here = {key: _absolute(target, package) for key, target in import_targets(node).items()}
             bound |= here
-            targets |= {*here.values()} | (
-                {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
-            )
+            targets |= {*here.values()}
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and last_name(node.func) in IMPORTERS:
             targets |= _by_call(node, package)
     for node in ast.walk(tree):
@@ -120,9 +120,14 @@ def _absolute(target: str, package: str) -> str:
 
 def _by_call(call: ast.Call, package: str) -> set[str]:
     """Of ``import_module("a.b")`` and ``import_module(".b", "a")``."""
-    given = [*call.args, *[keyword.value for keyword in call.keywords if keyword.arg in {"name", "package"}]]
-    texts = [node.value for node in given[:2] if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return {_absolute(texts[0], texts[1] if len(texts) > 1 else package)} if texts else set()
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    name, anchor = ([*call.args, None, None])[:2]
+    target = _literal_text(name or keywords.get("name"))
+    return {_absolute(target, _literal_text(anchor or keywords.get("package")) or package)} if target else set()
+
+
+def _literal_text(node: ast.expr | None) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _is_dotted(node: ast.expr) -> bool:
