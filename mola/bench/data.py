@@ -12,9 +12,9 @@ from mola.bench.measure import interleaved
 from mola.experiment.run import build
 from mola.experiment.spec import Experiment
 from mola.training.devices import claim
+from mola.training.loading import load
 from mola.training.optim import make_optimizer
 from mola.training.step import TrainingStep
-from mola.training.loading import load
 from mola.types import Batch
 
 STEPS = 24  # of one round; fewer where an epoch has fewer

@@ -126,7 +126,9 @@ def data(
 
         from mola.bench.report import surroundings
 
-        write_measurements(file, {**on, "repeats": repeats, **surroundings(on["device"]), "images_per_second": asdict(found)})
+        write_measurements(
+            file, {**on, "repeats": repeats, **surroundings(on["device"]), "images_per_second": asdict(found)}
+        )
 
 
 @bench.command()

@@ -10,6 +10,7 @@ import typer
 
 from mola.cli.common import DEFAULT, Config, Drafts, bad_input, load_suite, write_file
 
+
 def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     """Assemble results/<suite>/tables from the records.
 

@@ -33,12 +33,18 @@ PLANNING = (
     "mola.config",
     "mola.registry",
     "mola.options",
+    "mola.options_source",
+    "mola.old_keys",
+    "mola.source",
+    "mola.yaml_file",
     "mola.cli",
     "mola.cli.*",
     "mola.terminal",
     "mola.files",
     "mola.experiment.*",
     "mola.tuning.*",
+    # what it brings is checked apart, by the identity of the prepared data
+    "mola.data.fetch.*",
 )
 EXECUTED = {"mola.experiment.run", "mola.tuning.budget", "mola.tuning.space", "mola.tuning.trial"}
 

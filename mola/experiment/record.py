@@ -180,7 +180,9 @@ def _models(model: type[Part]) -> Iterator[type[Part]]:
 def _rows(model: type[Part]) -> str:
     lines = ["| key | type | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        kind = model.__annotations__[name].replace("|", "or").replace("NonNegativeInt", "int").replace("Number", "float")
+        kind = (
+            model.__annotations__[name].replace("|", "or").replace("NonNegativeInt", "int").replace("Number", "float")
+        )
         lines.append(f"| `{name}` | {kind} | {field.description or ''} |")
     return "\n".join(lines) + "\n"
 

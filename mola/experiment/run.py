@@ -202,9 +202,7 @@ def _attempt(
 
 def _write_analysis(folder: Path, record: Record, subjects: Sequence[Probe]) -> None:
     """What the probes measured besides scores, in a file beside the record, where there is any."""
-    measured = {
-        probe.name: probe.result() for probe in subjects if probe.name != "oracle_selection" and probe.result()
-    }
+    measured = {probe.name: probe.result() for probe in subjects if probe.name != "oracle_selection" and probe.result()}
     if record.status == "done" and measured:
         write_json(folder / ANALYSIS, {"fingerprint": record.fingerprint.all, **measured}, indent=None)
     else:

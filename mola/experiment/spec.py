@@ -101,7 +101,9 @@ class Experiment:
         The number of trials is no part of the fingerprint where they are simply counted: a study may be prolonged.
         """
         assert self.suite.tune is not None
-        tune = self.suite.tune.model_dump(mode="json", exclude={"trials"} if self.suite.tune.pruner == "none" else set())
+        tune = self.suite.tune.model_dump(
+            mode="json", exclude={"trials"} if self.suite.tune.pruner == "none" else set()
+        )
         tune["fixed"] = sorted(self.fixed_knobs)
         settings = plain(self.configured)
         del settings["probes"]  # trials probe nothing
@@ -144,7 +146,10 @@ class Experiment:
             return "trained with other code, settings or splits"
         if self.data_identity is not None and record.data != self.data_identity:
             return "made on other prepared data than is there now"
-        expected, found = (self.suite.suite, self.benchmark, self.label), (record.suite, record.benchmark, record.method)
+        expected, found = (
+            (self.suite.suite, self.benchmark, self.label),
+            (record.suite, record.benchmark, record.method),
+        )
         return None if found == expected else f"a record of {'/'.join(found)}"
 
 

@@ -80,9 +80,7 @@ def fit(
     amp = training.amp and device.type == "cuda"
     optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
     schedule = make_schedule(training, optimizer)
-    step = TrainingStep(
-        method, balancer, optimizer, benchmark.tasks, share=training.loss_weight == "share", amp=amp
-    )
+    step = TrainingStep(method, balancer, optimizer, benchmark.tasks, share=training.loss_weight == "share", amp=amp)
     selection, outcome = Selection(method, benchmark.tasks), Outcome()
     kept = {
         "method": method,

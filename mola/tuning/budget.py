@@ -22,7 +22,7 @@ from mola.experiment import tuned
 from mola.seeds import derive
 from mola.training.fit import OnStep
 from mola.tuning import space, store
-from mola.tuning.trial import Workplace, Refused, score
+from mola.tuning.trial import Refused, Workplace, score
 from mola.types import BadInput
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ def sampler(slot: int, first: space.Drawn) -> optuna.samplers.BaseSampler:
         return PartialFixedSampler(dict(first), tpe)
 
 
-def run_trial(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs, workplace: Workplace, on_step: OnStep) -> None:
+def run_trial(
+    study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs, workplace: Workplace, on_step: OnStep
+) -> None:
     """Draw a trial's values, train and score it, and report it to the study."""
     slot = len(store.finished(study)) + len(store.refused(study))
     study.sampler = sampler(slot, space.configured(settings, knobs))
@@ -76,7 +78,9 @@ def run_trial(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.
 
     state, value, failure = TrialState.COMPLETE, WORST, None
     try:
-        value = score(tuned.applied(settings, space.parameters(drawn)), tune.seeds, workplace.of(drawn), on_score, on_step)
+        value = score(
+            tuned.applied(settings, space.parameters(drawn)), tune.seeds, workplace.of(drawn), on_score, on_step
+        )
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except Refused as error:

@@ -23,7 +23,9 @@ from mola.tuning.trial import seeds
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"
 
 
-def write(study: optuna.Study, tune: Tune, settings: Settings, fingerprint: Mapping[str, str], folder: Path) -> dict[str, Any]:
+def write(
+    study: optuna.Study, tune: Tune, settings: Settings, fingerprint: Mapping[str, str], folder: Path
+) -> dict[str, Any]:
     """Write the three files and return the content of ``tuned.json``, a function of the journal alone.
 
     fingerprint: of the study. A study that was longer once counts as long as the budget is.

@@ -63,7 +63,9 @@ def score(settings: Settings, number: int, workplace: Workplace, on_score: OnSco
     return statistics.fmean(_seed(settings, index, number, workplace, on_score, on_step) for index in range(number))
 
 
-def _seed(settings: Settings, index: int, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep) -> float:
+def _seed(
+    settings: Settings, index: int, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep
+) -> float:
     seed, epochs, reported = seeds(number)[index], settings.training.epochs, 0
     try:
         benchmark, method, balancer = build(settings, workplace.data, seed, workplace.device)

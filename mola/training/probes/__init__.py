@@ -59,9 +59,7 @@ class Subject:
 def probes(settings: Settings, benchmark: Benchmark, seed: int, device: torch.device, first: bool) -> list[Probe]:
     """The probes that the settings turn on."""
     subject = Subject(benchmark, settings.training, seed, device, first)
-    built = [
-        import_module(f"{__name__}.{name}").probe(subject, amount) for name, amount in settings.probes if amount
-    ]
+    built = [import_module(f"{__name__}.{name}").probe(subject, amount) for name, amount in settings.probes if amount]
     return [probe for probe in built if probe is not None]
 
 

@@ -65,4 +65,3 @@ class Routing:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing is kept from epoch to epoch."""
-
