@@ -75,19 +75,17 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     """Name and file of every module that the given ones import, themselves and the packages around them included.
 
     Modules of this package count, and others that belong neither to Python nor to an installed distribution: a
-    method's own helpers, on ``sys.path`` or in the folder of the module that imports them. Left out are PLANNING
+    method's own helpers, on ``sys.path``. Left out are PLANNING
     modules that are not given themselves, and imports under ``if TYPE_CHECKING:``.
     """
     given = set(modules)
     files: dict[str, Path] = {}
-    waiting = [(name, tuple(sys.path)) for name in given]
+    waiting = list(given)
     while waiting:
-        target, places = waiting.pop()
-        for name, path in _along(target, places):
+        for name, path in _along(waiting.pop()):
             if name not in files and (name in given or not _is_planning(name)):
                 files[name] = path
-                more = places if name.partition(".")[0] == PACKAGE else (*sys.path, str(_folder(name, path)))
-                waiting += [(other, more) for other in _imported(name, _text(path), path.name == "__init__.py")]
+                waiting += _imported(name, _text(path), path.name == "__init__.py")
     return dict(sorted(files.items()))
 
 
@@ -122,26 +120,21 @@ def _code(modules: frozenset[str], root: Path, places: tuple[str, ...]) -> str:
     return _sha256("".join(f"# {name}\n{_normal_form(name, _text(path))}" for name, path in closure(modules).items()))
 
 
-def _along(target: str, places: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def _along(target: str) -> Iterator[tuple[str, Path]]:
     """The modules that are imported on the way to a dotted name: of ``a.b.c`` a, a.b, and where c is lazily offered
     by a.b, those on the way to it.
     """
     name, package = "", None
     for part in target.split("."):
         parent, name = name, f"{name}.{part}".strip(".")
-        path = imports.find(name, ROOT, PACKAGE, places)
+        path = imports.find(name, ROOT, PACKAGE, tuple(sys.path))
         if path is None:
             if package is not None and part in (offered := _exports(parent, _text(package))):
-                yield from _along(offered[part], places)
+                yield from _along(offered[part])
             return
         package = path if path.name == "__init__.py" else None
         if path.suffix:
             yield name, path
-
-
-def _folder(name: str, path: Path) -> Path:
-    """From which a module's top-level package was imported."""
-    return path.parents[name.count(".") + (path.name == "__init__.py")]
 
 
 def _is_planning(name: str) -> bool:

@@ -319,7 +319,7 @@ def test_what_is_installed_or_belongs_to_python_is_left_out(tree, monkeypatch):
     assert set(fp.closure(["own_helper"])) == {"own_helper"}
 
 
-def test_a_helper_in_the_folder_of_the_module_that_imports_it(tree, tmp_path_factory, monkeypatch):
+def test_modules_are_looked_for_on_the_path_as_it_is_now(tree, tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("methods")
     (folder / "mine.py").write_text("import my_helper")
     (folder / "my_helper.py").write_text("")
