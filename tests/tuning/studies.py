@@ -3,8 +3,8 @@
 import optuna
 import torch
 
-from mola.tuning import budget as spend
-from mola.tuning import store
+from mola.experiment.spec import experiment
+from mola.tuning import budget, store
 
 METHODS = {
     "single_task": None,
@@ -27,7 +27,7 @@ def pretend(monkeypatch, value=near):
         drawn.append(settings)
         return value(settings)
 
-    monkeypatch.setattr(spend, "score", score)
+    monkeypatch.setattr(budget, "score", score)
     return drawn
 
 
@@ -38,6 +38,6 @@ def trials(suite, label="shared"):
 
 
 def opened(suite, label="shared"):
-    path = suite.cell("digits", label) / "optuna" / "journal.log"
+    path = experiment(suite, "digits", label).folder / "optuna" / "journal.log"
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
     return optuna.load_study(study_name=None, storage=storage)

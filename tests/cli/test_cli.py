@@ -11,7 +11,7 @@ import yaml
 
 from mola import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def mola(*words, cwd=ROOT):

@@ -8,6 +8,7 @@ from torch import nn
 
 from mola.config import load
 from mola.experiment import run as runs
+from mola.experiment.spec import experiment
 from mola.losses import task_losses
 from mola.training import fit as fit_module
 from mola.training.probes.gradients import GradientConflict, shared_by_stage
@@ -23,8 +24,8 @@ def _one_thread():
 
 def trained(path, label):
     suite = load(path)
-    assert runs.train(suite, "digits", label, 0) == "done"
-    folder = suite.cell("digits", label) / "seed0"
+    assert runs.train(experiment(suite, "digits", label), 0).status == "done"
+    folder = experiment(suite, "digits", label).folder / "seed0"
     analysis = folder / "analysis.json"
     record = json.loads((folder / "record.json").read_text())
     return record, json.loads(analysis.read_text()) if analysis.is_file() else {}
