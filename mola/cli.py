@@ -51,6 +51,23 @@ Own = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from mola import __version__
+
+        typer.echo(f"mola {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
 @app.command()
 def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks = None, own: Own = None) -> None:
     """Bring the raw data of benchmarks and check it: the suite's, or those named.
