@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mola.layers.adapt import adapt
-    from mola.layers.fan_out import every_expert
+    from mola.layers.expand import every_expert
     from mola.layers.gates import gate
-    from mola.layers.life import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
+    from mola.layers.merging import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
 
 __version__ = "0.1.0"
 __all__ = [

@@ -126,7 +126,7 @@ def train(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Method
         raise _bad_input(f"--seed: expected a number from 0, found {wrong[0]}")
     for other in sorted({*(seed or [])} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
-    from mola.cells import train_cell
+    from mola.experiment.cells import train_cell
 
     with _logging():
         failed = [f"{b}/{m}: seed {s}" for b, m in cells for s in train_cell(suite, b, m, seed or suite.seeds)]
@@ -182,7 +182,7 @@ def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     Example: mola table && cat results/embedded/tables/digits.md
     """
     suite = _load(config)
-    from mola.reporting.write import write_tables
+    from mola.reporting.tables.write import write_tables
 
     for path in write_tables(suite, drafts):
         typer.echo(path)
@@ -216,7 +216,7 @@ def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     Example: mola about -c config/smoke.yaml
     """
     suite = _load(config)
-    from mola.reporting.about import about as page
+    from mola.reporting.pages.about import about as page
 
     path = suite.folder / "about.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -253,13 +253,13 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         raise _bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = _load(config)
     if compare is None:
-        from mola.reporting.page import bind
+        from mola.reporting.pages.page import bind
 
         typer.echo(bind(suite, config))
         return
-    from mola.reporting.compare import compare as tables_of
     from mola.reporting.render import page, several, to_markdown
-    from mola.reporting.trees import tree
+    from mola.reporting.results.trees import tree
+    from mola.reporting.tables.compare import compare as tables_of
 
     one, other = (tree(side, suite.folder, drafts) for side in compare)
     tables = tables_of(one, other, list(suite.methods))
@@ -279,7 +279,7 @@ def list_names() -> None:
     """Show the methods, balancers and benchmarks, with their sources."""
     from mola import registry
 
-    rooms: tuple[registry.Room, ...] = ("methods", "balancers", "benchmarks")
+    rooms: tuple[registry.Kind, ...] = ("methods", "balancers", "benchmarks")
     for room in rooms:
         typer.echo(f"{room}:")
         for name in registry.names(room):
@@ -298,7 +298,7 @@ def status(config: Config = DEFAULT) -> None:
     Example: mola status -c config/smoke.yaml
     """
     suite = _load(config)
-    from mola.status import state
+    from mola.experiment.status import state
 
     counts: dict[str, int] = {}
     for benchmark in suite.benchmarks:
@@ -350,8 +350,8 @@ def layers(
 
     Example: mola bench layers --model resnet18 -e 4 -e 32
     """
-    from mola.bench.cases import Setting, case_of
     from mola.bench.layers import entries
+    from mola.bench.workloads import Setting, case_of
 
     case = case_of(model, batch, size)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
@@ -383,9 +383,9 @@ def step(
 
     Examples: mola bench step -t 4; mola bench step --balancer pcgrad --balancer uw -m mtan -m ltb -o warmup=0
     """
-    from mola.bench import rivals
+    from mola.bench import methods as rivals
     from mola.bench import step as mola_steps
-    from mola.bench.cases import Setting, case_of
+    from mola.bench.workloads import Setting, case_of
     from mola.registry import names
 
     case = case_of(model, batch, size)
@@ -468,8 +468,8 @@ def _told(message: object) -> str:
 
 
 def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:
-    from mola.bench.bars import held
     from mola.bench.report import as_json, compare, table
+    from mola.bench.thresholds import held
 
     rows = compare(entries, setting, repeats)
     bars = held(case, setting, rows)
@@ -508,7 +508,7 @@ def _benchmarks(config: Path, chosen: list[str]) -> Iterator[tuple[str, Any]]:
     for name in chosen or suite.benchmarks:
         given = suite.benchmarks[name].options if name in suite.benchmarks else {}
         options = registry.check_options("benchmarks", name, given, f"benchmarks.{name}")
-        yield name, registry.load("benchmarks", name)(suite.data, **options)
+        yield name, registry.create("benchmarks", name, suite.data, options=options)
 
 
 def _chosen(word: str, chosen: list[str] | None, known: Any) -> list[str]:

@@ -43,7 +43,7 @@ class Training(Section):
     """How a model is trained. The defaults are the paper's for VLCS and OfficeHome, but for the number of epochs."""
 
     epochs: PositiveInt = Field(10, description="passes over the training split")
-    batch: PositiveInt = Field(32, description="samples of a step, over all tasks")
+    batch_size: PositiveInt = Field(32, description="samples of a step, over all tasks")
     sampling: Sampling = Field(
         "balanced", description="balanced: every batch holds every task; proportional: one shuffled pool"
     )
@@ -102,10 +102,10 @@ class Tune(Section):
     )
 
 
-class Watching(Section):
-    """What is looked at while a method trains, beside the scores. It costs time and changes no weight."""
+class Probes(Section):
+    """What is measured while a method trains, besides its scores. Probes cost time and change no weight."""
 
-    paper_rule: bool = Field(
+    oracle_selection: bool = Field(
         False, description="also score the epoch of the lowest loss on the reported split, the released code's rule"
     )
     gradients: NonNegativeInt = Field(
@@ -154,7 +154,7 @@ class Settings(Section):
     balancer_options: dict[str, Any]
     training: Training
     backbone: Backbone
-    watch: Watching
+    probes: Probes
 
 
 class Suite(Section):
@@ -176,7 +176,7 @@ class Suite(Section):
         "sum",
         description="how the losses of the tasks become one gradient: a name, or name: … with the balancer's options",
     )
-    watch: Watching = Watching()
+    probes: Probes = Probes()
     shared_options: dict[str, Any] = Field(
         default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
     )
@@ -246,7 +246,7 @@ class Suite(Section):
                 _differing(self.training, base.training, f"{place}.training"), entry.training, f"{row}.training"
             ),
             backbone=_differing(self.backbone, base.backbone, f"{place}.backbone"),
-            watch=self.watch,
+            probes=self.probes,
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import typing
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,61 +17,78 @@ from typing import Any, Literal
 
 import pydantic
 
-import mola.types
+from mola.options import Options
+from mola.options_source import options_class
+from mola.source import syntax_tree
 from mola.types import BadInput
 
-Room = Literal["methods", "benchmarks", "balancers"]
+Kind = Literal["methods", "benchmarks", "balancers"]
 PACKAGE = Path(__file__).parent
 
 
 @cache
-def names(room: Room) -> tuple[str, ...]:
-    """The registered names of a room, sorted."""
-    return tuple(sorted(p.stem for p in (PACKAGE / room).glob("*.py") if not p.stem.startswith("_")))
+def names(kind: Kind) -> tuple[str, ...]:
+    """The registered names of a kind, sorted."""
+    return tuple(sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")))
 
 
-def load(room: Room, name: str) -> Any:
+def load(kind: Kind, name: str) -> Any:
     """Import and return the class a name stands for. Raises BadInput with the nearest name for an unknown one."""
-    check_name(room, name)
-    module = importlib.import_module(f"mola.{room}.{name}")
-    return getattr(module, _class_node(room, name).name)
+    check_name(kind, name)
+    return getattr(importlib.import_module(f"mola.{kind}.{name}"), _class_name(kind, name))
 
 
-def check_name(room: Room, name: str) -> None:
+def options_of(kind: Kind, name: str) -> type[Options]:
+    """The typed options of a registered class, read without importing torch. Raises BadInput for an unknown name."""
+    check_name(kind, name)
+    options = options_class(f"mola.{kind}.{name}", _class_name(kind, name))
+    return _constructor_options(kind, name) if options is Options else options
+
+
+def create(kind: Kind, name: str, *arguments: Any, options: Mapping[str, object]) -> Any:
+    """An object of the class that a name stands for, with these options. Raises BadInput for an unknown name."""
+    registered = load(kind, name)
+    return (
+        registered.create(*arguments, **options)
+        if hasattr(registered, "Options")
+        else registered(*arguments, **options)
+    )
+
+
+def check_name(kind: Kind, name: str) -> None:
     """Raise BadInput for a name that is not registered."""
-    if name not in names(room):
+    if name not in names(kind):
         raise BadInput(
-            f"unknown {room[:-1]} '{name}'{did_you_mean(name, names(room))}; registered: {', '.join(names(room))}"
+            f"unknown {kind[:-1]} '{name}'{did_you_mean(name, names(kind))}; registered: {', '.join(names(kind))}"
         )
 
 
-def describe(room: Room, name: str) -> tuple[str, str]:
+def describe(kind: Kind, name: str) -> tuple[str, str]:
     """(summary, source) of a file: its docstring's first paragraph, and the one that begins with ``Source:``."""
-    paragraphs = (ast.get_docstring(_tree(room, name)) or "").split("\n\n")
+    paragraphs = (ast.get_docstring(syntax_tree(_file(kind, name))) or "").split("\n\n")
     source = next((text.removeprefix("Source:") for text in paragraphs if text.startswith("Source:")), "")
     return paragraphs[0].replace("\n", " "), " ".join(source.split())
 
 
-def check_options(room: Room, name: str, options: Mapping[str, object], where: str) -> dict[str, object]:
-    """The options with defaults filled in and types checked against the constructor's keyword-only arguments.
+def check_options(kind: Kind, name: str, options: Mapping[str, object], where: str) -> dict[str, object]:
+    """The options as plain data, with defaults filled in and types checked against the class's ``Options``.
 
     ``where`` names the place in the configuration for the error message.
     """
-    check_name(room, name)
-    known = option_names(room, name)
+    known = option_names(kind, name)
     for key in options:
         if key not in known:
             hint = did_you_mean(key, known)
             raise BadInput(f"{where}.{key}: unknown option of {name}{hint}; it takes {', '.join(known) or 'none'}")
     try:
-        return dict(_options_model(room, name).model_validate(options))
+        return dict(options_of(kind, name).model_validate(options))
     except pydantic.ValidationError as error:
         raise BadInput(explain(error, where)) from None
 
 
-def option_names(room: Room, name: str) -> tuple[str, ...]:
-    """The options a registered class takes: the keyword-only arguments of its constructor."""
-    return tuple(_options_model(room, name).model_fields)
+def option_names(kind: Kind, name: str) -> tuple[str, ...]:
+    """The names of the options that a registered class takes."""
+    return tuple(options_of(kind, name).model_fields)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -92,25 +108,32 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
     return f"{'.'.join(filter(None, [where, *keys]))}: {message[:1].lower()}{message[1:]}, found {first['input']!r}"
 
 
+def _file(kind: Kind, name: str) -> Path:
+    return PACKAGE / kind / f"{name}.py"
+
+
 @cache
-def _tree(room: Room, name: str) -> ast.Module:
-    return ast.parse((PACKAGE / room / f"{name}.py").read_text())
-
-
-def _class_node(room: Room, name: str) -> ast.ClassDef:
-    wanted = name.replace("_", "")
-    for node in _tree(room, name).body:
-        if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
-            return node
+def _class_name(kind: Kind, name: str) -> str:
+    for node in syntax_tree(_file(kind, name)).body:
+        if isinstance(node, ast.ClassDef) and node.name.lower() == name.replace("_", ""):
+            return node.name
     raise BadInput(
-        f"mola/{room}/{name}.py: expected a class named like the file (any case, no underscores), found none"
+        f"mola/{kind}/{name}.py: expected a class named like the file (any case, no underscores), found none"
     )
 
 
 @cache
-def _options_model(room: Room, name: str) -> type[pydantic.BaseModel]:
+def _constructor_options(kind: Kind, name: str) -> type[Options]:
     """A model of the constructor's keyword-only arguments, built from the source text."""
-    node = _class_node(room, name)
+    import typing
+
+    import mola.types
+
+    node = next(
+        n
+        for n in syntax_tree(_file(kind, name)).body
+        if isinstance(n, ast.ClassDef) and n.name == _class_name(kind, name)
+    )
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     fields: dict[str, Any] = {}
     if init is not None:
@@ -124,11 +147,9 @@ def _options_model(room: Room, name: str) -> type[pydantic.BaseModel]:
         }
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
             if argument.annotation is None or default is None:
-                raise BadInput(f"mola/{room}/{name}.py: option '{argument.arg}' needs a type and a default")
+                raise BadInput(f"mola/{kind}/{name}.py: option '{argument.arg}' needs a type and a default")
             annotation = eval(
                 compile(ast.Expression(argument.annotation), name, "eval"), scope
             )  # our own source, not the user's input
             fields[argument.arg] = (annotation, ast.literal_eval(default))
-    return pydantic.create_model(
-        node.name, __config__=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False), **fields
-    )
+    return pydantic.create_model(node.name, __base__=Options, **fields)

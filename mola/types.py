@@ -71,6 +71,10 @@ class Batch:
             return slice(int(rows[0]), int(rows[-1]) + 1)
         return rows
 
+    def only(self, name: str) -> Batch:
+        """The samples of one task, as a batch that has no other: ``x`` (B_t, C, H, W), ``task`` None."""
+        return Batch(self.x[self.rows(name)], None, {name: self.y[name]}, (name,))
+
 
 @dataclass(frozen=True)
 class Output:
@@ -78,14 +82,14 @@ class Output:
 
     predictions: per task present, by name: (B_t, K) for classes, (B_t, K, H, W) for dense tasks, in batch order.
     routing:     (B, E) weights of the experts, where the method routes.
-    penalty:     () an extra loss, already weighted.
+    aux_loss:    () an auxiliary loss, already weighted.
     features:    (B, …) where the tasks part: all that the losses say to the shared parameters goes through it; None
                  where there is no such place.
     """
 
     predictions: Mapping[str, Tensor]
     routing: Tensor | None = None
-    penalty: Tensor | None = None
+    aux_loss: Tensor | None = None
     features: Tensor | None = None
 
 
@@ -132,13 +136,14 @@ class Balancer(Protocol):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
-        own: list[Parameter],
+        rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
-        """Accumulate gradients into ``shared`` (every task reaches them) and ``own`` (the rest). ``losses``: ()
-        each, by task name; ``features``: the output's.
+        """Accumulate gradients into the ``shared`` parameters, which every task reaches, and into the ``rest``.
+
+        ``losses``: () each, by task name; ``aux_loss`` and ``features``: the output's.
         """
 
     def end_epoch(self) -> None:

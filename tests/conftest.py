@@ -61,7 +61,7 @@ def suite_file(tmp_path, data_root):
             "seeds": [0],
             "reference": None,
             "benchmarks": {"digits": {"limit": 16}},
-            "training": {"epochs": 2, "batch": 16, "lr": 0.002},
+            "training": {"epochs": 2, "batch_size": 16, "lr": 0.002},
             "backbone": {"name": "test_resnet"},
             "shared_options": {"where": r"layer[1-4]\..*conv\d", "router_width": 4, "router_pool": 2},
             "methods": {"shared": None},

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from mola import cli
-from mola.bench import measure, report, rivals
-from mola.bench.bars import held
-from mola.bench.cases import CASES, Case, Setting, case_of
+from mola.bench import measure, report
+from mola.bench import methods as rivals
 from mola.bench.page import page
 from mola.bench.report import Row
+from mola.bench.thresholds import held
+from mola.bench.workloads import CASES, Case, Setting, case_of
 from mola.types import BadInput
 
 
@@ -281,7 +282,7 @@ def test_a_balancer_is_held_to_its_kind():
 
 def test_every_balancer_has_a_bar():
     from mola import registry
-    from mola.bench import bars
+    from mola.bench import thresholds as bars
 
     held_to = {*bars.LOSS_WEIGHTING, *bars.OVER_FEATURES, *bars.JACOBIAN}
     assert held_to == set(registry.names("balancers")) - {"sum"}

@@ -24,7 +24,7 @@ def test_committed_schema_is_the_models():
 
 def test_layers_of_settings(suite_file):
     path = suite_file(
-        training={"epochs": 5, "batch": 16},
+        training={"epochs": 5, "batch_size": 16},
         benchmarks={"digits": {"limit": 16, "training": {"epochs": 7}, "backbone": {"name": "resnet10t"}}},
         methods={"shared": None, "wide": {"method": "mola_grad", "rank": 8, "training": {"lr": 0.5}}},
         shared_options={"rank": 2, "where": "layer1.*"},
@@ -32,7 +32,7 @@ def test_layers_of_settings(suite_file):
     suite = config.load(path)
     wide, shared = suite.settings("digits", "wide"), suite.settings("digits", "shared")
     assert (wide.method, wide.method_options["rank"], wide.method_options["where"]) == ("mola_grad", 8, "layer1.*")
-    assert (wide.training.epochs, wide.training.lr, wide.training.batch) == (7, 0.5, 16)
+    assert (wide.training.epochs, wide.training.lr, wide.training.batch_size) == (7, 0.5, 16)
     assert (shared.training.lr, shared.method_options, shared.backbone.name) == (1e-4, {}, "resnet10t")
     assert shared.benchmark_options["limit"] == 16
 
@@ -144,7 +144,7 @@ def test_tuning_is_off_unless_asked_for(suite_file, value):
         ({"space": {"epochs": [1, 2]}}, "tune.space.epochs: not a knob"),
         ({"space": {"lr": {"low": 1, "high": 0.1}}}, "tune.space.lr: expected low < high, found low 1 and high 0.1"),
         ({"space": {"lr": {"low": 0, "high": 1, "log": True}}}, "tune.space.lr: expected 0 < low < high"),
-        ({"space": {"batch": [16, "many"]}}, "tune.space.batch: should be a valid integer"),
+        ({"space": {"batch_size": [16, "many"]}}, "tune.space.batch_size: should be a valid integer"),
         ({"space": {"optimizer": ["sgd", "adagrad"]}}, "tune.space.optimizer: should be 'adamw', 'adam' or 'sgd'"),
         ({"space": {"lr": []}}, "tune.space.lr: expected a range, choices or null, found an empty list"),
         ({"pruner": "hyperband"}, "tune.pruner: should be 'none' or 'median'"),

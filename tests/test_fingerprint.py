@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mola import fingerprint as fp
+from mola.experiment import fingerprint as fp
 
-TRAIN = ["mola.runs", "mola.benchmarks.digits", "mola.methods.mola_grad", "mola.balancers.sum"]
+TRAIN = ["mola.experiment.run", "mola.benchmarks.digits", "mola.methods.mola_grad", "mola.balancers.sum"]
 
 
 @pytest.fixture
@@ -34,7 +34,13 @@ def _edit(path: Path, text: str) -> None:
 
 def test_closure_follows_imports_but_not_the_registry():
     found = fp.closure(TRAIN)
-    assert {"mola.training.fit", "mola.layers.adapt", "mola.layers.plans", "mola.losses", "mola.methods"} <= found
+    assert {
+        "mola.training.fit",
+        "mola.layers.adapt",
+        "mola.layers.plans.dispatch",
+        "mola.losses",
+        "mola.methods",
+    } <= found
     assert not any(name.startswith(("mola.reporting", "mola.cli")) for name in found)
     assert "mola.methods.mola_router" not in found
     assert "mola.methods.shared" in fp.closure(["mola.methods.single_task"])

@@ -45,9 +45,9 @@ def test_wrong_options_name_the_key_the_wish_and_the_find(options, message):
 
 def test_planning_never_imports_torch():
     code = (
-        "import sys, pathlib, mola.cli, mola.config, mola.inputs, mola.status\n"
+        "import sys, pathlib, mola.cli, mola.config, mola.experiment.inputs, mola.experiment.status\n"
         "suite = mola.config.load(pathlib.Path('config/config.yaml'))\n"
-        "mola.inputs.inputs(suite, 'digits', 'mola_grad')\n"
+        "mola.experiment.inputs.inputs(suite, 'digits', 'mola_grad')\n"
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=registry.PACKAGE.parent)

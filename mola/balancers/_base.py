@@ -45,9 +45,9 @@ class Base:
         """Stateless."""
 
 
-def total_of(losses: Iterable[Tensor], penalty: Tensor | None = None) -> Tensor:
-    """Σ_t L_t, with the penalty if there is one; () each."""
-    parts = list(losses) if penalty is None else [*losses, penalty]
+def total_of(losses: Iterable[Tensor], aux_loss: Tensor | None = None) -> Tensor:
+    """Σ_t L_t, with the auxiliary loss if there is one; () each."""
+    parts = list(losses) if aux_loss is None else [*losses, aux_loss]
     return torch.stack(parts).sum()
 
 

@@ -27,14 +27,14 @@ class OverFeatures(GramianWeighting):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
         own: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """T passes through the heads, one through the rest."""
         if self.alone(losses) or features is None or features.grad_fn is None or not trainable(shared):
-            super().backward(losses, penalty, shared, own)
+            super().backward(losses, aux_loss, shared, own)
             return
         ahead = self._ahead(losses, features)
         found = [
@@ -53,7 +53,8 @@ class OverFeatures(GramianWeighting):
                     accumulate(parameter, weight * gradient if id(parameter) in is_shared else gradient)
         combined = torch.tensordot(alpha, rows, dims=1).to(features.dtype)
         torch.autograd.backward(
-            [features] if penalty is None else [features, penalty], [combined] if penalty is None else [combined, None]
+            [features] if aux_loss is None else [features, aux_loss],
+            [combined] if aux_loss is None else [combined, None],
         )
 
     def _ahead(self, losses: Mapping[str, Tensor], features: Tensor) -> list[Parameter]:

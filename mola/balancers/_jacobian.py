@@ -17,7 +17,7 @@ COLUMNS = 1 << 14  # of the Jacobian, in one product
 
 class Jacobian(Base, ABC):
     """One backward pass per task, one after the other, fills the rows of G (T, P); the shared parameters get
-    ``combine(G)``, every task's own parameters the plain gradient of their own loss, and the penalty's gradient is
+    ``combine(G)``, every task's own parameters the plain gradient of their own loss, and the aux_loss's gradient is
     added to both. Activations are held once, never T times.
 
     Under vmap the T passes take longer on a CPU than one by one, and hold T gradients of every activation.
@@ -32,18 +32,18 @@ class Jacobian(Base, ABC):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
         own: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
-        """T backward passes, and one more for a penalty. A benchmark of one task, or nothing shared: plain training."""
+        """T backward passes, and one more for an auxiliary loss. A benchmark of one task, or nothing shared: plain training."""
         shared, own = trainable(shared), trainable(own)
         if self.alone(losses) or not shared:
-            torch.autograd.backward(total_of(losses.values(), penalty))
+            torch.autograd.backward(total_of(losses.values(), aux_loss))
             return
-        if penalty is not None:  # first, so that the last pass frees the graph
-            torch.autograd.backward(penalty, retain_graph=True)
+        if aux_loss is not None:  # first, so that the last pass frees the graph
+            torch.autograd.backward(aux_loss, retain_graph=True)
         matrix, reached = self._rows(losses, shared, own)
         parts = torch.split(self.combine(matrix, losses), [p.numel() for p in shared])
         for parameter, part, is_reached in zip(shared, parts, reached, strict=True):

@@ -12,7 +12,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import Parameter
 
 from mola.balancers._graph import users
-from mola.layers.operations import Convolve
+from mola.layers.plans.operations import Convolve
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from mola.balancers._base import Base, total_of
 
 
 class LossWeighting(Base, ABC):
-    """L = total(L_1 … L_T) of the tasks present, plus the method's penalty. The tasks' own parameters follow the
+    """L = total(L_1 … L_T) of the tasks present, plus the method's auxiliary loss. The tasks' own parameters follow the
     weighted loss too, as published.
     """
 
@@ -24,11 +24,11 @@ class LossWeighting(Base, ABC):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
         own: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """One backward pass. Where the benchmark has one task there is nothing to balance: plain training."""
         total = total_of(losses.values()) if len(self.names) == 1 else self.total(losses)
-        torch.autograd.backward(total if penalty is None else total + penalty)
+        torch.autograd.backward(total if aux_loss is None else total + aux_loss)

@@ -46,16 +46,16 @@ class DBMTL(Jacobian):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
         own: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """As for any Jacobian, of the losses' logarithms. A benchmark of one task: plain training."""
         if self.alone(losses):
-            torch.autograd.backward(total_of(losses.values(), penalty))
+            torch.autograd.backward(total_of(losses.values(), aux_loss))
             return
-        super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, penalty, shared, own)
+        super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, aux_loss, shared, own)
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """ĝ (T, P) of all tasks of the benchmark, summed over those present at one length."""

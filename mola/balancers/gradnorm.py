@@ -59,7 +59,7 @@ class GradNorm(LossWeighting):
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        penalty: Tensor | None,
+        aux_loss: Tensor | None,
         shared: list[Parameter],
         own: list[Parameter],
         features: Tensor | None = None,
@@ -70,7 +70,7 @@ class GradNorm(LossWeighting):
         for name, loss in losses.items():  # a batch without a pixel that counts has loss 0, which is no beginning
             first = self.first.get(name, loss.detach())
             self.first[name] = torch.where(first > 0, first, loss.detach())
-        super().backward(losses, penalty, shared, own)
+        super().backward(losses, aux_loss, shared, own)
         if norms is not None:
             self._step(losses, norms)
 

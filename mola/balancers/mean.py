@@ -1,6 +1,6 @@
 """Mean of the losses: every task weighs 1/T.
 
-Source: equal weighting as in Lin et al. 2022, arXiv 2111.10603; under Adam the sum but for the penalty's weight.
+Source: equal weighting as in Lin et al. 2022, arXiv 2111.10603; under Adam the sum but for the auxiliary loss's weight.
 """
 
 from __future__ import annotations

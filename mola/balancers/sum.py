@@ -15,7 +15,7 @@ from mola.balancers._weighting import LossWeighting
 
 
 class Sum(LossWeighting):
-    """L = Σ_t L_t over the tasks present, plus the method's penalty."""
+    """L = Σ_t L_t over the tasks present, plus the method's auxiliary loss."""
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t L_t."""

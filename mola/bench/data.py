@@ -12,8 +12,8 @@ import torch
 
 from mola.bench.measure import interleaved
 from mola.config import Suite
+from mola.experiment.run import build
 from mola.losses import task_losses
-from mola.runs import build
 from mola.training.devices import claim
 from mola.training.fit import make_optimizer
 from mola.training.loading import load
@@ -49,8 +49,8 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
         data, method, balancer = build(settings, suite.data, 0, device)
         optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
         own, shared = method.own_parameters(), method.shared_parameters()
-        steps = min(STEPS, data.steps(size=training.batch, sampling=training.sampling))
-        with closing(load(data, "train", device, size=training.batch, sampling=training.sampling)) as batches:
+        steps = min(STEPS, data.steps(size=training.batch_size, sampling=training.sampling))
+        with closing(load(data, "train", device, size=training.batch_size, sampling=training.sampling)) as batches:
             held = next(batches)
 
         def step(batch: Batch) -> None:
@@ -59,7 +59,7 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(
                 task_losses(data.tasks, output, batch, training.loss_weight == "share"),
-                output.penalty,
+                output.aux_loss,
                 shared,
                 own,
                 output.features,
@@ -67,14 +67,14 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
             optimizer.step()
 
         def loader() -> Generator[Batch]:
-            return load(data, "train", device, size=training.batch, sampling=training.sampling)
+            return load(data, "train", device, size=training.batch_size, sampling=training.sampling)
 
         def steps_alone() -> None:
             for _ in range(steps):
                 step(held)
 
         def plainly() -> Generator[Batch]:
-            for batch in data.batches("train", size=training.batch, seed=0, epoch=0, sampling=training.sampling):
+            for batch in data.batches("train", size=training.batch_size, seed=0, epoch=0, sampling=training.sampling):
                 yield replace(batch, x=data.normalised(batch.x.to(device)))
 
         def over(batches: Callable[[], Generator[Batch]], work: Callable[[Batch], object]) -> Callable[[], None]:
@@ -92,7 +92,7 @@ def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates
             "training": over(loader, step),
         }
         times = interleaved(works, repeats, device)
-        images = steps * training.batch
+        images = steps * training.batch_size
         found = Rates(**{name: images / time.median_wall for name, time in times.items()})
         return found, {"settings": settings.model_dump(mode="json"), "steps": steps, "device": str(device)}
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import mola
-from mola.bench.cases import Case, Setting
 from mola.bench.measure import Work
 from mola.bench.report import Entry
-from mola.layers.lowrank import LowRank
+from mola.bench.workloads import Case, Setting
+from mola.layers.adapter import LowRank
 from mola.types import Plan
 
 M = TypeVar("M", bound=nn.Module)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from mola.bench.cases import Case, Setting
 from mola.bench.measure import Work, flops, interleaved, peak_bytes, rate_of_products, ratios, wall_ratio
+from mola.bench.workloads import Case, Setting
 
 
 @dataclass

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mola import registry
 from mola.balancers.sum import Sum
-from mola.bench.cases import Case, Setting
 from mola.bench.layers import filled
 from mola.bench.measure import Work
 from mola.bench.report import Entry
+from mola.bench.workloads import Case, Setting
 from mola.config import Training
 from mola.layers.router import Router
 from mola.losses import task_decorrelation, task_losses
@@ -42,7 +42,11 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
     }
     found = {
         name: trained(
-            registry.load("methods", method)(named, lambda: case.plain(0), **options), named, batch, setting, Sum()
+            registry.create("methods", method, named, lambda: case.plain(0), options=options),
+            named,
+            batch,
+            setting,
+            Sum(),
         )
         for name, (method, options) in methods.items()
     }
@@ -83,7 +87,7 @@ def trained(method: Method, tasks: list[Task], batch: Batch, setting: Setting, b
         with setting.running():
             output = method(batch)
         optimizer.zero_grad(set_to_none=True)
-        balancer.backward(task_losses(tasks, output, batch), output.penalty, shared, own, output.features)
+        balancer.backward(task_losses(tasks, output, batch), output.aux_loss, shared, own, output.features)
         optimizer.step()
 
     return Entry(step, len(batch.x), method, states=1, holds=lambda: vars(balancer))

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mola.data import augment, store
-from mola.data.sampling import Picks, picks
-from mola.data.sampling import steps as number_of_steps
-from mola.data.threads import spread
+from mola.data.batches import augment
+from mola.data.batches.sampling import Picks, picks
+from mola.data.batches.sampling import steps as number_of_steps
+from mola.data.batches.threads import spread
+from mola.data.prepare import store
 from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:

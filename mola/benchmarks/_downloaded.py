@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from mola.benchmarks import Benchmark
-from mola.data import disk, download, store, unpack
-from mola.data.download import Download
-from mola.data.manifest import manifest_sha256
-from mola.data.parts import MANIFEST, Part, Prepared, write_parts
+from mola.data import disk
+from mola.data.fetch import download, unpack
+from mola.data.fetch.download import Download
+from mola.data.fetch.verify import Verified
+from mola.data.prepare import store
+from mola.data.prepare.prepared import MANIFEST, Part, Prepared, write_parts
 from mola.data.progress import say
-from mola.data.rule import Rule
-from mola.data.verify import Verified
+from mola.data.splits.manifest import manifest_sha256
+from mola.data.splits.rule import Rule
 from mola.types import BadInput, Split
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

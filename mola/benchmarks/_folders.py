@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from mola.benchmarks import SPLITS, Images
 from mola.benchmarks._downloaded import Downloaded
-from mola.data import images, natural
-from mola.data.parts import Part
-from mola.data.rule import divided, interleaved
+from mola.data.batches import augment_photos as natural
+from mola.data.prepare import images
+from mola.data.prepare.prepared import Part
+from mola.data.splits.rule import divided, interleaved
 from mola.types import BadInput, Split
 
 ByClass = Sequence[Sequence[str]]  # of one domain: the images of each class, relative to the domain's folder

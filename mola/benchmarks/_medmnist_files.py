@@ -6,7 +6,7 @@ older version Zenodo 6496656.
 
 from __future__ import annotations
 
-from mola.data.download import Download
+from mola.data.fetch.download import Download
 
 ADDRESS = "https://zenodo.org/records/10519652/files/{}?download=1"
 PINNED, OLDER = "3.0", "2.2.3"  # versions of MedMNIST: up to the older one, three sets had blank images

@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mola.benchmarks import Benchmark
-from mola.data import preparation, store
-from mola.data.manifest import Ids, Manifest, manifest_path
+from mola.data.prepare import build as preparation
+from mola.data.prepare import store
+from mola.data.splits.manifest import Ids, Manifest, manifest_path
 from mola.types import BadInput, Split
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mola.benchmarks import Benchmark, Images
-from mola.data import augment, augment_dense, store
-from mola.data.sampling import picks
-from mola.data.sampling import steps as number_of_steps
-from mola.data.threads import spread
+from mola.data.batches import augment, augment_dense
+from mola.data.batches.sampling import picks
+from mola.data.batches.sampling import steps as number_of_steps
+from mola.data.batches.threads import spread
+from mola.data.prepare import store
 from mola.types import Batch, Direction, Kind, Sampling, Split, Task
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import METRICS, SPLITS, Images, Labels, _digit_images
+from mola.benchmarks import METRICS, SPLITS, Images, Labels
 from mola.benchmarks._packaged import Packaged
-from mola.data.augment import shift
-from mola.data.manifest import Ids
+from mola.benchmarks._synthetic import digit_images as _digit_images
+from mola.data.batches.augment import shift
+from mola.data.splits.manifest import Ids
 from mola.seeds import derive
 from mola.types import Source, Task
 

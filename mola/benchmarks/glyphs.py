@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import METRICS, Images, _digit_images, _glyph_images
+from mola.benchmarks import METRICS, Images
 from mola.benchmarks._packaged import Packaged
+from mola.benchmarks._synthetic import digit_images as _digit_images
+from mola.benchmarks._synthetic import glyph_images as _glyph_images
 from mola.benchmarks.digits import Digits
-from mola.data.augment import shift
-from mola.data.manifest import Ids
+from mola.data.batches.augment import shift
+from mola.data.splits.manifest import Ids
 from mola.seeds import derive
 from mola.types import Task
 

@@ -17,9 +17,10 @@ from pydantic import PositiveInt
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._downloaded import Downloaded
 from mola.benchmarks._medmnist_files import OLDER, published
-from mola.data import download, npz
-from mola.data.download import Download
-from mola.data.parts import Blocks, Part, Prepared
+from mola.data.fetch import download
+from mola.data.fetch.download import Download
+from mola.data.prepare import npz
+from mola.data.prepare.prepared import Blocks, Part, Prepared
 from mola.types import BadInput, Split, Task
 
 if TYPE_CHECKING:

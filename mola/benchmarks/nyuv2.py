@@ -18,9 +18,9 @@ from mola.benchmarks import _dense_files
 from mola.benchmarks._dense_files import FOLDERS, Samples
 from mola.benchmarks._downloaded import Downloaded
 from mola.benchmarks._single_input import SingleInput, dense_tasks
-from mola.data.download import Download
-from mola.data.parts import Blocks, Part
-from mola.data.rule import divided
+from mola.data.fetch.download import Download
+from mola.data.prepare.prepared import Blocks, Part
+from mola.data.splits.rule import divided
 from mola.types import Split
 
 CLASSES = 13

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import ByClass, Folders
-from mola.data.download import DRIVE, Download
+from mola.data.fetch.download import DRIVE, Download
 from mola.types import Split, Task
 
 NAMES = """

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import Folders
-from mola.data.download import Download
+from mola.data.fetch.download import Download
 from mola.types import Task
 
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")

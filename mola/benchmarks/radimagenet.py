@@ -17,12 +17,12 @@ from pydantic import PositiveInt
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._downloaded import Downloaded
 from mola.benchmarks._radimagenet_lists import ANATOMIES, THEIRS, TREE, check_apart, check_there, listed, unlisted
-from mola.data import images
-from mola.data.download import Download
-from mola.data.natural import crops, flipped
-from mola.data.parts import Part
+from mola.data.batches.augment_photos import crops, flipped
+from mola.data.fetch.download import Download
+from mola.data.prepare import images
+from mola.data.prepare.prepared import Part
 from mola.data.progress import say
-from mola.data.rule import interleaved
+from mola.data.splits.rule import interleaved
 from mola.types import BadInput, Split, Task
 
 if TYPE_CHECKING:

@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from mola.benchmarks import SPLITS, Images, _scene_pixels, _scene_rooms
+from mola.benchmarks import SPLITS, Images
 from mola.benchmarks._packaged import Packaged
-from mola.benchmarks._scene_pixels import Arrays
 from mola.benchmarks._single_input import SingleInput, dense_tasks
-from mola.data import augment_dense, store
-from mola.data.manifest import Ids
+from mola.benchmarks._synthetic import scene_pixels as _scene_pixels
+from mola.benchmarks._synthetic import scene_rooms as _scene_rooms
+from mola.benchmarks._synthetic.scene_pixels import Arrays
+from mola.data.batches import augment_dense
+from mola.data.prepare import store
+from mola.data.splits.manifest import Ids
 
 SIZES = {"train": 240, "valid": 80, "test": 160}
 HEIGHT, WIDTH = 48, 64

@@ -14,8 +14,8 @@ from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import ByClass, Folders
-from mola.data.download import Download
-from mola.data.rule import ranked
+from mola.data.fetch.download import Download
+from mola.data.splits.rule import ranked
 from mola.types import BadInput, Split, Task
 
 CLASSES = ("bird", "car", "chair", "dog", "person")

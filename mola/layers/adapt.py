@@ -10,10 +10,10 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
+from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
-from mola.layers.lowrank import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
-from mola.layers.plans import checked
+from mola.layers.plans.dispatch import checked
 from mola.types import BadInput, Factorisation, Plan, Rank
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def adapt(
                    name counts.
     where:         regular expression that the whole dotted module name must match, e.g. ``layer[2-4]\\..*conv\\d``.
     factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
-    plan:          forces one execution plan, see :mod:`mola.layers.plans`; all compute the same.
+    plan:          forces one execution plan, see :mod:`mola.layers.plans.dispatch`; all compute the same.
 
     The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
     before or, with ``strict=False``, after. Hooks on the replaced layers stay in force.

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from mola.layers.fan_out import every_expert
+from mola.layers.adapter import LowRank
+from mola.layers.expand import every_expert
 from mola.layers.gates import gate
-from mola.layers.lowrank import LowRank
 from mola.models.heads import Heads
 from mola.types import Batch, Output
 

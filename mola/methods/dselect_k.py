@@ -34,7 +34,7 @@ class DSelectK(Method):
     entropy: λ. Adds λ Σ_ti H(r(z_ti)), which hurries selectors to a single expert.
 
     In evaluation an expert runs on those samples alone that give it weight.
-    Differs from the paper: under ``gates: sample`` the penalty is a mean over the samples, where its code sums.
+    Differs from the paper: under ``gates: sample`` the auxiliary loss is a mean over the samples, where its code sums.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -67,21 +67,21 @@ class DSelectK(Method):
     def forward(self, batch: Batch) -> Output:
         """In training all experts on all samples, as their gates need it."""
         seen = gate_input(batch.x)
-        weights, penalty = {}, torch.zeros((), device=batch.x.device)
+        weights, aux_loss = {}, torch.zeros((), device=batch.x.device)
         for name in batch.y:
             weights[name], selectors = self.gates[name](seen[batch.rows(name)])
-            penalty = penalty + self._penalty(selectors)
+            aux_loss = aux_loss + self._regularisation(selectors)
         features = self._features(batch, weights)
         predictions: dict[str, Tensor] = {}
         for name, own in weights.items():
             predictions |= self.heads(mixture(own, features[batch.rows(name)]), alone(batch, name))
-        return Output(predictions, penalty=penalty if self.training else None, features=features)
+        return Output(predictions, aux_loss=aux_loss if self.training else None, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
         """The experts."""
         return list(self.experts.parameters())
 
-    def _penalty(self, selectors: Tensor) -> Tensor:
+    def _regularisation(self, selectors: Tensor) -> Tensor:
         """(B, k, E) → (): entropy, and where E is no power of two 1 / Σ_e r(z)_e, against codes of no expert."""
         each = -self.entropy * (selectors * (selectors + EPSILON).log()).sum(2)  # (B, k)
         if selectors.shape[2] & (selectors.shape[2] - 1):

@@ -14,8 +14,8 @@ from torch.nn import Parameter
 from torch.nn.utils import parametrize
 
 from mola.layers.adapt import adapt
+from mola.layers.adapter import LowRank
 from mola.layers.gates import gate
-from mola.layers.lowrank import LowRank
 from mola.layers.router import Router
 from mola.methods import Method
 from mola.methods._lora import freeze_base, trainable

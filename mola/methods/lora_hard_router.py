@@ -71,11 +71,11 @@ class LoRAHardRouter(Method):
         weight, chosen = probabilities.max(1, keepdim=True)  # (B, 1) each
         with gate(self.backbone, (weight, chosen)):
             features = self.backbone(batch.x)  # (B, F)
-        penalty = None
+        aux_loss = None
         if self.training and self.load_balance:
-            penalty = self.load_balance * load_balance(probabilities, chosen)
+            aux_loss = self.load_balance * load_balance(probabilities, chosen)
         used = scores.new_zeros(scores.shape).scatter(1, chosen, 1.0)
-        return Output(self.heads(features, batch), used, penalty, features)
+        return Output(self.heads(features, batch), used, aux_loss, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters and router."""

@@ -73,11 +73,11 @@ class LoRAMoE(Method):
         weights = top.values.softmax(1)  # (B, k)
         with gate(self.backbone, (weights, top.indices)):
             features = self.backbone(batch.x)  # (B, F)
-        penalty = None
+        aux_loss = None
         if self.training and self.load_balance:
-            penalty = self.load_balance * load_balance(scores.softmax(1), top.indices)
+            aux_loss = self.load_balance * load_balance(scores.softmax(1), top.indices)
         routing = scores.new_zeros(scores.shape).scatter(1, top.indices, weights)
-        return Output(self.heads(features, batch), routing, penalty, features)
+        return Output(self.heads(features, batch), routing, aux_loss, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters and router."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
-from mola.layers.fan_out import every_expert
+from mola.layers.expand import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
 from mola.methods._lora import adapters, freeze_base, trainable

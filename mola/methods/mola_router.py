@@ -85,13 +85,13 @@ class MoLARouter(Method):
         with gate(self.backbone, weights):
             features = self.backbone(batch.x)  # (B, F)
         predictions = self.heads(features, batch)
-        penalty = None
+        aux_loss = None
         if (
             self.training and self.twd and batch.task is not None
         ):  # where every sample has every task there is nothing to decorrelate
             seen = self.projection(weights if self.twd_on == "weights" else scores)
-            penalty = self.twd * task_decorrelation(seen, batch.task, self.temperature)
-        return Output(predictions, weights, penalty, features)
+            aux_loss = self.twd * task_decorrelation(seen, batch.task, self.temperature)
+        return Output(predictions, weights, aux_loss, features)
 
     def shared_parameters(self) -> list[Parameter]:
         """Backbone, adapters, router and projection: every task reaches them."""

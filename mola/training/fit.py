@@ -23,9 +23,9 @@ from mola.seeds import derive
 from mola.training import checkpoint
 from mola.training.evaluate import Scores, evaluate
 from mola.training.loading import load
+from mola.training.probes import Watch
 from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
-from mola.training.watch import Watch
 from mola.types import Balancer, Benchmark
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Outcome:
 
     curve: Curve = field(
         default_factory=list
-    )  # per epoch: epoch, lr, steps, train_seconds, train {loss per task, penalty}, valid {task: metrics}
+    )  # per epoch: epoch, lr, steps, train_seconds, train {loss per task, aux_loss}, valid {task: metrics}
     selected: dict[str, int] = field(default_factory=dict)  # part → epoch
     valid: Scores = field(default_factory=dict)  # at the selected epoch
     test: Scores = field(default_factory=dict)  # read once, after selection
@@ -88,22 +88,22 @@ def fit(
         **{watch.name: watch for watch in watches},
     }
 
-    per_epoch = benchmark.steps(size=training.batch, sampling=training.sampling)
+    per_epoch = benchmark.steps(size=training.batch_size, sampling=training.sampling)
     start = _resume(path, fingerprint, keeps, outcome)
     on_epoch(outcome.curve)
     for epoch in range(start, training.epochs):
         began, steps, lr = time.perf_counter(), 0, schedule.get_last_lr()[0]
         totals: dict[str, list[Tensor]] = defaultdict(list)
         method.train()
-        batches = partial(load, benchmark, "train", device, size=training.batch, sampling=training.sampling)
+        batches = partial(load, benchmark, "train", device, size=training.batch_size, sampling=training.sampling)
         for batch in batches(seed=derive(seed, "data"), epoch=epoch):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 output = method(batch)
             losses = task_losses(benchmark.tasks, output, batch, training.loss_weight == "share")
             optimizer.zero_grad(set_to_none=True)
-            balancer.backward(losses, output.penalty, shared, own, output.features)
+            balancer.backward(losses, output.aux_loss, shared, own, output.features)
             optimizer.step()
-            for name, loss in (losses if output.penalty is None else {**losses, "penalty": output.penalty}).items():
+            for name, loss in (losses if output.aux_loss is None else {**losses, "aux_loss": output.aux_loss}).items():
                 totals[name].append(loss.detach())
             del output, losses, loss  # with what is left of their graph: the next forward pass needs the room
             steps += 1
@@ -116,7 +116,7 @@ def fit(
         seconds = time.perf_counter() - began
         if bad := [name for name, value in train.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"training diverged in epoch {epoch + 1}: loss of {', '.join(bad)} is not finite")
-        valid = evaluate(method, benchmark, "valid", size=4 * training.batch, device=device, amp=amp)
+        valid = evaluate(method, benchmark, "valid", size=4 * training.batch_size, device=device, amp=amp)
         selection.update(epoch + 1, valid)
         outcome.curve.append(
             {"epoch": epoch + 1, "lr": lr, "steps": steps, "train_seconds": seconds, "train": train, "valid": valid}
@@ -128,10 +128,10 @@ def fit(
         on_epoch(outcome.curve)
 
     outcome.selected = selection.restore()
-    outcome.valid = evaluate(method, benchmark, "valid", size=4 * training.batch, device=device, amp=amp)
+    outcome.valid = evaluate(method, benchmark, "valid", size=4 * training.batch_size, device=device, amp=amp)
     if not test:
         return outcome
-    outcome.test = evaluate(method, benchmark, "test", size=4 * training.batch, device=device, amp=amp)
+    outcome.test = evaluate(method, benchmark, "test", size=4 * training.batch_size, device=device, amp=amp)
     for task, metrics in outcome.test.items():
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"test {', '.join(bad)} of {task} is not finite at the selected epoch")

@@ -14,8 +14,8 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from mola.config import Settings, Tune
-from mola.training.checkpoint import write_json, write_text
-from mola.tuned import NAME
+from mola.experiment.tuned import NAME
+from mola.files import write_json, write_text
 from mola.tuning import store
 from mola.tuning.space import parameters
 from mola.tuning.trial import seeds
@@ -26,7 +26,7 @@ HISTORY, IMPORTANCE = "history.csv", "importance.csv"
 def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Write the three files and return the content of ``tuned.json``, a function of the journal alone.
 
-    told: what ``mola.tuned.study`` gives. A study that was longer once counts as long as the budget is.
+    told: what ``mola.experiment.tuned.study`` gives. A study that was longer once counts as long as the budget is.
     """
     trials = store.finished(study)
     if tune.pruner == "none":

@@ -14,7 +14,7 @@ from optuna.trial import Trial
 
 from mola import registry
 from mola.config import Interval, Settings, Suite, Training
-from mola.tuned import fixed
+from mola.experiment.tuned import fixed
 from mola.types import Choices, PerTask, Range
 
 Knobs = Mapping[str, Range | Choices]
@@ -97,7 +97,7 @@ def draw(trial: Trial, space: Knobs) -> Drawn:
 
 
 def parameters(drawn: Drawn) -> dict[str, dict[str, Any]]:
-    """What ``mola.tuned.applied`` takes: by section. Numbers per task are divided by their mean: what counts is their
+    """What ``mola.experiment.tuned.applied`` takes: by section. Numbers per task are divided by their mean: what counts is their
     ratio, and the losses' sum keeps its size.
     """
     found: dict[str, dict[str, Any]] = {}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from mola import registry, tuned
+from mola import registry
 from mola.config import Suite
-from mola.inputs import write_cell
-from mola.runs import build, cost, writing
+from mola.experiment import tuned
+from mola.experiment.inputs import write_cell
+from mola.experiment.run import build, cost, writing
 from mola.training.devices import claim
 from mola.training.fit import OnStep
 from mola.tuning import space, store
+from mola.tuning.budget import one, spent
 from mola.tuning.result import write
-from mola.tuning.spend import one, spent
 from mola.tuning.trial import Place, seeds
 from mola.types import BadInput, Benchmark
 
@@ -34,7 +35,7 @@ def tune(
     if suite.tune is None:
         raise BadInput(f"tune: expected a section with this key in the suite '{suite.suite}', found none")
     given = suite.settings(benchmark, label)
-    data: Benchmark = registry.load("benchmarks", benchmark)(suite.data, **given.benchmark_options)
+    data: Benchmark = registry.create("benchmarks", benchmark, suite.data, options=given.benchmark_options)
     if not data.held_out:
         raise BadInput(f"benchmarks.{benchmark}.split: expected a split whose valid is not reported, to tune on")
     knobs = space.knobs(suite, benchmark, label, [task.name for task in data.tasks])

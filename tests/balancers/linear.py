@@ -42,12 +42,12 @@ class Problem:
         }
         return (found, z) if features else found
 
-    def update(self, balancer, penalty=None):
+    def update(self, balancer, aux_loss=None):
         """What one backward gives the shared parameters (P,) and the tasks' own (T,)."""
         for p in [*self.shared, *self.own.values()]:
             p.grad = None
         losses, features = self.losses(features=True)
-        balancer.backward(losses, penalty, self.shared, list(self.own.values()), features)
+        balancer.backward(losses, aux_loss, self.shared, list(self.own.values()), features)
         shared = torch.cat([p.grad.flatten() for p in self.shared])
         return shared, torch.stack([p.grad for p in self.own.values()])
 

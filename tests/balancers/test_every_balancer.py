@@ -129,12 +129,12 @@ def test_gradients_accumulate(name):
 
 
 @every
-def test_the_penalty_is_added_as_under_the_sum(name):
+def test_the_aux_loss_is_added_as_under_the_sum(name):
     problem, direction = Problem(CONFLICT, VALUES), torch.tensor([1.0, -2.0]).double()[:, None]
     torch.manual_seed(0)
     without, _ = problem.update(make(name, 3))
     torch.manual_seed(0)
-    added, _ = problem.update(make(name, 3), penalty=(direction * problem.shared[0]).sum())
+    added, _ = problem.update(make(name, 3), aux_loss=(direction * problem.shared[0]).sum())
     torch.testing.assert_close(added - without, torch.tensor([1.0, -2.0, 0.0, 0.0]).double())
 
 
@@ -234,7 +234,7 @@ def step(name, method, named, batch, unused=frozenset()):
         method.zero_grad(set_to_none=True)
         output = method(batch)
         losses = task_losses(named, output, batch)
-        balancer.backward(losses, output.penalty, method.shared_parameters(), method.own_parameters(), output.features)
+        balancer.backward(losses, output.aux_loss, method.shared_parameters(), method.own_parameters(), output.features)
         assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
         assert all(p.grad is None for k, p in method.named_parameters() if not p.requires_grad or k in unused)
         silent = {k: p for k, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
@@ -259,7 +259,7 @@ SIDES = (
     "single_task",
     "mola_grad",
     "mola_router",
-)  # all shared, nothing, adapters of a task's own, a penalty
+)  # all shared, nothing, adapters of a task's own, an auxiliary loss
 
 
 @every

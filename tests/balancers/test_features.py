@@ -61,7 +61,7 @@ def test_without_features_it_is_the_plain_balancer(name, plain):
 
 
 @UB
-def test_the_penalty_is_added_as_it_is(name, plain):
+def test_the_aux_loss_is_added_as_it_is(name, plain):
     updates = []
     for factor in (0.0, 1.0):
         torch.manual_seed(0)

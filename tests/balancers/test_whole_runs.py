@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from mola import runs
 from mola.config import load
+from mola.experiment import run as runs
 from mola.types import BadInput
 
 
@@ -24,7 +24,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
                 results=str(tmp_path / turn),
                 balancer=balancer,
                 methods={"mola_grad": None},
-                training={"epochs": 2, "batch": 16, "lr": 0.002, "sampling": "proportional"},
+                training={"epochs": 2, "batch_size": 16, "lr": 0.002, "sampling": "proportional"},
             )
         )
 

@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from mola.benchmarks import _digit_images
+from mola.benchmarks._synthetic import digit_images as _digit_images
 from mola.benchmarks.digits import Digits
-from mola.data import manifest, store
+from mola.data.prepare import store
+from mola.data.splits import manifest
 from mola.types import BadInput
 
 

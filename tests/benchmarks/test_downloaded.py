@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mola.benchmarks import officehome, pacs, vlcs
-from mola.data import manifest
-from mola.data.download import Download
-from mola.data.rule import ranked
+from mola.data.fetch.download import Download
+from mola.data.splits import manifest
+from mola.data.splits.rule import ranked
 from mola.types import BadInput
 
 
@@ -58,7 +58,7 @@ def names(benchmark, part):
 
 
 def test_labels_and_images_belong_to_the_files(tmp_path, archive):
-    from mola.data import images
+    from mola.data.prepare import images
 
     benchmark = prepared(make(tmp_path), archive)
     for task in ("photo", "sketch"):

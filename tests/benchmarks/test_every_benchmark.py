@@ -9,8 +9,8 @@ import torch
 
 from mola import registry
 from mola.benchmarks._downloaded import Downloaded
-from mola.data.manifest import Manifest
-from mola.data.rule import Rule
+from mola.data.splits.manifest import Manifest
+from mola.data.splits.rule import Rule
 
 BENCHMARKS = registry.names("benchmarks")
 
@@ -132,7 +132,7 @@ def test_threads_change_no_value(benchmark_, monkeypatch):
     monkeypatch.setattr(
         benchmark_, "augmented", lambda *given: seen.add(threading.current_thread().name) or augmented(*given)
     )
-    monkeypatch.setattr("mola.data.threads.PART", 1)
+    monkeypatch.setattr("mola.data.batches.threads.PART", 1)
     monkeypatch.setattr(benchmark_, "threads", 3)
     together = first()
     assert seen and all(name.startswith("mola-augment") for name in seen)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.ft2font import FT2Font
 
-from mola.benchmarks import _digit_images, _glyph_images, glyphs
+from mola.benchmarks import glyphs
+from mola.benchmarks._synthetic import digit_images as _digit_images
+from mola.benchmarks._synthetic import glyph_images as _glyph_images
 from mola.benchmarks.digits import Digits
 from mola.benchmarks.glyphs import Glyphs
-from mola.data import manifest
+from mola.data.splits import manifest
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torchvision import transforms
 
 from mola.benchmarks import _medmnist_files, medmnist
 from mola.benchmarks.medmnist import MedMNIST
-from mola.data import npz
+from mola.data.prepare import npz
 from mola.types import BadInput
 
 
@@ -134,7 +134,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, files, monkeypatch):
     whole = placed(tmp_path / "whole", files)
     whole.prepare()
     monkeypatch.setattr(npz, "CHUNK", 5 * 28 * 28)
-    monkeypatch.setattr("mola.data.growing.SAFE", 1)
+    monkeypatch.setattr("mola.data.prepare.npy_writer.SAFE", 1)
     original, asked = npz.rows, []
 
     def breaking(path, key, start=0):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mola.benchmarks import nyuv2
-from mola.benchmarks._scene_pixels import photographed
+from mola.benchmarks._synthetic.scene_pixels import photographed
 from mola.benchmarks.nyuv2 import NYUv2
 from mola.benchmarks.scenes import export
-from mola.data.rule import Rule
+from mola.data.splits.rule import Rule
 from mola.types import BadInput
 
 ROOMS = {"train": 20, "val": 7}
@@ -104,7 +104,7 @@ def test_preparing_again_costs_nothing_and_follows_the_data(own, tmp_path):
 
 
 def test_an_interrupted_preparation_goes_on(own, tmp_path, monkeypatch):
-    monkeypatch.setattr("mola.data.growing.SAFE", 0)
+    monkeypatch.setattr("mola.data.prepare.npy_writer.SAFE", 0)
     monkeypatch.setattr(nyuv2, "BLOCK", 2)
     benchmark = NYUv2(tmp_path, official=False)
     benchmark.place(own)

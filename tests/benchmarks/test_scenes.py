@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from mola.benchmarks import _scene_pixels
-from mola.benchmarks._scene_pixels import geometry, photographed, rays, to_world
-from mola.benchmarks._scene_rooms import BALL, CEILING, CLASSES, FLOOR, LAMP, PICTURE, furnished
+from mola.benchmarks._synthetic import scene_pixels as _scene_pixels
+from mola.benchmarks._synthetic.scene_pixels import geometry, photographed, rays, to_world
+from mola.benchmarks._synthetic.scene_rooms import BALL, CEILING, CLASSES, FLOOR, LAMP, PICTURE, furnished
 from mola.benchmarks.scenes import Scenes
-from mola.data import manifest
-from mola.data.augment_dense import SCALES
+from mola.data.batches.augment_dense import SCALES
+from mola.data.splits import manifest
 
 ROOMS = range(0, 480, 40)
 

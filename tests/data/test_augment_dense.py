@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mola.data import augment_dense
-from mola.data.augment_dense import SCALES, windows
+from mola.data.batches import augment_dense
+from mola.data.batches.augment_dense import SCALES, windows
 
 UNIFORM = np.random.default_rng(0).random((200, 8), dtype=np.float32)
 

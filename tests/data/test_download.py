@@ -21,8 +21,9 @@ import requests
 from filelock import FileLock
 from misbehaving_server import endless, serve, stalled, status, whole
 
-from mola.data import disk, transfer, verify
-from mola.data.download import DRIVE, Download, fetch, place, version
+from mola.data import disk
+from mola.data.fetch import transfer, verify
+from mola.data.fetch.download import DRIVE, Download, fetch, place, version
 from mola.types import BadInput
 
 DATA = np.random.default_rng(0).bytes(3_000_000)  # no pattern: a part put in the wrong place is seen
@@ -207,7 +208,7 @@ def test_a_killed_process_leaves_no_half_file_and_the_next_goes_on(server, folde
     go_on = threading.Event()
     server.answers["/a"] = [stalled(DATA, HALF, go_on), whole(DATA)]
     code = (
-        "from pathlib import Path; from mola.data.download import Download, fetch; "
+        "from pathlib import Path; from mola.data.fetch.download import Download, fetch; "
         f"fetch(Download('toy', '', '', '', 'toy.bin', ({server.url + '/a'!r},), {{'v1': {md5(DATA)!r}}}), "
         f"Path({str(folder)!r}))"
     )

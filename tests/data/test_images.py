@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mola.data import images
+from mola.data.prepare import images
 from mola.types import BadInput
 
 

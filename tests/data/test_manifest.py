@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from mola.data import manifest
-from mola.data.manifest import Manifest
+from mola.data.splits import manifest
+from mola.data.splits.manifest import Manifest
 from mola.types import BadInput
 
 

@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from mola.data import natural
+from mola.data.batches import augment_photos as natural
 
 MIDDLE = 0.5  # the number that changes nothing in jitter
 

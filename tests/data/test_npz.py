@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mola.data import npz
+from mola.data.prepare import npz
 from mola.types import BadInput
 
 ARRAYS = {

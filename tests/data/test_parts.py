@@ -10,8 +10,10 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from mola.data import disk, growing, store
-from mola.data.parts import Part, Prepared, write_parts
+from mola.data import disk
+from mola.data.prepare import npy_writer as growing
+from mola.data.prepare import store
+from mola.data.prepare.prepared import Part, Prepared, write_parts
 from mola.types import BadInput
 
 ROWS = 23

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mola.data import manifest
-from mola.data.rule import Rule, divided, interleaved, ranked
+from mola.data.splits import manifest
+from mola.data.splits.rule import Rule, divided, interleaved, ranked
 from mola.types import BadInput
 
 PERCENT = {"train": 60, "valid": 20, "test": 20}

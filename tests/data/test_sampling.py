@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mola.data.augment import shift, uniforms
-from mola.data.sampling import picks, steps
+from mola.data.batches.augment import shift, uniforms
+from mola.data.batches.sampling import picks, steps
 from mola.types import BadInput
 
 SIZES = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 40), min_size=1)
@@ -48,7 +48,9 @@ def test_order_depends_on_seed_and_epoch_alone(sampling):
 
 
 def test_a_balanced_batch_needs_a_sample_per_task():
-    with pytest.raises(BadInput, match=r"training\.batch: expected at least one sample for each of 3 tasks, found 2"):
+    with pytest.raises(
+        BadInput, match=r"training\.batch_size: expected at least one sample for each of 3 tasks, found 2"
+    ):
         list(picks({"a": 5, "b": 5, "c": 5}, 2, 0, 0, "balanced"))
 
 

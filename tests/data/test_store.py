@@ -3,8 +3,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from mola.data import preparation, store
-from mola.data.manifest import Manifest
+from mola.data.prepare import build as preparation
+from mola.data.prepare import store
+from mola.data.splits.manifest import Manifest
 from mola.types import BadInput
 
 IDS = {"a": {"train": [3, 1], "test": [2]}}

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mola.data import archives, disk, unpack
+from mola.data import disk
+from mola.data.fetch import archives, unpack
 from mola.types import BadInput
 
 NOISE = np.random.default_rng(0).bytes(300_000)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+from mola.layers.adapter import LowRankConv2d, LowRankLinear
 
 
 def delta_by_elements(layer: LowRankConv2d) -> torch.Tensor:

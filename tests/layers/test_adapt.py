@@ -7,7 +7,7 @@ from reference import filled
 from torch import nn
 
 import mola
-from mola.layers.lowrank import LowRank, LowRankConv2d
+from mola.layers.adapter import LowRank, LowRankConv2d
 from mola.layers.router import Router
 from mola.types import BadInput
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import mola
-from mola.layers.fan_out import every_expert, fork
+from mola.layers.expand import every_expert, fork
 from mola.types import BadInput
 
 FAMILIES = {  # model → where; the forks lie in stages, in blocks, in a layer, behind a stem

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import mola
 from mola.layers import gates
-from mola.layers.lowrank import LowRankConv2d, LowRankLinear
+from mola.layers.adapter import LowRankConv2d, LowRankLinear
 
 
 @pytest.fixture

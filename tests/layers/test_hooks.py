@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import mola
-from mola.layers.lowrank import LowRank
+from mola.layers.adapter import LowRank
 from mola.types import BadInput
 
 REGISTER = {

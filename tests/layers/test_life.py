@@ -12,7 +12,7 @@ from torch import nn
 
 import mola
 from mola import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
-from mola.layers.lowrank import LowRank
+from mola.layers.adapter import LowRank
 from mola.layers.router import Router
 from mola.types import BadInput
 

@@ -8,9 +8,9 @@ from reference import delta_by_elements, filled, output_by_samples
 from torch import nn
 
 import mola
-from mola.layers import plans
+from mola.layers.adapter import LowRankConv2d, LowRankLinear, largest_rank
 from mola.layers.gates import checked
-from mola.layers.lowrank import LowRankConv2d, LowRankLinear, largest_rank
+from mola.layers.plans import dispatch as plans
 from mola.types import BadInput
 
 CONVOLUTIONS = {

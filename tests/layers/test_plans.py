@@ -9,10 +9,10 @@ from reference import filled, output_by_samples
 from torch import nn
 
 import mola
-from mola.layers import plans
+from mola.layers.adapter import LowRankConv2d, LowRankLinear
 from mola.layers.gates import IndexGate, WeightGate, checked
-from mola.layers.lowrank import LowRankConv2d, LowRankLinear
-from mola.layers.operations import Convolve
+from mola.layers.plans import dispatch as plans
+from mola.layers.plans.operations import Convolve
 from mola.types import BadInput
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from building import build
 
-from mola.layers.lowrank import LowRankConv2d
+from mola.layers.adapter import LowRankConv2d
 from mola.losses import task_decorrelation
 from mola.training.loading import load
 from mola.types import BadInput, Batch
@@ -92,14 +92,14 @@ def test_top_k_leaves_the_rest_at_zero(digits, batch):
         build("lora_moe", digits.tasks, top_k=9)
 
 
-def test_the_penalty_is_the_weighted_decorrelation(digits, batch):
+def test_the_aux_loss_is_the_weighted_decorrelation(digits, batch):
     method = build("mola_router", digits.tasks, twd=0.3, temperature=0.5)
     scores = method.router(batch.x)
     wanted = 0.3 * task_decorrelation(method.projection(scores), batch.task, 0.5)
-    torch.testing.assert_close(method(batch).penalty, wanted)
+    torch.testing.assert_close(method(batch).aux_loss, wanted)
     assert method.projection.weight.shape == (32, 4)
-    assert build("mola_router", digits.tasks, twd=0.0)(batch).penalty is None
-    assert method.eval()(batch).penalty is None
+    assert build("mola_router", digits.tasks, twd=0.0)(batch).aux_loss is None
+    assert method.eval()(batch).aux_loss is None
 
 
 def test_single_task_towers_do_not_meet(digits, batch):

@@ -167,7 +167,7 @@ def test_maps_of_all_families_for_dense_tasks(label, backbone, batch):
 def test_an_absent_task_is_not_touched(label, batch):
     method = build(label)
     output = method(without(batch, "b"))
-    sum([p.sum() for p in output.predictions.values()], output.penalty or torch.zeros(())).backward()
+    sum([p.sum() for p in output.predictions.values()], output.aux_loss or torch.zeros(())).backward()
     own = {id(p) for p in method.own_parameters()}
     touched = {name for name, p in method.named_parameters() if p.grad is not None and id(p) in own}
     assert not any(".b." in name for name in touched)
@@ -276,19 +276,19 @@ def test_codes_of_integers_are_exactly_k_experts(experts):
     assert made.z.value.grad.eq(0).all() and made.w.value.grad.ne(0).all()  # the choice rests, its weights do not
 
 
-def test_penalty_by_hand():
+def test_aux_loss_by_hand():
     half = torch.tensor(0.5)
     method = build("dselect_k", entropy=0.1, experts=4)
     for own in method.gates.values():
         own.z.value.data.zero_()
     uniform = 3 * 2 * 0.1 * 2 * -half.log()  # tasks, selectors, λ, log 4
-    assert method._penalty(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(
+    assert method._regularisation(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(
         uniform.item() / 3, rel=1e-4
     )
     method = build("dselect_k", entropy=0.0, experts=3)
     for own in method.gates.values():
         own.z.value.data.zero_()  # 3/4 of each selector's weight reaches an expert
-    assert method._penalty(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(2 * 4 / 3)
+    assert method._regularisation(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(2 * 4 / 3)
 
 
 def test_entropy_and_reachability_drive_selectors_to_single_experts():
@@ -297,7 +297,7 @@ def test_entropy_and_reachability_drive_selectors_to_single_experts():
     optimizer = torch.optim.Adam(own.parameters(), lr=0.05)
     for _ in range(100):
         optimizer.zero_grad()
-        method._penalty(own(torch.zeros(1, 0))[1]).backward()
+        method._regularisation(own(torch.zeros(1, 0))[1]).backward()
         optimizer.step()
     weights, selectors = own(torch.zeros(1, 0))
     assert selectors.max(2).values.eq(1).all()
@@ -324,9 +324,9 @@ def test_experts_without_weight_do_not_run_in_evaluation(gates, batch):
     assert sizes == dict.fromkeys(range(4), 9)
 
 
-def test_penalty_in_training_alone_and_k_within_the_experts(batch):
-    assert build("dselect_k")(batch).penalty > 0
-    assert build("dselect_k").eval()(batch).penalty is None
+def test_aux_loss_in_training_alone_and_k_within_the_experts(batch):
+    assert build("dselect_k")(batch).aux_loss > 0
+    assert build("dselect_k").eval()(batch).aux_loss is None
     with pytest.raises(BadInput, match="top_k: expected at most the number of experts, 4, found 5"):
         build("dselect_k", top_k=5)
 

@@ -71,7 +71,7 @@ def test_a_hard_router_learns_through_its_probability(digits, batch):
     method = build("lora_hard_router", digits.tasks, load_balance=0.0)
     filled(method).train()
     output = method(batch)
-    assert output.penalty is None
+    assert output.aux_loss is None
     sum(p.sum() for p in output.predictions.values()).backward()
     assert method.router.head.weight.grad.abs().sum() > 0
 
@@ -86,12 +86,12 @@ def test_balanced_load_by_hand():
 
 
 @pytest.mark.parametrize(("name", "weight"), [("lora_moe", 0.3), ("lora_hard_router", 0.3)])
-def test_the_penalty_is_the_weighted_load(name, weight, digits, batch):
+def test_the_aux_loss_is_the_weighted_load(name, weight, digits, batch):
     method = build(name, digits.tasks, load_balance=weight)
     probabilities = method.router(batch.x).softmax(1)
     chosen = probabilities.topk(2 if name == "lora_moe" else 1, dim=1).indices
-    torch.testing.assert_close(method(batch).penalty, weight * load_balance(probabilities, chosen))
-    assert method.eval()(batch).penalty is None
+    torch.testing.assert_close(method(batch).aux_loss, weight * load_balance(probabilities, chosen))
+    assert method.eval()(batch).aux_loss is None
 
 
 @pytest.mark.parametrize("kind", ["classes", "dense"])
@@ -178,7 +178,7 @@ def test_a_frozen_backbone_rests(name, digits, batch):
 def test_what_decorrelation_sees(where, seen, digits, batch):
     method = build("mola_router", digits.tasks, twd=0.3, twd_on=where)
     wanted = 0.3 * task_decorrelation(seen(method.router(batch.x)), batch.task)
-    torch.testing.assert_close(method(batch).penalty, wanted)
+    torch.testing.assert_close(method(batch).aux_loss, wanted)
     assert not any("projection" in key for key in method.state_dict())
 
 

@@ -161,7 +161,7 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
 
     def trained(folder, epochs, stop=None):
         method = build("ltb", TASKS, warmup=3)
-        training = Training(epochs=epochs, batch=4, lr=0.002, schedule="constant")
+        training = Training(epochs=epochs, batch_size=4, lr=0.002, schedule="constant")
         path = tmp_path / folder
         path.mkdir(exist_ok=True)
         data = FakeDense({"train": 8, "valid": 2, "test": 2})
@@ -184,7 +184,7 @@ def test_a_short_run_beats_chance(data_root, tmp_path):
     """The whole of it: warm-up, draws, the tree that is found."""
     data = Digits(data_root, limit=64)
     tree = build("ltb", data.tasks, branches=2, warmup=8, rate=100.0, temperature=1.0)
-    training = Training(epochs=16, batch=32, lr=0.004)
+    training = Training(epochs=16, batch_size=32, lr=0.004)
     cpu = torch.device("cpu")
     outcome = fit(tree, Sum(), data, training, seed=0, device=cpu, path=tmp_path / "run.pt", fingerprint="f")
     scores = [score["accuracy"] for score in outcome.test.values()]

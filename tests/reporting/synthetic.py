@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mola import registry, tuned
+from mola import registry
 from mola.config import load
-from mola.inputs import inputs, write_cell
+from mola.experiment import tuned
+from mola.experiment.inputs import inputs, write_cell
 from mola.metrics import UNITS
-from mola.reporting.write import _identity
+from mola.reporting.tables.write import _identity
 
 
 def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchmarks=("digits",), seeds=6, **changes):

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from synthetic import drawn, fill, make_suite, tune
 
-from mola.inputs import inputs
+from mola.experiment.inputs import inputs
 from mola.reporting.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
-from mola.reporting.write import read_results, tables
+from mola.reporting.tables.write import read_results, tables
 from mola.types import BadInput
 
 ROWS = {
@@ -99,7 +99,7 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
         tasks = ("mnist", "optdigits", "mnistm", "printed")
         return {"selected": {"model": 1}, "test": dict.fromkeys(tasks, accuracy)} if label != "shared" else None
 
-    fill(suite, lambda b, m, s: 0.5, paper_rule=rule)
+    fill(suite, lambda b, m, s: 0.5, oracle_selection=rule)
     table = made(suite)
     head, _, *body = lines(table)
     at = head.index("optimism")
@@ -109,15 +109,17 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
     assert body[1][at - 1 : at + 1] == ["–", "–"]
     assert "optimism: what the same runs gain by that, in points of the average" in table.caption
     assert "test, which is scored after every epoch too" in table.caption and "read once" not in table.caption
-    fill(suite, lambda b, m, s: 0.5, paper_rule=None)
+    fill(suite, lambda b, m, s: 0.5, oracle_selection=None)
     assert "optimism" not in to_markdown(made(suite))
     assert "the test split is read once, after that" in made(suite).caption
 
 
 def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
     suite = make_suite(tmp_path, seeds=1)
-    fill(suite, lambda b, m, s: 0.5, paper_rule={"selected": {}, "test": {}})
-    assert any("paper_rule: expected a number for mnist accuracy, found none" in note for note in made(suite).notes)
+    fill(suite, lambda b, m, s: 0.5, oracle_selection={"selected": {}, "test": {}})
+    assert any(
+        "oracle_selection: expected a number for mnist accuracy, found none" in note for note in made(suite).notes
+    )
 
 
 def test_costs_and_trials(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from synthetic import drawn, edit, fill, make_suite, record
 
-from mola.reporting.compare import compare
 from mola.reporting.render import several, to_markdown
-from mola.reporting.trees import tree
+from mola.reporting.results.trees import tree
+from mola.reporting.tables.compare import compare
 from mola.types import BadInput
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,11 +9,11 @@ from fake_dense import TASKS
 
 from mola.benchmarks.digits import Digits
 from mola.config import load
-from mola.inputs import inputs
-from mola.reporting.records import collect
+from mola.experiment.inputs import inputs
 from mola.reporting.render import to_csv, to_latex, to_markdown
-from mola.reporting.tables import Results, benchmark_table, summary_table
-from mola.reporting.write import write_tables
+from mola.reporting.results.records import collect
+from mola.reporting.tables.assemble import Results, benchmark_table, summary_table
+from mola.reporting.tables.write import write_tables
 from mola.types import Task
 
 ROWS = {  # as printed: percent, metres, degrees

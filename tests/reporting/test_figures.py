@@ -10,8 +10,7 @@ import pytest
 from matplotlib.text import Text
 from synthetic import fill, make_suite, tune
 
-from mola.inputs import write_inputs
-from mola.reporting.about import about
+from mola.experiment.inputs import write_inputs
 from mola.reporting.figures import (
     ablation,
     conflict,
@@ -30,6 +29,7 @@ from mola.reporting.figures._grams import condition_number, cosine, magnitude_si
 from mola.reporting.figures._looks import looks, styled
 from mola.reporting.figures._source import sources
 from mola.reporting.figures._write import names, write_figures
+from mola.reporting.pages.about import about
 
 ROWS = {
     "single_task": {},
@@ -52,7 +52,7 @@ def curve(benchmark, label, seed):
         {
             "epoch": epoch + 1,
             "train_seconds": 90.0,
-            "train": {**dict.fromkeys(names_, (seed + 1) / (epoch + 1)), "penalty": 100},
+            "train": {**dict.fromkeys(names_, (seed + 1) / (epoch + 1)), "aux_loss": 100},
             "valid": {name: {"accuracy": 0.5 + 0.1 * epoch, "loss": 2.0 - epoch} for name in names_},
         }
         for epoch in range(2)

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from mola.config import load
-from mola.inputs import inputs
-from mola.reporting import committed
-from mola.reporting.records import collect
+from mola.experiment import provenance as committed
+from mola.experiment.inputs import inputs
 from mola.reporting.render import to_csv, to_html, to_latex, to_markdown
-from mola.reporting.tables import Results, benchmark_table, summary_table
+from mola.reporting.results.records import collect
+from mola.reporting.tables.assemble import Results, benchmark_table, summary_table
 from mola.types import Task
 
 TASKS = tuple(Task(n, "classes", 10, {"accuracy": "higher"}) for n in ("mnist", "optdigits", "mnistm", "printed"))

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 from synthetic import drawn, edit, fill, make_suite, record
 
-from mola import tuned
-from mola.inputs import inputs
-from mola.reporting.trees import tree
+from mola.experiment import tuned
+from mola.experiment.inputs import inputs
+from mola.reporting.results.trees import tree
 
 ROW = ("digits", "mola_grad")
 OTHER_TUNING = "left out: of other code, settings or splits than the inputs.json and optuna/tuned.json beside it"

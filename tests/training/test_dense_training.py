@@ -78,7 +78,7 @@ def test_evaluation_keeps_no_map(monkeypatch):
 def test_a_dense_run_learns_selects_and_ends_with_finite_test_metrics(tmp_path):
     seed_everything(0, deterministic=True)
     model, benchmark = method("mola_grad", where=r"layer[34]\..*conv\d"), FakeDense()
-    training = Training(epochs=6, batch=4, lr=3e-3, schedule="constant")
+    training = Training(epochs=6, batch_size=4, lr=3e-3, schedule="constant")
     outcome = fit(
         model, Sum(), benchmark, training, seed=0, device=CPU, path=tmp_path / "checkpoint.pt", fingerprint="f"
     )

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from mola import runs
 from mola.config import Training, load
+from mola.experiment import run as runs
 from mola.training import fit as fit_module
 from mola.types import BadInput
 
@@ -33,7 +33,7 @@ def test_a_record_tells_everything(suite_file):
     assert told["reason"] is None
     assert told["config"]["method_options"]["twd"] == 0.1
     assert [e["epoch"] for e in told["curve"]] == [1, 2]
-    assert set(told["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "penalty"}
+    assert set(told["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "aux_loss"}
     best = max(told["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
     assert told["selected"] == {"model": best["epoch"]}
     assert told["valid"] == best["valid"]
@@ -65,7 +65,7 @@ def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label
 
 
 def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch):
-    changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch": 16, "lr": 0.002}}
+    changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch_size": 16, "lr": 0.002}}
     whole = load(suite_file(results=str(tmp_path / "whole"), **changes))
     runs.train(whole, "digits", "mola_router", 0)
     cut = load(suite_file(results=str(tmp_path / "cut"), **changes))
@@ -90,7 +90,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
-    path = suite_file(training={"epochs": 150, "batch": 16, "lr": 0.002})
+    path = suite_file(training={"epochs": 150, "batch_size": 16, "lr": 0.002})
     suite = load(path)
     folder = suite.cell("digits", "shared") / "seed0"
     command = [sys.executable, "-m", "mola.cli", "train", "-c", str(path), "-m", "shared", "-s", "0"]
@@ -119,13 +119,13 @@ def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
     before = path.stat().st_mtime_ns
     assert runs.train(suite, "digits", "shared", 0) == "done"
     assert path.stat().st_mtime_ns == before
-    changed = load(suite_file(training={"epochs": 1, "batch": 16, "lr": 0.002}))
+    changed = load(suite_file(training={"epochs": 1, "batch_size": 16, "lr": 0.002}))
     runs.train(changed, "digits", "shared", 0)
     assert len(record(changed)["curve"]) == 1
 
 
 def test_divergence_is_a_failed_record_with_its_reason(suite_file):
-    suite = load(suite_file(training={"epochs": 2, "batch": 16, "lr": 1e30, "optimizer": "sgd"}))
+    suite = load(suite_file(training={"epochs": 2, "batch_size": 16, "lr": 1e30, "optimizer": "sgd"}))
     assert runs.train(suite, "digits", "shared", 0) == "failed"
     told = record(suite)
     assert told["status"] == "failed"

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from mola import runs
 from mola.config import load
+from mola.experiment import run as runs
 from mola.losses import task_losses
 from mola.training import fit as fit_module
-from mola.training.watch.gradients import GradientConflict, shared_by_stage
-from mola.training.watch.paper_rule import PaperRule
+from mola.training.probes.gradients import GradientConflict, shared_by_stage
+from mola.training.probes.oracle_selection import OracleSelection
 
-ALL = {"paper_rule": True, "gradients": 2, "routing": 8}
+ALL = {"oracle_selection": True, "gradients": 2, "routing": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +33,17 @@ def trained(path, label):
 @pytest.mark.parametrize("label", ["shared", "mola_grad", "mola_router", "single_task"])
 def test_watching_changes_nothing_but_what_is_told(suite_file, tmp_path, label):
     plain, nothing = trained(suite_file(methods={label: None}, results=str(tmp_path / "plain")), label)
-    watched, seen = trained(suite_file(methods={label: None}, watch=ALL), label)
+    watched, seen = trained(suite_file(methods={label: None}, probes=ALL), label)
     for key in ("weights_sha256", "test", "valid", "selected"):
         assert plain[key] == watched[key]
-    assert nothing == {} and plain["paper_rule"] is None
+    assert nothing == {} and plain["oracle_selection"] is None
     wanted = {"single_task": set(), "mola_router": {"gradients", "routing"}}.get(label, {"gradients"})
     assert set(seen) - {"fingerprint"} == wanted
 
 
 def test_the_papers_rule_is_the_lowest_test_loss(suite_file):
-    record, _ = trained(suite_file(training={"epochs": 3, "batch": 16, "lr": 0.01}, watch=ALL), "shared")
-    told = record["paper_rule"]
+    record, _ = trained(suite_file(training={"epochs": 3, "batch_size": 16, "lr": 0.01}, probes=ALL), "shared")
+    told = record["oracle_selection"]
     if told["selected"] == record["selected"]:
         assert told["test"] == record["test"]
     assert sum(v["loss"] for v in told["test"].values()) <= sum(v["loss"] for v in record["test"].values())
@@ -55,7 +55,7 @@ def test_each_part_has_its_own_epoch():
             return {"one": (self, ("a",)), "two": (self, ("b", "c"))}
 
     losses = iter([{"a": 3, "b": 1, "c": 1}, {"a": 2, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}])
-    rule = PaperRule(lambda method: {name: {"loss": loss} for name, loss in next(losses).items()})
+    rule = OracleSelection(lambda method: {name: {"loss": loss} for name, loss in next(losses).items()})
     for epoch in (1, 2, 3):
         rule.after(epoch, Parts())
     assert rule.told()["selected"] == {"one": 2, "two": 1}
@@ -63,7 +63,7 @@ def test_each_part_has_its_own_epoch():
 
 
 def test_routing_is_of_every_task(suite_file):
-    _, seen = trained(suite_file(methods={"mola_router": None}, watch=ALL), "mola_router")
+    _, seen = trained(suite_file(methods={"mola_router": None}, probes=ALL), "mola_router")
     weights, sizes = seen["routing"]["weights"], seen["routing"]["sizes"]
     assert {name: len(rows) for name, rows in weights.items()} == dict.fromkeys(
         ("mnist", "optdigits", "mnistm", "printed"), 8
@@ -114,7 +114,7 @@ def test_adapters_and_routers_are_not_compared(digits):
 
 
 def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatch):
-    path = suite_file(methods={"mola_router": None}, watch=ALL, results=str(tmp_path / "whole"))
+    path = suite_file(methods={"mola_router": None}, probes=ALL, results=str(tmp_path / "whole"))
     whole = trained(path, "mola_router")
     real, epochs = fit_module.checkpoint.save, []
 
@@ -123,7 +123,7 @@ def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatc
         epochs.append(state["epoch"])
         raise KeyboardInterrupt
 
-    path = suite_file(methods={"mola_router": None}, watch=ALL)
+    path = suite_file(methods={"mola_router": None}, probes=ALL)
     monkeypatch.setattr(fit_module.checkpoint, "save", stop_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         trained(path, "mola_router")
@@ -131,4 +131,4 @@ def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatc
     record, seen = trained(path, "mola_router")
     assert epochs == [1]
     assert seen["gradients"] == whole[1]["gradients"] and seen["routing"] == whole[1]["routing"]
-    assert record["paper_rule"] == whole[0]["paper_rule"]
+    assert record["oracle_selection"] == whole[0]["oracle_selection"]

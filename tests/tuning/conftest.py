@@ -16,7 +16,7 @@ def suite_of(suite_file):
     """A tiny suite that tunes ``shared``; keyword arguments replace top-level keys."""
 
     def write(**changes):
-        training = {"epochs": 1, "batch": 16, "lr": 0.002}
+        training = {"epochs": 1, "batch_size": 16, "lr": 0.002}
         return load(suite_file(**{"training": training, "tune": {"trials": 3}, "methods": {"shared": None}, **changes}))
 
     return write

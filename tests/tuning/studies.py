@@ -3,7 +3,8 @@
 import optuna
 import torch
 
-from mola.tuning import spend, store
+from mola.tuning import budget as spend
+from mola.tuning import store
 
 METHODS = {
     "single_task": None,

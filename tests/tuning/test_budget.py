@@ -6,8 +6,9 @@ import warnings
 import pytest
 from studies import METHODS, opened, pretend, trials
 
-from mola import tuned
-from mola.tuning import spend, store, study
+from mola.experiment import tuned
+from mola.tuning import budget as spend
+from mola.tuning import store, study
 from mola.types import BadInput
 
 
@@ -108,7 +109,7 @@ def test_a_pruned_study_spends_the_epochs_of_its_whole_trials(suite_of, monkeypa
         return -abs(settings.training.lr - 0.002)
 
     monkeypatch.setattr(spend, "score", score)
-    changes = {"training": {"epochs": 10, "batch": 16, "lr": 0.002}, "tune": {"trials": 12, "pruner": "median"}}
+    changes = {"training": {"epochs": 10, "batch_size": 16, "lr": 0.002}, "tune": {"trials": 12, "pruner": "median"}}
     suite = suite_of(methods={"shared": None, "weighted": METHODS["weighted"]}, **changes)
     for label in suite.methods:
         found = study.tune(suite, "digits", label)

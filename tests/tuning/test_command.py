@@ -32,7 +32,7 @@ def test_help_teaches():
 def test_tune_status_train_and_a_changed_space(suite_file, tmp_path):
     wild = {"method": "shared", "balancer": "static", "training": {"lr": 1.0e30, "optimizer": "sgd"}}
     methods = {"shared": None, "wild": wild}
-    training = {"epochs": 1, "batch": 16, "lr": 0.002}
+    training = {"epochs": 1, "batch_size": 16, "lr": 0.002}
     path = suite_file(tune={"trials": 2}, methods=methods, training=training)
     assert "2 to tune" in mola("status", "-c", path).stdout
     done = mola("tune", "-c", path)

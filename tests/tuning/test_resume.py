@@ -11,7 +11,8 @@ import pytest
 from studies import near, opened, pretend, trials
 
 from mola.config import load
-from mola.tuning import spend, store, study
+from mola.tuning import budget as spend
+from mola.tuning import store, study
 from mola.types import BadInput
 
 
@@ -103,7 +104,7 @@ study.tune(suite, "digits", "mola_grad")
 @pytest.mark.slow
 def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, tmp_path):
     """It kills itself after the first epoch of the third trial."""
-    changes = {"methods": {"mola_grad": None}, "training": {"epochs": 2, "batch": 16, "lr": 0.002}}
+    changes = {"methods": {"mola_grad": None}, "training": {"epochs": 2, "batch_size": 16, "lr": 0.002}}
     whole = load(suite_file(suite="whole", tune={"trials": 4, "epochs": 2}, **changes))
     study.tune(whole, "digits", "mola_grad")
     path = suite_file(suite="cut", tune={"trials": 4, "epochs": 2}, **changes)

@@ -12,7 +12,7 @@ TASKS = ["mnist", "optdigits"]
 @pytest.fixture
 def suite_of(suite_file):
     def write(**changes):
-        training = {"epochs": 1, "batch": 16, "lr": 0.002, "weight_decay": 0.001}
+        training = {"epochs": 1, "batch_size": 16, "lr": 0.002, "weight_decay": 0.001}
         return load(suite_file(**{"training": training, "tune": {}, **changes}))
 
     return write
@@ -20,12 +20,12 @@ def suite_of(suite_file):
 
 def test_shared_knobs_have_the_same_ranges_for_all_methods(suite_of):
     methods = {"single_task": None, "shared": None, "mola_grad": None, "mola_router": None}
-    suite = suite_of(methods=methods, tune={"space": {"batch": [8, 16], "momentum": {"low": 0.5, "high": 0.99}}})
+    suite = suite_of(methods=methods, tune={"space": {"batch_size": [8, 16], "momentum": {"low": 0.5, "high": 0.99}}})
     spaces = [knobs(suite, "digits", label, TASKS) for label in methods]
     expected = {
         "training.lr": Range(0.0002, 0.02, log=True),
         "training.weight_decay": Range(1e-5, 0.1, log=True),
-        "training.batch": (8, 16),
+        "training.batch_size": (8, 16),
         "training.momentum": Range(0.5, 0.99),
     }
     for space in spaces:
@@ -74,12 +74,12 @@ def test_what_the_configuration_names_is_fixed(suite_of):
 def test_the_first_trial_is_the_configuration_where_it_lies_in_the_space(suite_of):
     suite = suite_of(
         methods={"w": {"method": "mola_grad", "balancer": "static"}},
-        tune={"space": {"lr": {"low": 0.1, "high": 1.0}, "batch": [8, 16]}},
+        tune={"space": {"lr": {"low": 0.1, "high": 1.0}, "batch_size": [8, 16]}},
     )
     space = knobs(suite, "digits", "w", TASKS)
     assert configured(suite.settings("digits", "w"), space) == {
         "training.weight_decay": 0.001,
-        "training.batch": 16,
+        "training.batch_size": 16,
         "method.rank": 4,
         "method.alpha": 16.0,
         "balancer.weights.mnist": 1.0,

@@ -7,9 +7,10 @@ import optuna
 import pytest
 from studies import pretend
 
-from mola import runs, tuned
-from mola.inputs import inputs
-from mola.status import state
+from mola.experiment import run as runs
+from mola.experiment import tuned
+from mola.experiment.inputs import inputs
+from mola.experiment.status import state
 from mola.tuning import study
 from mola.types import BadInput
 
@@ -60,9 +61,9 @@ def test_a_trial_reads_train_and_valid_alone(suite_of, monkeypatch):
 
 def test_the_value_is_the_runs_own_score_of_those_seeds_and_settings(suite_of, monkeypatch):
     """The first trial is the configuration itself: a run of the trial's seed selects the same score on valid."""
-    suite = suite_of(tune={"trials": 1}, training={"epochs": 3, "batch": 16, "lr": 0.002})
+    suite = suite_of(tune={"trials": 1}, training={"epochs": 3, "batch_size": 16, "lr": 0.002})
     found = study.tune(suite, "digits", "shared")
-    plain = suite_of(suite="plain", tune=None, training={"epochs": 3, "batch": 16, "lr": 0.002})
+    plain = suite_of(suite="plain", tune=None, training={"epochs": 3, "batch_size": 16, "lr": 0.002})
     (seed,) = found["seeds"]
     runs.train(plain, "digits", "shared", seed)
     record = json.loads((plain.cell("digits", "shared") / f"seed{seed}/record.json").read_text())
@@ -101,7 +102,7 @@ def test_training_takes_what_tuning_found(suite_of, monkeypatch):
     more = suite_of(tune={"trials": 20})
     with pytest.raises(BadInput, match="result of 20 trials, found that of 12"):
         runs.train(more, "digits", "shared", 0)
-    watched = suite_of(tune={"trials": 12}, watch={"routing": 2})
+    watched = suite_of(tune={"trials": 12}, probes={"routing": 2})
     assert tuned.read(watched, "digits", "shared") == found, "watching changes no trial"
     off = suite_of(tune=False)
     assert tuned.settings(off, "digits", "shared").training.lr == 0.002
@@ -113,7 +114,7 @@ def test_a_changed_study_is_refused_with_what_changed_until_restart(suite_of, mo
     study.tune(suite_of(), "digits", "shared")
     for changes, told in [
         ({"tune": {"trials": 3, "space": {"lr": [0.1, 0.2]}}}, r"space.training.lr: \[0.0002, 0.02, True\] → "),
-        ({"training": {"epochs": 1, "batch": 8, "lr": 0.002}}, "settings.training.batch: 16 → 8"),
+        ({"training": {"epochs": 1, "batch_size": 8, "lr": 0.002}}, "settings.training.batch_size: 16 → 8"),
         ({"tune": {"trials": 3, "seeds": 2}}, "tune.seeds: 1 → 2"),
     ]:
         with pytest.raises(BadInput, match=f"changed: .*{told}.*mola tune --restart"):

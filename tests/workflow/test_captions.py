@@ -18,9 +18,9 @@ def caption(file, figure="", **config):
 
 
 @pytest.mark.parametrize(("file", "figure"), [("figures.rst", "tasks"), ("workflow.rst", "")])
-def test_what_is_said_about_reading_test_follows_the_paper_rule(file, figure):
-    assert "test is also scored after every epoch" in caption(file, figure, watch={"paper_rule": True})
-    for plain in ({}, {"watch": None}, {"watch": {"paper_rule": False}}):
+def test_what_is_said_about_reading_test_follows_the_oracle_selection(file, figure):
+    assert "test is also scored after every epoch" in caption(file, figure, probes={"oracle_selection": True})
+    for plain in ({}, {"probes": None}, {"probes": {"oracle_selection": False}}):
         assert "scored after every epoch" not in caption(file, figure, **plain)
 
 

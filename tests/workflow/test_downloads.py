@@ -62,7 +62,7 @@ def test_from_the_server_to_the_tables(tmp_path, address):
         "seeds": 1,
         "reference": None,
         "benchmarks": benchmarks,
-        "training": {"epochs": 1, "batch": 22},  # two samples for each of RadImageNet's eleven anatomies
+        "training": {"epochs": 1, "batch_size": 22},  # two samples for each of RadImageNet's eleven anatomies
         "backbone": {"name": "test_resnet"},
         "shared_options": {"rank": 2, "where": r"layer4\..*conv\d"},
         "methods": {"mola_grad": None},

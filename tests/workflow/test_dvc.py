@@ -8,8 +8,8 @@ import yaml
 from synthetic import fill
 
 from mola.config import load
-from mola.reporting.curves import curves
 from mola.reporting.figures._source import sources
+from mola.reporting.results.curves import curves
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("config/config.yaml")

@@ -10,7 +10,7 @@ from test_workflow import environment, repository, snakemake, write_suite  # noq
 
 pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WATCH = {"paper_rule": True, "gradients": 1, "routing": 8}
+WATCH = {"oracle_selection": True, "gradients": 1, "routing": 8}
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from synthetic import benchmark, drawn, fill, make_suite, tune
 from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
 from test_workflow import repository  # noqa: F401
 
-from mola.reporting.about import about
 from mola.reporting.figures import _write
-from mola.reporting.write import write_tables
+from mola.reporting.pages.about import about
+from mola.reporting.tables.write import write_tables
 
 pytestmark = pytest.mark.slow
 ROWS = {
@@ -27,7 +27,7 @@ FIGURES = {  # of → what is looked at; the others are seen in test_report.py
 
 @pytest.fixture(scope="module")
 def report(repository):  # noqa: F811
-    changes = {"tune": {"trials": 3, "pruner": "median"}, "watch": {"paper_rule": True}}
+    changes = {"tune": {"trials": 3, "pruner": "median"}, "probes": {"oracle_selection": True}}
     suite = make_suite(repository, methods=ROWS, benchmarks=BENCHMARKS, seeds=2, **changes)
     for label in suite.methods:
         tune(suite, "scenes", label, finished=5, pruned=2)
@@ -36,7 +36,7 @@ def report(repository):  # noqa: F811
         tasks = benchmark(suite, name).tasks
         return {"test": {task.name: dict.fromkeys(task.metrics, 0.9) for task in tasks}}
 
-    fill(suite, drawn(GAINS, noise=0.01), paper_rule=rule, tuned={"trials": 3})
+    fill(suite, drawn(GAINS, noise=0.01), oracle_selection=rule, tuned={"trials": 3})
     write_tables(suite)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_write, "names", lambda: sum(FIGURES.values(), ()))

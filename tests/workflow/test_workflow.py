@@ -18,7 +18,7 @@ TINY = {
     "seeds": 1,
     "reference": None,
     "benchmarks": {"digits": {"limit": 16}},
-    "training": {"epochs": 1, "batch": 16, "lr": 0.002},
+    "training": {"epochs": 1, "batch_size": 16, "lr": 0.002},
     "backbone": {"name": "test_resnet"},
 }
 PAGES = {"table": 1, "figures": 1, "about": 1}  # what is made of records
@@ -117,7 +117,7 @@ def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again
     assert planned(repository) == {"fetch": 1, "prepare": 1, "train": 2, **PAGES, "all": 1}, "other data: made anew"
     write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
 
-    tables = repository / "mola/reporting/tables.py"
+    tables = repository / "mola/reporting/tables/assemble.py"
     tables.write_text(tables.read_text() + "\n# an edit of the tables\n")
     assert planned(repository) == {**PAGES, "all": 1}
     snakemake(repository)
@@ -171,7 +171,9 @@ def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
 @pytest.mark.slow
 def test_kill_9_of_the_workflow(repository):
     """The trainer of a killed Snakemake lives on; the next call waits for nobody and nothing is lost or torn."""
-    write_suite(repository, suite="killed", seeds=2, training={"epochs": 120, "batch": 16}, methods={"shared": None})
+    write_suite(
+        repository, suite="killed", seeds=2, training={"epochs": 120, "batch_size": 16}, methods={"shared": None}
+    )
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "all", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(
         command, cwd=repository, env=environment(repository), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -10,14 +10,14 @@ from snakemake.utils import validate
 
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.config
-import mola.inputs
+import mola.experiment.inputs
 import mola.types
 
 # our own check first: one line with the key, the wish and what was found
 try:
     suite = mola.config.parse(config, "configuration")
     validate(config, "../schemas/config.schema.json", set_default=False)
-    mola.inputs.write_inputs(suite)
+    mola.experiment.inputs.write_inputs(suite)
 except mola.types.BadInput as error:
     print(f"mola: {error}", file=sys.stderr)
     sys.exit(2)

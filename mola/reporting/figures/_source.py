@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from mola import tuned
 from mola.config import Suite
-from mola.reporting.layout import Results
-from mola.reporting.records import Cell
-from mola.reporting.write import read_results
+from mola.experiment import tuned
+from mola.reporting.results.records import Cell
+from mola.reporting.tables.layout import Results
+from mola.reporting.tables.write import read_results
 from mola.types import Task
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mola.reporting.figures._looks import PAGE, Looks
 from mola.reporting.figures._source import Source
-from mola.reporting.ranking import critical_of
+from mola.reporting.tables.ranking import critical_of
 
 NEEDS = "five benchmarks or more whose runs are all there, and Friedman's test to see a difference"
 

@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mola.metrics import UNITS
-from mola.reporting.columns import CALLED, SHOWN
-from mola.reporting.estimates import ARROWS
 from mola.reporting.figures._looks import FAINT, PAGE, Looks, marked, panels
 from mola.reporting.figures._numbers import estimate
 from mola.reporting.figures._source import Source
+from mola.reporting.tables.columns import CALLED, SHOWN
+from mola.reporting.tables.estimates import ARROWS
 
 NEEDS = "a finished run"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from mola.reporting.layout import Table, with_marks
 from mola.reporting.render.text import label, lines, text
+from mola.reporting.tables.layout import Table, with_marks
 
 STYLE = """
 .mola-table {font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 100%}

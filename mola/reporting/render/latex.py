@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mola.reporting.layout import Table, with_marks
 from mola.reporting.render.text import label, lines, text
+from mola.reporting.tables.layout import Table, with_marks
 
 ESCAPES = {
     "\\": r"\textbackslash{}",

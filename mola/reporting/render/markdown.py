@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mola.reporting.layout import Table, with_marks
 from mola.reporting.render.text import label, lines, text
+from mola.reporting.tables.layout import Table, with_marks
 
 LOOKS = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
 

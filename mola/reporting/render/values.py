@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from mola.reporting.layout import Table
+from mola.reporting.tables.layout import Table
 
 
 def to_csv(table: Table) -> str:

@@ -1,0 +1,216 @@
+"""Convolution and linear layers with a shared weight and E low-rank adapters, all trained together.
+
+Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that of loralib (Hu et al. 2022, arXiv
+2106.09685).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mola.layers.gates import Gate, GateSlot
+from mola.layers.plans import dispatch as plans
+from mola.layers.plans.operations import no_autocast
+from mola.types import BadInput, Factorisation, Plan
+
+
+class Adapted(nn.Module):
+    """What both layers have.
+
+    slot:          where the open gate lies.
+    plan:          the execution plan that is forced; None chooses by :func:`mola.layers.plans.dispatch.choose`.
+    last_plan:     what ran last.
+    merged_expert: the expert that ``mola.merge`` added to the weight; then the layer is a plain one.
+    """
+
+    experts: int
+    rank: int
+    alpha: float
+    slot: GateSlot
+    plan: Plan | None = None
+    last_plan: Plan | None = None
+    merged_expert: int | None = None
+
+    def gate(self, size: int) -> Gate:
+        """The open gate, for this many samples. Raises RuntimeError where there is none, BadInput where it is for
+        another number.
+        """
+        gate = self.slot.current()
+        if gate is None:
+            raise RuntimeError("an adapted model needs an open gate: call it inside `with mola.gate(model, gate):`")
+        if gate.size != size:
+            raise BadInput(
+                f"gate: expected one entry per sample, found {gate.size} for {size} of a {type(self).__name__} "
+                "(a layer behind a reshape that merges samples with positions can't be adapted)"
+            )
+        return gate
+
+    def extra_repr(self) -> str:
+        """The plain layer's, then experts, rank and α."""
+        merged = "" if self.merged_expert is None else f", merged_expert={self.merged_expert}"
+        adapters = f"experts={self.experts}, rank={self.rank}, alpha={self.alpha:g}"
+        return f"{super().extra_repr()}, {adapters}{merged}"
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        if self.merged_expert is not None:
+            raise BadInput("state_dict: the model is merged, which a state can't tell; unmerge it first, or export it")
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _replicate_for_data_parallel(self) -> Any:
+        replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica.slot = GateSlot(self.experts)  # replicas run in threads: each opens its own gate, inside its forward
+        return replica
+
+
+class LowRankConv2d(Adapted, nn.Conv2d):
+    """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
+
+    weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
+    "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, W.shape) · α/r.
+        The row-major reshape mixes the axes for k > 1: the update is no sequence of two convolutions, and its rank is
+        r·k², not r.
+    "two_conv" (PEFT's): A (E, r, C_in/groups·k·k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
+    A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, experts: int, rank: int, alpha: float = 16.0, factorisation: Factorisation = "loralib"
+    ) -> None:
+        """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what
+        it can't be exact on.
+        """
+        _check(experts, rank, largest_rank(conv, factorisation))
+        if factorisation == "loralib" and conv.kernel_size[0] != conv.kernel_size[1]:
+            raise BadInput(f"loralib: expected a square kernel, found {conv.kernel_size}; two_conv takes it")
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            device="meta",  # the weights are taken over: nothing to draw
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        self.training = conv.training
+        self.experts, self.rank, self.alpha, self.factorisation = experts, rank, alpha, factorisation
+        self.dynamic_same = is_same_padded(conv)
+        self.slot = GateSlot(experts)
+        k, r, inputs, outputs = self.kernel_size[0], rank, self.in_channels, self.out_channels
+        if factorisation == "loralib":
+            a, b, fan_in = (experts, r * k, inputs * k), (experts, outputs // self.groups * k, r * k), inputs * k
+        else:
+            a, b = (experts, r, self.weight[0].numel()), (experts, outputs, r)
+            fan_in = self.weight[0].numel()
+        self.A, self.B = _pair(a, b, fan_in, self.weight)
+
+    def delta(self) -> Tensor:
+        """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
+        rounded away.
+        """
+        with no_autocast(self.weight):
+            product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
+            return product.view(self.experts, *self.weight.shape)
+
+    def pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """The input, padded where a convolution can't do it itself, and the padding that is left to it."""
+        if self.dynamic_same:
+            return F.pad(x, _same_padding(x, self)), (0, 0)
+        if self.padding_mode != "zeros":
+            return F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode), (0, 0)
+        if self.padding == "same":
+            left, right, top, bottom = self._reversed_padding_repeated_twice
+            return (
+                (x, (top, left)) if (top, left) == (bottom, right) else (F.pad(x, [left, right, top, bottom]), (0, 0))
+            )
+        return x, (0, 0) if isinstance(self.padding, str) else self.padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
+        if x.dim() != 4:
+            raise BadInput(f"LowRankConv2d: expected an input (B, C, H, W), found {tuple(x.shape)}")
+        if self.merged_expert is not None:
+            x, padding = self.pad(x)
+            return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return self.slot.awaited(plans.convolution(self, x, self.gate(x.shape[0])))
+
+    def extra_repr(self) -> str:
+        """The convolution's, then experts, rank, α and the factorisation."""
+        return f"{super().extra_repr()}, factorisation={self.factorisation}"
+
+
+class LowRankLinear(Adapted, nn.Linear):
+    """y_i = (W + Σ_e γ_ie ΔW_e) x_i + b; A (E, r, C_in), B (E, C_out, r), ΔW_e = B_e A_e · α/r."""
+
+    def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
+        """Takes over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
+        _check(experts, rank, largest_rank(linear))
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.training = linear.training
+        self.experts, self.rank, self.alpha = experts, rank, alpha
+        self.slot = GateSlot(experts)
+        a, b = (experts, rank, self.in_features), (experts, self.out_features, rank)
+        self.A, self.B = _pair(a, b, self.in_features, self.weight)
+
+    def delta(self) -> Tensor:
+        """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
+        with no_autocast(self.weight):
+            return torch.bmm((self.alpha / self.rank) * self.B, self.A)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
+        if self.merged_expert is not None:
+            return super().forward(x)
+        return self.slot.awaited(plans.linear(self, x, self.gate(x.shape[0])))
+
+
+LowRank = LowRankConv2d | LowRankLinear
+
+
+def largest_rank(layer: nn.Module, factorisation: Factorisation = "loralib") -> int:
+    """The rank from which on an adapter of the layer would be a full matrix."""
+    if isinstance(layer, nn.Linear):
+        return min(layer.in_features, layer.out_features)
+    assert isinstance(layer, nn.Conv2d)
+    if factorisation == "two_conv":
+        return min(layer.out_channels, layer.weight[0].numel())
+    return min(layer.in_channels, layer.out_channels // layer.groups)
+
+
+def is_same_padded(conv: nn.Conv2d) -> bool:
+    """Whether it is timm's ``Conv2dSame``, which pads by the size of its input. By name: timm takes seconds to
+    import.
+    """
+    return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
+
+
+def _check(experts: int, rank: int, largest: int) -> None:
+    if experts < 1:
+        raise BadInput(f"experts: expected at least 1, found {experts}")
+    if not 1 <= rank <= largest:
+        raise BadInput(f"rank: expected 1 to {largest} for this layer, found {rank}")
+
+
+def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+    """A uniform within ±1/√fan_in, which is Kaiming-uniform with a = √5 of one expert's matrix; B zeros."""
+    bound = fan_in**-0.5
+    first = torch.empty(a, device=like.device, dtype=like.dtype).uniform_(-bound, bound)
+    return nn.Parameter(first), nn.Parameter(torch.zeros(b, device=like.device, dtype=like.dtype))
+
+
+def _same_padding(x: Tensor, conv: nn.Conv2d) -> list[int]:
+    """left, right, top, bottom, as TensorFlow's "same": the output has ⌈size/stride⌉ positions."""
+    padding: list[int] = []
+    for axis in (1, 0):
+        size, k, stride, dilation = x.shape[2 + axis], conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
+        total = max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        padding += [total // 2, total - total // 2]
+    return padding

@@ -1,0 +1,61 @@
+"""Tables: methods × metrics, with Δ against the reference row, and costs. A pure function of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mola.metrics import averageable
+from mola.reporting.results.cited import cited_columns, cited_notes
+from mola.reporting.tables import captions
+from mola.reporting.tables.columns import (
+    average_column,
+    delta_columns,
+    metric_columns,
+    optimism_columns,
+    ranking_columns,
+)
+from mola.reporting.tables.costs import cost_columns, runs_column
+from mola.reporting.tables.estimates import Column
+from mola.reporting.tables.layout import Results, Table
+from mola.reporting.tables.notes import condensed, notes
+
+__all__ = ["Results", "Table", "benchmark_table", "summary_table"]
+
+
+def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> Table:
+    """The table of one benchmark: test scores at the epoch that was selected on valid. For classes the ranking metric
+    of every task; for dense tasks every metric.
+    """
+    tasks, cells = results.tasks, results.cells
+    base = results.base(reference)
+    columns = (metric_columns if results.dense else ranking_columns)(cells, tasks)
+    if averageable(tasks):
+        columns.append(average_column(cells, tasks, "average", "average"))
+    if base:
+        columns += delta_columns(cells, base, tasks, reference, arrows=results.dense)
+    cited = cited_columns(results.cited, results.labels, columns, f"paper_numbers: {name}")
+    columns += [*optimism_columns(cells, tasks), *cost_columns(cells), *runs_column(cells), *cited]
+    caption = captions.of_benchmark(name, results, seeds, reference if base else None, columns)
+    lines = (*results.remarks, *notes(results, reference), *cited_notes(results.cited, results.labels))
+    return Table(
+        name, results.labels, tuple(columns), caption, lines, results.incomplete, results.groups, asked=len(seeds)
+    )
+
+
+def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
+    """One row per method: on every benchmark its average, where the tasks have one, and its Δ."""
+    columns: list[Column] = []
+    lines: list[tuple[str, str]] = []
+    incomplete: frozenset[str] = frozenset()
+    for name, results in benchmarks.items():
+        tasks, cells = results.tasks, results.cells
+        if averageable(tasks):
+            columns.append(average_column(cells, tasks, f"{name}_average", name))
+        if base := results.base(reference):
+            columns += delta_columns(cells, base, tasks, reference, f"{name} ")
+        lines += [(name, line) for line in (*results.remarks, *notes(results, reference))]
+        incomplete |= results.incomplete
+    caption = captions.of_summary(suite, benchmarks, seeds, reference)
+    first = next(iter(benchmarks.values()))
+    told = condensed(lines)
+    return Table("summary", first.labels, tuple(columns), caption, told, incomplete, first.groups, asked=len(seeds))

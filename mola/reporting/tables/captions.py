@@ -1,0 +1,77 @@
+"""What a table's numbers are, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mola.metrics import averageable
+from mola.reporting.tables.columns import weighs_metrics
+from mola.reporting.tables.costs import CAPTION, PRUNED
+from mola.reporting.tables.estimates import Column
+from mola.reporting.tables.layout import Results, spans
+
+
+def of_benchmark(
+    name: str, results: Results, seeds: Sequence[int], reference: str | None, columns: Sequence[Column]
+) -> str:
+    """reference: None where no Δ is shown."""
+    tasks, keys = results.tasks, {column.key for column in columns}
+    if results.dense:
+        text = (
+            f"{name}: every metric of every task on test, {interval(seeds)}. ↑: higher is better, ↓: lower. Each is "
+            "taken over all pixels of the split that count, not averaged over batches. "
+        )
+        if not averageable(tasks):
+            text += "No average: the tasks have different units. "
+    else:
+        text = f"{name}: test {' and '.join(dict.fromkeys(task.ranking[0] for task in tasks))} (%), {interval(seeds)}. "
+    if "seeds" in keys:
+        text += "n: finished runs of the row. "
+    if results.held_out:
+        text += "The epoch is selected on the validation split"
+        if "optimism" in keys:
+            text += ", never on test, which is scored after every epoch too, for the columns of the paper's rule only. "
+        else:
+            text += "; the test split is read once, after that. "
+    else:
+        text += "The epoch is selected on the split reported here, so the scores are too good. "
+    text += "Best in bold, second best underlined. "
+    if reference and weighs_metrics(tasks):
+        text += f"Δ: mean relative gain over {reference} with the same seed, in percent, over all metrics. "
+        text += f"{meaning('Δ_task', 'positive', 'tasks')} {meaning('Δ_flat', 'negative', 'metrics')} "
+    elif reference:
+        told = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
+        text += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {told}. "
+    if "optimism" in keys:
+        text += (
+            "Paper's rule: the epoch of the lowest loss on test, as in the released code; optimism: what the same runs "
+            f"gain by that, {'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
+        )
+    text += CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    return text + (PRUNED if "tuning_pruned" in keys else "")
+
+
+def of_summary(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> str:
+    """What the columns of all benchmarks have in common."""
+    text = f"Suite {suite}: test score (%) averaged over the tasks of each benchmark"
+    if apart := [name for name, results in benchmarks.items() if not averageable(results.tasks)]:
+        text += f" (not of {', '.join(apart)}: their tasks have different units)"
+    text += f", and Δ against {reference}" if reference else ""
+    held_out = all(results.held_out for results in benchmarks.values())
+    selected = "on the validation split" if held_out else "on the split reported"
+    text += f"; {interval(seeds)}; epochs selected {selected}."
+    if reference:
+        text += f" {meaning('Δ_task', 'positive', 'tasks')}"
+        if any(weighs_metrics(results.tasks) for results in benchmarks.values()):
+            text += f" {meaning('Δ_flat', 'negative', 'metrics')}"
+    return text
+
+
+def interval(seeds: Sequence[int]) -> str:
+    """What stands behind ±."""
+    return f"mean ± half-width of the 95 % t interval over {len(seeds)} seeds ({spans(seeds)})"
+
+
+def meaning(delta: str, better: str, equal: str) -> str:
+    """What a Δ weighs, and its sign."""
+    return f"{delta}: all {equal} weigh the same; {better} is better."

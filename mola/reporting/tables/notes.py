@@ -1,0 +1,45 @@
+"""Lines under a table: what went wrong, one per row and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mola.reporting.results.records import Cell
+from mola.reporting.tables.layout import Results, spans
+
+
+def notes(results: Results, reference: str | None) -> tuple[str, ...]:
+    """What is left out, failed, a draft, or not defined."""
+    lines = [f"{cell.label}, {line}" for cell in results.cells for line in of_cell(cell)]
+    if reference is not None:
+        base = results.base(reference)
+        if not base:
+            lines.append(f"no finished run of the reference {reference}: no Δ")
+        for task in results.tasks:
+            for metric in task.metrics:
+                if zeros := [seed for seed, record in base.items() if not record["test"][task.name][metric]]:
+                    told = f"{task.name} {metric.replace('_', ' ')}"
+                    lines.append(f"{reference}, seeds {spans(zeros)}: {told} is 0, so that Δ is not defined")
+    return tuple(lines)
+
+
+def of_cell(cell: Cell) -> Iterator[str]:
+    """What is left out, and what is a draft: a line per reason."""
+    reasons: dict[str, list[int]] = {}
+    for seed, reason in cell.problems.items():
+        reasons.setdefault(reason, []).append(seed)
+    for seed, record in cell.records.items():
+        if "draft" in record:
+            reasons.setdefault(record["draft"], []).append(seed)
+    for reason, seeds in reasons.items():
+        yield f"seeds {spans(seeds)}: {reason}"
+
+
+def condensed(lines: Sequence[tuple[str, str]], every: Sequence[str] = ()) -> tuple[str, ...]:
+    """(name, line) → lines; one that several share stands once, with their names, or with none if ``every`` has it."""
+    names: dict[str, list[str]] = {}
+    for name, line in lines:
+        names.setdefault(line, []).append(name)
+    return tuple(
+        line if every and set(every) <= set(named) else f"{', '.join(named)}: {line}" for line, named in names.items()
+    )

@@ -1,0 +1,126 @@
+"""All benchmarks at once: mean rank, interquartile mean of Δ, probability of improvement, critical difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mola.reporting.statistics import delta_task
+from mola.reporting.statistics.across import Interval, interquartile, mean_ranks, probability_of_improvement
+from mola.reporting.statistics.critical import Critical, critical
+from mola.reporting.statistics.intervals import Floats
+from mola.reporting.tables.estimates import Column, Estimate
+from mola.reporting.tables.layout import Results, Table
+from mola.reporting.tables.significance import NO_BASE, scores_of
+
+Benchmarks = Mapping[str, Results]
+
+
+def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | None) -> Table:
+    """One row per method that has every run of every benchmark; – for the others.
+
+    reference: of Δ; base: whom a row must beat.
+    """
+    results = list(benchmarks.values())
+    first = results[0]
+    incomplete = frozenset().union(*(r.incomplete for r in results))
+    whole = [row for row, label in enumerate(first.labels) if label not in incomplete]
+    found = critical_of(benchmarks)
+    columns = (
+        _column("mean_rank", "mean rank", _ranks(results, whole), len(first.labels), better="lower", interval=False),
+        _column("iqm_delta_task", "IQM of Δ_task", _iqm(results, whole, reference), len(first.labels), signed=True),
+        _column("probability_of_improvement", "P(better)", _improvements(results, whole, base), len(first.labels)),
+    )
+    caption = (
+        f"{len(results)} benchmarks together. Mean rank by mean score, of the rows that have every run; ties share. "
+        f"IQM: mean of the middle half of Δ_task against {reference or 'a reference'}, over benchmarks and seeds. "
+        f"P(better): the chance that a run beats one of {base or 'the row compared with'}, on a random benchmark. "
+        "[95 % intervals]: bootstrap, stratified by benchmark, of seeds: they say nothing about other benchmarks."
+    )
+    lines = [f"no critical difference: {found.reason}"] if found.reason else [_critical_told(found)]
+    lines += [] if base else [NO_BASE]
+    if reference is None:
+        lines.append("no IQM: there is no reference for Δ")
+    return Table("summary: tests", first.labels, columns, caption, tuple(lines), incomplete, first.groups)
+
+
+def critical_of(benchmarks: Benchmarks) -> Critical:
+    """What a critical-difference diagram of mean scores shows, or why there is none."""
+    results = list(benchmarks.values())
+    scores = np.array(
+        [
+            [
+                row.mean() if cell.complete else math.nan
+                for cell, row in zip(r.cells, scores_of(r.cells, r.tasks), strict=True)
+            ]
+            for r in results
+        ]
+    )
+    return critical(scores, list(benchmarks), results[0].labels)
+
+
+def critical_as_json(found: Critical) -> dict[str, Any]:
+    """For the figure: plain data."""
+    return {"shown": found.reason is None, **asdict(found)}
+
+
+def _critical_told(found: Critical) -> str:
+    return (
+        f"Friedman's test over {len(found.benchmarks)} benchmarks: p = {found.friedman:.2g}; Nemenyi: mean ranks "
+        f"that are less than {found.distance:.2f} apart are not told apart"
+    )
+
+
+def _ranks(results: Sequence[Results], whole: Sequence[int]) -> dict[int, Estimate]:
+    if len(whole) < 2:
+        return {}
+    means = np.array([[row.mean() for row in _chosen(r, whole)] for r in results])
+    return {row: Estimate(float(rank)) for row, rank in zip(whole, mean_ranks(means), strict=True)}
+
+
+def _iqm(results: Sequence[Results], whole: Sequence[int], reference: str | None) -> dict[int, Estimate]:
+    found = {}
+    if all(results_.base(reference) for results_ in results):
+        for row in whole:
+            gains = [_gains(r, row, reference) for r in results]
+            same = len({len(values) for values in gains}) == 1  # else the reference lacks seeds
+            if same and results[0].labels[row] != reference and np.isfinite(gains).all():
+                found[row] = _estimate(interquartile(np.array(gains)), gains[0].size)
+    return found
+
+
+def _gains(results: Results, row: int, reference: str | None) -> Floats:
+    """(S,) Δ_task by seed."""
+    directions = {task.name: task.metrics for task in results.tasks}
+    base = results.base(reference)
+    records = results.cells[row].records
+    return np.array([delta_task(r["test"], base[s]["test"], directions) for s, r in records.items() if s in base])
+
+
+def _improvements(results: Sequence[Results], whole: Sequence[int], base: str | None) -> dict[int, Estimate]:
+    labels = list(results[0].labels)
+    if base not in labels or labels.index(base) not in whole:
+        return {}
+    theirs = [_chosen(r, [labels.index(base)])[0] for r in results]
+    found = {}
+    for row in whole:
+        if labels[row] != base:
+            ours = [_chosen(r, [row])[0] for r in results]
+            found[row] = _estimate(probability_of_improvement(ours, theirs), len(ours[0]))
+    return found
+
+
+def _chosen(results: Results, rows: Sequence[int]) -> list[Floats]:
+    return scores_of([results.cells[row] for row in rows], results.tasks)
+
+
+def _estimate(found: Interval, n: int) -> Estimate:
+    return Estimate(found[0], n=n, ends=(found[1], found[2]))
+
+
+def _column(key: str, title: str, found: Mapping[int, Estimate], rows: int, **looks: Any) -> Column:
+    return Column(key, title, tuple(found.get(row) for row in range(rows)), **looks)

@@ -1,0 +1,116 @@
+"""Is a row better than the row it is compared with? A table per benchmark, and one over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mola.metrics import averageable
+from mola.reporting.results.records import Cell, Record
+from mola.reporting.statistics.across import probability_of_improvement
+from mola.reporting.statistics.intervals import Floats
+from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
+from mola.reporting.tables.columns import score
+from mola.reporting.tables.estimates import Column, Estimate
+from mola.reporting.tables.layout import Results, Table
+from mola.types import Task
+
+NOT_TESTABLE = "not testable"
+INTERVAL = "95 % interval of the bootstrap (studentised)"
+
+
+def tests_table(name: str, results: Results, base: str | None) -> Table:
+    """Each row's paired difference from the row ``base``: mean, interval, p, corrected p, P(better)."""
+    against = results.base(base)
+    rows = [
+        paired(cell.records, {} if cell.label == base else against, results.tasks)  # the row itself: nothing to test
+        for cell in results.cells
+    ]
+    columns = (
+        *difference_columns(differences(rows), f"difference from {base}"),
+        _improvement(results, base),
+    )
+    lines = [] if against else [f"no finished run of {base}: nothing to compare with" if base else NO_BASE]
+    lines += limits(rows)
+    title = f"{name}: tests"
+    caption = (
+        f"{name}: difference of the {unit(results.tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
+        f"{told_of(rows)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
+    )
+    return Table(title, results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
+
+
+NO_BASE = "no row to compare with: compare_to and reference are null"
+
+
+def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
+    """(n,) differences of the scores of all seeds that both have, in the seeds' order."""
+    return np.array([score(r, tasks) - score(theirs[seed], tasks) for seed, r in ours.items() if seed in theirs])
+
+
+def difference_columns(found: Sequence[Difference | None], title: str) -> tuple[Column, ...]:
+    """Mean with interval, p, Holm's p, and n."""
+    means = tuple(None if d is None else Estimate(d.mean, n=d.n, ends=(d.low, d.high)) for d in found)
+    return (
+        Column("difference", title, means, signed=True),
+        Column("p", "p", tuple(_p(d, None if d is None else d.p) for d in found), digits=4, interval=False),
+        Column("p_holm", "p (Holm)", tuple(_p(d, None if d is None else d.holm) for d in found), 4, interval=False),
+        Column("pairs", "n", tuple(None if d is None else Estimate(d.n) for d in found), 0, interval=False),
+    )
+
+
+def told_of(rows: Sequence[Floats]) -> str:
+    """What p is, for these rows."""
+    drawn = any(len(row) > EXHAUSTIVE for row in rows)
+    how = f"from {FLIPS:,} sign patterns, drawn, where n > {EXHAUSTIVE}" if drawn else "over all sign patterns"
+    family = sum(len(row) >= TESTABLE for row in rows)
+    text = f"p: two-sided sign-flip test, {'' if drawn else 'exact, '}{how}"
+    text += f"; Holm: corrected for the {family} tests here" if family else ""
+    if any(0 < len(row) < TESTABLE for row in rows):
+        text += f"; {NOT_TESTABLE}: below {TESTABLE} pairs no outcome has p < .05"
+    return text
+
+
+def limits(rows: Sequence[Floats]) -> list[str]:
+    """That nothing here can be significant, whatever the runs say, where it is so."""
+    least, needed = smallest(rows)
+    if not needed or least <= 0.05:
+        return []
+    return [f"with so few seeds for so many rows no p (Holm) can be below {least:.3f}; {needed} seeds would do"]
+
+
+def unit(tasks: Sequence[Task]) -> str:
+    """What ``score`` is."""
+    if averageable(tasks):
+        return "average in points"
+    return "mean over tasks of ±log(first metric), × 100 (near to percent, positive is better),"
+
+
+def _improvement(results: Results, base: str | None) -> Column:
+    theirs = _scores(results.base(base), results.tasks)
+    found: list[Estimate | None] = []
+    for cell in results.cells:
+        ours = _scores(cell.records, results.tasks)
+        if cell.label == base or not len(ours) or not len(theirs):
+            found.append(None)
+        else:
+            mean, low, high = probability_of_improvement([ours], [theirs])
+            found.append(Estimate(mean, n=min(len(ours), len(theirs)), ends=(low, high)))
+    return Column("probability_of_improvement", "P(better)", tuple(found))
+
+
+def _scores(records: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
+    return np.array([score(record, tasks) for record in records.values()])
+
+
+def scores_of(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Floats]:
+    """Each row's scores, by seed."""
+    return [_scores(cell.records, tasks) for cell in cells]
+
+
+def _p(found: Difference | None, p: float | None) -> Estimate | None:
+    if found is None:
+        return None
+    return Estimate(math.nan, words=NOT_TESTABLE) if p is None else Estimate(p)

@@ -1,0 +1,109 @@
+"""Spending a study's budget: draw, train, tell. What decides the draws and the values of a study stands here, and in
+what this imports.
+
+Every trial draws from a sampler of its own, seeded by the number of trials that were drawn before it and counted. TPE
+looks at finished trials alone, so a trial that a kill cut short is drawn again with the same values.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+
+import optuna
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.samplers import PartialFixedSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from mola.config import Settings, Tune
+from mola.experiment import tuned
+from mola.seeds import derive
+from mola.training.fit import OnStep
+from mola.tuning import space, store
+from mola.tuning.trial import Place, Refused, score
+from mola.types import BadInput
+
+log = logging.getLogger(__name__)
+WORST = -math.inf  # of a trial that diverged or ran out of memory: it had its turn
+REFUSALS = 10  # draws that can't be built, for every trial of the budget
+
+
+def spent(study: optuna.Study, tune: Tune, settings: Settings) -> bool:
+    """Whether nothing is left: of trials, or with a pruner of the epochs of that many whole trials."""
+    if len(store.refused(study)) > REFUSALS * tune.trials:
+        last = store.refused(study)[-1].user_attrs[store.REFUSED]
+        raise BadInput(f"{study.study_name}: expected values that a model can be built with, found only: {last}")
+    if tune.pruner == "none":
+        return len(store.finished(study)) >= tune.trials
+    return _epochs_left(study, tune, settings) <= 0
+
+
+def _epochs_left(study: optuna.Study, tune: Tune, settings: Settings) -> int:
+    used = sum(trial.user_attrs[store.EPOCHS] for trial in store.finished(study))
+    return int(tune.trials * tune.seeds * settings.training.epochs - used)
+
+
+def sampler(slot: int, first: space.Drawn) -> optuna.samplers.BaseSampler:
+    """Of the trial before which ``slot`` others were drawn and counted. The seed is the same for all studies: their
+    first draws of the shared knobs are pairs. Trial 0 takes the values ``first``.
+    """
+    made = TPESampler(seed=derive(slot, "tuning", "sampler") % 2**32)
+    if slot:
+        return made
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return PartialFixedSampler(dict(first), made)
+
+
+def one(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs, place: Place, on_step: OnStep) -> None:
+    """Draw, train, tell."""
+    slot = len(store.finished(study)) + len(store.refused(study))
+    study.sampler = sampler(slot, space.configured(settings, knobs))
+    study.pruner = NopPruner() if tune.pruner == "none" else MedianPruner()
+    whole, left = tune.seeds * settings.training.epochs, _epochs_left(study, tune, settings)
+    trial, began, epochs = study.ask(), time.perf_counter(), 0
+    drawn = space.draw(trial, knobs)
+
+    def on_score(done: int, value: float) -> None:
+        nonlocal epochs
+        epochs = done
+        if tune.pruner != "none":
+            trial.report(value, done)
+            if done < whole and (trial.should_prune() or done >= left):
+                raise optuna.TrialPruned
+
+    state, value, failure = TrialState.COMPLETE, WORST, None
+    try:
+        value = score(tuned.applied(settings, space.parameters(drawn)), tune.seeds, place.of(drawn), on_score, on_step)
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except Refused as error:
+        state = TrialState.FAIL
+        trial.set_user_attr(store.REFUSED, str(error))
+    except OSError as error:  # a full disk says nothing of the values: the trial stays open and is done again
+        raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        epochs = min(epochs + 1, whole)
+        trial.set_user_attr(store.FAILURE, failure)
+    trial.set_user_attr(store.EPOCHS, epochs)
+    trial.set_user_attr(store.SECONDS, round(time.perf_counter() - began, 3))
+    frozen = study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
+    place.clear()
+    log.info("%s", _line(study, tune, frozen, failure))
+
+
+def _line(study: optuna.Study, tune: Tune, trial: FrozenTrial, failure: str | None) -> str:
+    values = ", ".join(
+        f"{name.partition('.')[2]} {value:.4g}" if isinstance(value, float) else f"{name.partition('.')[2]} {value}"
+        for name, value in trial.params.items()
+    )
+    done = len(store.finished(study))
+    of = f"{done}/{tune.trials}" if tune.pruner == "none" else str(done)
+    if trial.state is TrialState.FAIL:
+        return f"{study.study_name} drawn again: {trial.user_attrs[store.REFUSED]}"
+    told = failure or ("pruned" if trial.state is TrialState.PRUNED else f"{trial.value:.4f}")
+    top = store.best(store.finished(study))
+    return f"{study.study_name} trial {of}: {told}; best {f'{top.value:.4f}' if top else 'none'}; {values}"
