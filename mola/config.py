@@ -21,11 +21,13 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     ValidationError,
     field_validator,
 )
 
 from mola import registry
+from mola.old_keys import renamed
 from mola.types import BadInput, Sampling
 
 S = TypeVar("S", bound="Section")
@@ -76,6 +78,11 @@ class Backbone(Section):
         description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file",
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The local file of the weights, where they come from one."""
+        return None if self.weights in (None, "timm", "packaged") else Path(str(self.weights))
 
 
 class Interval(Section):
@@ -183,6 +190,7 @@ class Suite(Section):
     tune: Tune | None = Field(None, description="off or null: every row trains with the configuration's own settings")
     benchmarks: dict[str, BenchmarkEntry] = Field(description="benchmarks to run", min_length=1)
     methods: dict[str, MethodEntry] = Field(description="rows of the tables", min_length=1)
+    _settings: dict[tuple[str, str], Settings] = PrivateAttr(default_factory=dict)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -213,28 +221,31 @@ class Suite(Section):
         """``results/<suite>``."""
         return self.results / self.suite
 
-    def cell(self, benchmark: str, label: str) -> Path:
-        """The folder of one (benchmark, method): ``results/<suite>/<benchmark>/<method>``."""
-        return self.folder / benchmark / label
-
     def settings(self, benchmark: str, label: str) -> Settings:
-        """The resolved settings of a cell. Raises BadInput for names outside the suite and for every wrong key or
-        value.
+        """The settings of one row on one benchmark, resolved when they are first asked for.
+
+        Raises BadInput for names outside the suite and for every wrong key or value.
         """
-        for room, name, known in (("benchmark", benchmark, self.benchmarks), ("method", label, self.methods)):
+        if (benchmark, label) not in self._settings:
+            self._settings[benchmark, label] = self._resolved(benchmark, label)
+        return self._settings[benchmark, label]
+
+    def _resolved(self, benchmark: str, label: str) -> Settings:
+        for kind, name, known in (("benchmark", benchmark, self.benchmarks), ("method", label, self.methods)):
             if name not in known:
                 hint = registry.did_you_mean(name, known)
-                raise BadInput(f"{room} '{name}' is not in suite '{self.suite}'{hint}; it has {', '.join(known)}")
+                raise BadInput(f"{kind} '{name}' is not in suite '{self.suite}'{hint}; it has {', '.join(known)}")
         place, row, base = f"benchmarks.{benchmark}", f"methods.{label}", self.benchmarks[benchmark]
         entry = self.methods[label]
         method = entry.method or label
-        registry.check_name("methods", method)
-        taken = registry.option_names("methods", method)
-        options = {k: v for k, v in self.shared_options.items() if k in taken} | entry.options
-        balancer, balancer_options = _balancer(self.balancer, "balancer")  # checked where no row takes it, too
+        known_options = registry.option_names("methods", method)
+        options = {k: v for k, v in self.shared_options.items() if k in known_options} | entry.options
+        # the suite's balancer is checked where no row takes it, too
+        balancer, balancer_options = _balancer(self.balancer, "balancer")
         for differing, where in ((base.balancer, place), (entry.balancer, row)):
             if differing is not None:
                 balancer, balancer_options = _balancer(differing, f"{where}.balancer")
+        training = _differing(self.training, base.training, f"{place}.training")
         return Settings(
             benchmark=benchmark,
             benchmark_options=registry.check_options("benchmarks", benchmark, base.options, place),
@@ -242,9 +253,7 @@ class Suite(Section):
             method_options=registry.check_options("methods", method, options, row),
             balancer=balancer,
             balancer_options=balancer_options,
-            training=_differing(
-                _differing(self.training, base.training, f"{place}.training"), entry.training, f"{row}.training"
-            ),
+            training=_differing(training, entry.training, f"{row}.training"),
             backbone=_differing(self.backbone, base.backbone, f"{place}.backbone"),
             probes=self.probes,
         )
@@ -272,7 +281,7 @@ def read(path: Path) -> dict[str, Any]:
 def parse(content: Mapping[str, Any], origin: str) -> Suite:
     """Check a configuration that was read from ``origin``, down to the options of every method and benchmark."""
     try:
-        suite = _validated(Suite, content, "")
+        suite = _validated(Suite, renamed(content), "")
         for key in suite.shared_options:
             known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
             if key not in known:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-import torch
-
 from mola.bench.measure import interleaved
-from mola.config import Suite
 from mola.experiment.run import build
-from mola.losses import task_losses
+from mola.experiment.spec import Experiment
 from mola.training.devices import claim
-from mola.training.fit import make_optimizer
 from mola.training.loading import load
+from mola.training.optim import make_optimizer
+from mola.training.step import TrainingStep
 from mola.types import Batch
 
 STEPS = 24  # of one round; fewer where an epoch has fewer
@@ -41,30 +39,21 @@ class Rates:
         return self.loader / self.step
 
 
-def rates(suite: Suite, benchmark: str, label: str, repeats: int) -> tuple[Rates, dict[str, Any]]:
-    """One cell of the suite, with its own settings; what it was measured on. Raises BadInput."""
-    settings = suite.settings(benchmark, label)
+def rates(experiment: Experiment, repeats: int) -> tuple[Rates, dict[str, Any]]:
+    """The rates of an experiment with its own settings, and what they were measured on. Raises BadInput."""
+    settings, suite = experiment.configured, experiment.suite
     training = settings.training
     with claim(suite.device) as device:
         data, method, balancer = build(settings, suite.data, 0, device)
         optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
-        own, shared = method.own_parameters(), method.shared_parameters()
         steps = min(STEPS, data.steps(size=training.batch_size, sampling=training.sampling))
         with closing(load(data, "train", device, size=training.batch_size, sampling=training.sampling)) as batches:
             held = next(batches)
 
-        def step(batch: Batch) -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=training.amp and device.type == "cuda"):
-                output = method(batch)
-            optimizer.zero_grad(set_to_none=True)
-            balancer.backward(
-                task_losses(data.tasks, output, batch, training.loss_weight == "share"),
-                output.aux_loss,
-                shared,
-                own,
-                output.features,
-            )
-            optimizer.step()
+        step = TrainingStep(
+            method, balancer, optimizer, data.tasks,
+            share=training.loss_weight == "share", amp=training.amp and device.type == "cuda",
+        )  # fmt: skip
 
         def loader() -> Generator[Batch]:
             return load(data, "train", device, size=training.batch_size, sampling=training.sampling)

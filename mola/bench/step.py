@@ -15,9 +15,10 @@ from mola.bench.report import Entry
 from mola.bench.workloads import Case, Setting
 from mola.config import Training
 from mola.layers.router import Router
-from mola.losses import task_decorrelation, task_losses
+from mola.losses import task_decorrelation
 from mola.methods import Method
-from mola.training.fit import make_optimizer
+from mola.training.optim import make_optimizer
+from mola.training.step import TrainingStep
 from mola.types import Balancer, Batch, Task
 
 CLASSES = 10
@@ -79,16 +80,12 @@ def trained(method: Method, tasks: list[Task], batch: Batch, setting: Setting, b
     the steps that are timed.
     """
     method = setting.place(filled(method))
-    own, shared = method.own_parameters(), method.shared_parameters()
     optimizer = make_optimizer(Training(optimizer="sgd", lr=1e-3), [*method.parameters(), *balancer.parameters()])
+    training_step = TrainingStep(method, balancer, optimizer, tasks, amp=setting.precision == "bf16")
 
     def step() -> None:
         torch.manual_seed(0)
-        with setting.running():
-            output = method(batch)
-        optimizer.zero_grad(set_to_none=True)
-        balancer.backward(task_losses(tasks, output, batch), output.aux_loss, shared, own, output.features)
-        optimizer.step()
+        training_step(batch)
 
     return Entry(step, len(batch.x), method, states=1, holds=lambda: vars(balancer))
 

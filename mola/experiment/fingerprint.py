@@ -1,91 +1,225 @@
-"""What a result depends on, as one hash: the code that a run executes, its settings, and the split manifest.
+"""What a result depends on, as one hash: the code that a run executes, its settings, the split manifest, and the
+content of the files that the settings name.
 
 The workflow keeps it in a file beside the records and rewrites that only when it changes. So editing the trainer
 retrains, editing a method retrains that method, and editing the tables, a comment or a docstring retrains nothing.
+Sources and files are read once per process: take the fingerprint before importing what trains, and let
+``check_unchanged`` say afterwards whether what was imported is what was hashed.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import json
+import sys
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from mola.experiment import imports
+from mola.experiment.normal_form import Import, pruned, written
+from mola.types import BadInput
+
+PACKAGE = "mola"
+
+# The folder that holds the package.
+ROOT = Path(__file__).parents[2]
+
+# Modules that decide which runs there are, or read and write files around them, but compute nothing in them: what they
+# do to a run stands in its settings, so the closure leaves them out, with what they import. EXECUTED are exceptions.
+PLANNING = (
+    "mola.config",
+    "mola.registry",
+    "mola.options",
+    "mola.options_source",
+    "mola.old_keys",
+    "mola.source",
+    "mola.yaml_file",
+    "mola.cli",
+    "mola.cli.*",
+    "mola.terminal",
+    "mola.files",
+    "mola.experiment.*",
+    "mola.tuning.*",
+    # what it brings is checked apart, by the identity of the prepared data
+    "mola.data.fetch.*",
+)
+EXECUTED = {"mola.experiment.run", "mola.tuning.budget", "mola.tuning.space", "mola.tuning.trial"}
+
+# What reading a source as Python may raise.
+UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+# Files whose modules this process imported unchanged: a later edit does not reach it.
+_checked: set[Path] = set()
 
 
-def fingerprint(settings: Mapping[str, object], modules: Iterable[str], manifest: str) -> dict[str, str]:
-    """``{"code", "settings", "manifest", "all"}``: sha256 of each part, and of them together.
+def fingerprint(
+    settings: Mapping[str, object], modules: Iterable[str], manifest: str, files: Mapping[str, Path] | None = None
+) -> dict[str, str]:
+    """``{"code", "settings", "manifest", "all"}``: sha256 of each part, and of them together; with ``"files"`` where
+    there are any.
 
-    settings: what the run is told, as plain data.
-    modules:  dotted names of where a run starts; all that they import of this package counts.
+    settings: what the run is given, as plain data.
+    modules:  dotted names of where a run starts; all that they import counts, but for installed packages.
     manifest: sha256 of the committed split manifest.
+    files:    local files that the run reads, by the key that names each in the settings; their content counts.
+    Raises BadInput where a file cannot be read.
     """
-    code = hashlib.sha256("".join(_meaning(m) for m in sorted(closure(modules))).encode()).hexdigest()
-    told = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
-    whole = hashlib.sha256(f"{code}{told}{manifest}".encode()).hexdigest()
-    return {"code": code, "settings": told, "manifest": manifest, "all": whole}
+    parts = {
+        "code": _code(frozenset(modules), ROOT, tuple(sys.path)),
+        "settings": _sha256(json.dumps(settings, sort_keys=True, default=str)),
+        "manifest": manifest,
+    }
+    if files:
+        parts["files"] = _sha256(json.dumps({key: _content(key, path) for key, path in files.items()}, sort_keys=True))
+    return {**parts, "all": _sha256("".join(parts.values()))}
 
 
-def closure(modules: Iterable[str]) -> set[str]:
-    """The modules of this package that the given ones import, at the top or inside a function, themselves included.
+def closure(modules: Iterable[str]) -> dict[str, Path]:
+    """Name and file of every module that the given ones import, themselves and the packages around them included.
 
-    The root package is left out: its ``__init__`` only offers the layers by name.
+    Modules of this package count, and others that belong neither to Python nor to an installed distribution: a
+    method's own helpers, on ``sys.path`` or in the folder of the module that imports them. Left out are PLANNING
+    modules that are not given themselves, and imports under ``if TYPE_CHECKING:``.
     """
-    found: set[str] = set()
-    waiting = list(modules)
+    given = set(modules)
+    files: dict[str, Path] = {}
+    waiting = [(name, tuple(sys.path)) for name in given]
     while waiting:
-        name = waiting.pop()
-        if name not in found and name != __package__ and _file(name) is not None:
-            found.add(name)
-            waiting += _imports(name) | {name.rpartition(".")[0]}  # a package's __init__ runs first
-    return found
+        target, places = waiting.pop()
+        for name, path in _along(target, places):
+            if name not in files and (name in given or not _is_planning(name)):
+                files[name] = path
+                more = places if name.partition(".")[0] == PACKAGE else (*sys.path, str(_folder(name, path)))
+                waiting += [(other, more) for other in _imported(name, path)]
+    return dict(sorted(files.items()))
 
 
-@cache
-def _imports(name: str) -> frozenset[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(_text(name))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(n for n in found if n.partition(".")[0] == __package__)
+def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = None) -> None:
+    """Raise BadInput where the code of a module or the content of a file is no longer what this process hashed.
 
-
-@cache
-def _meaning(name: str) -> str:
-    """A module's source without comments, docstrings and blank lines.
-
-    Text, not ``ast.dump``: the same file must give the same hash on every version of Python.
+    To be called once the modules are imported. Those that were unchanged then are not read again: an edit after the
+    import does not reach this process.
     """
-    text = _text(name)
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            first = node.body[0]
-            for row in range(first.lineno - 1, first.end_lineno or first.lineno):
-                lines[row] = ""
-    return f"# {name}\n" + "\n".join(stripped for line in lines if (stripped := line.rstrip())) + "\n"
+    for name, path in closure(modules).items():
+        if path not in _checked:
+            source = _read(path)
+            if source != _text(path) and _normal_form(name, source) != _meaning(name, path):
+                raise BadInput(f"{path}: expected the code that this run was planned with, found another; start again")
+            if name in sys.modules:
+                _checked.add(path)
+    for key, path in (files or {}).items():
+        if _digest(key, path) != _content(key, path):
+            raise BadInput(f"{key}: expected {path} as this run was planned with it, found other content; start again")
 
 
-def _file(name: str) -> Path | None:
-    path = ROOT / name.replace(".", "/")
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+def forget() -> None:
+    """Read everything anew: for tests that edit files."""
+    _checked.clear()
+    for cached in (_code, _text, _meaning, _imported, _exports, _content, imports._top, imports._in):
+        cached.cache_clear()
 
 
-def _text(name: str) -> str:
-    path = _file(name)
-    assert path is not None, name
-    return path.read_text()
+@cache
+def _code(modules: frozenset[str], root: Path, places: tuple[str, ...]) -> str:
+    """Of a closure. It depends on the root and on ``sys.path``, which are given for the cache alone."""
+    return _sha256("".join(f"# {name}\n{_meaning(name, path)}" for name, path in closure(modules).items()))
+
+
+def _along(target: str, places: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """The modules that are imported on the way to a dotted name: of ``a.b.c`` a, a.b, and where c is lazily offered
+    by a.b, those on the way to it.
+    """
+    name, package = "", None
+    for part in target.split("."):
+        parent, name = name, f"{name}.{part}".strip(".")
+        path = imports.find(name, ROOT, PACKAGE, places)
+        if path is None:
+            if package is not None and part in (offered := _exports(parent, package)):
+                yield from _along(offered[part], places)
+            return
+        package = path if path.name == "__init__.py" else None
+        if path.is_file():
+            yield name, path
+
+
+def _folder(name: str, path: Path) -> Path:
+    """From which a module's top-level package was imported."""
+    return path.parents[name.count(".") + (path.name == "__init__.py")]
+
+
+def _is_planning(name: str) -> bool:
+    return name not in EXECUTED and any(fnmatchcase(name, pattern) for pattern in PLANNING)
+
+
+@cache
+def _imported(name: str, path: Path) -> frozenset[str]:
+    try:
+        tree = pruned(_text(path))
+    except UNPARSED:
+        return frozenset()
+    if name == PACKAGE:
+        # what its functions import lazily counts for those that ask for it (see _along)
+        tree.body = [*imports.running(tree).body, *[s for s in tree.body if isinstance(s, Import)]]
+    return frozenset(imports.imported(tree, name, path.name == "__init__.py"))
+
+
+@cache
+def _exports(name: str, path: Path) -> dict[str, str]:
+    try:
+        return imports.exports(_text(path), name)
+    except UNPARSED:
+        return {}
+
+
+@cache
+def _meaning(name: str, path: Path) -> str:
+    return _normal_form(name, _text(path))
+
+
+def _normal_form(name: str, source: str) -> str:
+    """What counts of a module; a source that is no Python counts as it is.
+
+    Of the root package that is what runs when it is imported: a new name that it offers changes no result.
+    """
+    try:
+        tree = pruned(source)
+    except UNPARSED:
+        return source
+    return written(imports.running(tree) if name == PACKAGE else tree)
+
+
+@cache
+def _text(path: Path) -> str:
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    """A module's source, in the encoding that it declares; empty where it is gone."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (SyntaxError, UnicodeDecodeError):
+        return path.read_text(encoding="latin-1")
+    except OSError:
+        return ""
+
+
+@cache
+def _content(key: str, path: Path) -> str:
+    return _digest(key, path)
+
+
+def _digest(key: str, path: Path) -> str:
+    """sha256 of a file, read in pieces."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"{key}: expected a file that can be read, found {path} ({error.strerror})") from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,51 +1,65 @@
-"""Is the code that a run executes in a commit? Only then can others make its record again."""
+"""What git knows about the code that runs: the one place that asks it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
-from mola.config import Settings
 from mola.data.splits.manifest import manifest_path
-from mola.experiment.fingerprint import ROOT, closure
-from mola.experiment.tuned import modules
+from mola.experiment.fingerprint import closure
+from mola.experiment.spec import Experiment, modules
+from mola.source import ROOT
 
-ENDINGS = (".py", "/__init__.py")  # of a module's file
+
+def git(*words: str, folder: Path = ROOT, text: str = "") -> bytes | None:
+    """What a git command prints; None where it fails or there is no git. ``text`` goes to its standard input."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            input=text.encode(),
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
-def uncommitted(settings: Settings) -> str | None:
+@cache
+def commit() -> str | None:
+    """The commit of the working tree, when the process first asks; None without git."""
+    head = git("rev-parse", "HEAD")
+    return head.decode().strip() if head else None
+
+
+@cache
+def changed() -> frozenset[str] | None:
+    """Paths below the root that are edited, deleted or new, in the index or not; None without git."""
+    tracked = git("diff", "--name-only", "--relative", "-z", "HEAD")
+    untracked = git("ls-files", "-z", "--others", "--exclude-standard")
+    if tracked is None or untracked is None:
+        return None
+    return frozenset(filter(None, (tracked + untracked).decode().split("\0")))
+
+
+def uncommitted(experiment: Experiment) -> str | None:
     """Which files of those that decide a run's fingerprint differ from the last commit, as they are now; None where
     none does.
 
     A record counts for its fingerprint alone, so the code that made it is the code that is here now: once that is
     committed, whatever else was changed in the working tree on that day is of no account.
     """
-    changed = _changed()
-    if changed is None:
+    paths = changed()
+    if paths is None:
         return "no git here to tell which"
-    names = {f"{name.replace('.', '/')}{ending}" for name in closure(modules(settings)) for ending in ENDINGS}
-    names.add(str(manifest_path(settings.benchmark).relative_to(ROOT)))
-    return ", ".join(sorted(names & changed)) or None
+    sources: Iterable[Path] = closure(modules(experiment.settings)).values()
+    depends = {_relative(path) for path in [*sources, manifest_path(experiment.benchmark)]}
+    return ", ".join(sorted(depends & paths)) or None
 
 
-@cache
-def _changed() -> frozenset[str] | None:
-    """Paths below the root that are edited, deleted or new, in the index or not."""
-    tracked = _git("diff", "--name-only", "--relative", "-z", "HEAD")
-    untracked = _git("ls-files", "-z", "--others", "--exclude-standard")
-    return None if tracked is None or untracked is None else frozenset(f"{tracked}{untracked}".split("\0"))
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except OSError:  # no git on this machine
-        return None
-    return done.stdout if done.returncode == 0 else None
+def _relative(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,88 +1,107 @@
-"""One run: configuration → benchmark + method + balancer → fit → record."""
+"""The runs of an experiment: configuration → benchmark + method + balancer → fit → record.
+
+The seeds of one experiment share a process, so that the seconds of ``import torch`` are paid once.
+"""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
-import subprocess
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from mola import registry
-from mola.config import Settings, Suite
-from mola.experiment import tuned
-from mola.experiment.fingerprint import ROOT
-from mola.experiment.inputs import inputs
+from mola.config import Settings
+from mola.experiment import record as records
+from mola.experiment.fingerprint import check_unchanged
+from mola.experiment.provenance import commit, uncommitted
+from mola.experiment.record import Record
+from mola.experiment.spec import Experiment, modules, other_versions, plain
+from mola.experiment.status import CHECKPOINT, LOCK
 from mola.files import write_json
 from mola.methods import Method
 from mola.models.backbones import builder
 from mola.seeds import derive
-from mola.training.cost import few_of_each, flops_per_sample, parameter_counts, peak_memory_bytes
+from mola.terminal import progress
+from mola.training.cost import costs, peak_memory_bytes
 from mola.training.devices import claim, loader_threads
 from mola.training.fit import OnStep, Outcome, fit
-from mola.training.probes import Watch
-from mola.training.probes.build import watches
+from mola.training.probes import Probe, probes
 from mola.training.seeding import seed_everything
 from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
-Status = Literal["done", "failed"]
-RECORD, CHECKPOINT, LOG, LOCK = "record.json", "checkpoint.pt", "log.txt", "lock"
-ANALYSIS = "analysis.json"  # what the watches saw, but for scores
+LOG, INDEX = "log.txt", "runs.json"
+ANALYSIS = "analysis.json"  # what the probes measured, but for scores
+RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics", "torchjd")
 
 
-def train(suite: Suite, benchmark: str, label: str, seed: int, on_step: OnStep = lambda done, total: None) -> Status:
-    """Train one seed of a cell and write its record; returns the record's status.
+def train_seeds(experiment: Experiment, seeds: Sequence[int], *, renew: bool = False) -> list[int]:
+    """Train the seeds one after the other; returns those that failed. A failed seed does not stop the next.
 
-    A finished record of the same fingerprint is kept, an interrupted run goes on from its last epoch, and a failed one
-    is tried again.
+    Once every seed of the suite has a record, ``runs.json`` names them with their status and checksum: what the
+    workflow waits for. ``renew``: see :func:`train`.
+    """
+    failed = []
+    for seed in seeds:
+        with progress(f"{experiment.name} seed {seed}") as on_step:
+            if train(experiment, seed, on_step, renew=renew).status == "failed":
+                failed.append(seed)
+    _write_index(experiment)
+    return failed
+
+
+def train(
+    experiment: Experiment, seed: int, on_step: OnStep = lambda done, total: None, *, renew: bool = False
+) -> Record:
+    """Train one seed and write its record.
+
+    A finished record of the experiment as it is now is kept, an interrupted run goes on from its last epoch, and a
+    failed one is tried again.
+    renew: also train again what was made with other versions of the packages that compute.
     Raises BadInput, with nothing written, for everything that is wrong before the first step.
     """
-    settings, told = tuned.settings(suite, benchmark, label), inputs(suite, benchmark, label)
-    folder = suite.cell(benchmark, label) / f"seed{seed}"
-    if finished(folder, told["fingerprint"]["all"]):
+    settings, folder = experiment.settings, experiment.run_folder(seed)
+    if (record := finished(experiment, seed)) and not (renew and other_versions(record)):
         log.info("%s is done already", folder)
-        return "done"
-    with claim(suite.device) as device:
-        data, method, balancer = build(settings, suite.data, seed, device)
-        costs = cost(method, data, device)  # reads data: what is wrong with them shows before anything is written
+        return record
+    with claim(experiment.suite.device) as device:
+        benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
+        subjects = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
+        check_unchanged(modules(settings))
+        # a first pass over data: what is wrong with them shows before anything is written
+        cost = costs(method, benchmark, device)
         with writing(folder):
             log.info("%s on %s", folder, device)
-            log.debug("%s", json.dumps(told["settings"], ensure_ascii=False))
-            record = {
-                "suite": suite.suite,
-                "benchmark": benchmark,
-                "method": label,
-                "seed": seed,
-                "config": told["settings"],
-                "data": data.identity,
-                **({"tuned": told["tuned"]} if "tuned" in told else {}),
-                "remarks": list(data.remarks()),
-            }
-            record |= {"fingerprint": told["fingerprint"], **_surroundings(device), **costs}
-            known = f"{told['fingerprint']['all']} {data.identity}"  # a checkpoint of other data is of no use
-            seen = watches(settings, data, seed, device, first=seed == suite.seeds[0])
-            record |= _attempt(settings, data, method, balancer, seed, device, folder, known, seen, on_step)
-            _write_analysis(folder, record, seen)
-            write_json(folder / RECORD, record)
+            log.debug("%s", json.dumps(plain(settings), ensure_ascii=False))
+            identity = benchmark.identity
+            before = _provenance(experiment, seed, benchmark, device)
+            result = _attempt(
+                method, balancer, benchmark, settings, seed, device, subjects,
+                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {identity}", on_step,
+            )  # fmt: skip
+            record = Record.model_validate(before | cost | result)
+            _write_analysis(folder, record, subjects)
+            records.write(folder / records.NAME, record)
             (folder / CHECKPOINT).unlink(missing_ok=True)
-    return "done" if record["status"] == "done" else "failed"
+    return record
 
 
 def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
-    """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput."""
+    """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput.
+
+    data: the data folder.
+    """
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
     dense = any(task.kind != "classes" for task in benchmark.tasks)
@@ -94,31 +113,57 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     balancer: Balancer = registry.create(
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )
-    seed_everything(
-        derive(seed, "training"), settings.training.deterministic
-    )  # dropout draws the same whatever the method's weights drew
+    # dropout draws the same whatever the method's weights drew
+    seed_everything(derive(seed, "training"), settings.training.deterministic)
     return benchmark, method.to(device), balancer
 
 
-def finished(folder: Path, fingerprint: str) -> bool:
-    """Whether the folder holds a done record of this fingerprint."""
+def finished(experiment: Experiment, seed: int) -> Record | None:
+    """The done record of a run of the experiment as it is now, if there is one."""
     try:
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    return bool(record.get("status") == "done" and record.get("fingerprint", {}).get("all") == fingerprint)
+        record = records.read(experiment.run_folder(seed) / records.NAME)
+    except (FileNotFoundError, BadInput):
+        return None
+    return record if record.status == "done" and not experiment.stale(record) else None
+
+
+def _provenance(experiment: Experiment, seed: int, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+    """The part of the record that is known before training."""
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
+    head = commit()
+    return {
+        "suite": experiment.suite.suite,
+        "benchmark": experiment.benchmark,
+        "method": experiment.label,
+        "seed": seed,
+        "settings": plain(experiment.settings),
+        "data": benchmark.identity,
+        "tuned": experiment.tuned_summary,
+        "remarks": list(benchmark.remarks()),
+        "fingerprint": experiment.fingerprint,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in RECORDED},
+        },
+        "commit": head,
+        "dirty": None if head is None else uncommitted(experiment) is not None,
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _attempt(
-    settings: Settings,
-    data: Benchmark,
     method: Method,
     balancer: Balancer,
+    benchmark: Benchmark,
+    settings: Settings,
     seed: int,
     device: torch.device,
-    folder: Path,
+    subjects: Sequence[Probe],
+    checkpoint: Path,
     fingerprint: str,
-    seen: list[Watch],
     on_step: OnStep,
 ) -> dict[str, Any]:
     """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
@@ -130,41 +175,36 @@ def _attempt(
     outcome, status, reason = Outcome(), "done", None
     try:
         outcome = fit(
-            method,
-            balancer,
-            data,
-            settings.training,
-            seed=seed,
-            device=device,
-            path=folder / CHECKPOINT,
-            fingerprint=fingerprint,
-            watches=seen,
-            on_step=on_step,
-        )
+            method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
+            fingerprint=fingerprint, probes=subjects, on_step=on_step,
+        )  # fmt: skip
     except Exception as error:
         status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-        log.error("%s failed: %s", folder, reason)
-        log.debug("%s", traceback.format_exc())  # to the run's log alone
+        log.error("%s failed: %s", checkpoint.parent, reason)
+        # to the run's log alone
+        log.debug("%s", traceback.format_exc())
+    measured = {probe.name: probe.result() for probe in subjects} if status == "done" else {}
     return {
         "status": status,
         "reason": reason,
         "selected": outcome.selected,
         "valid": outcome.valid,
         "test": outcome.test,
+        "oracle_selection": measured.get("oracle_selection"),
         "curve": outcome.curve,
-        "seconds": time.perf_counter() - began,  # of this process; an interrupted run's earlier part is in the curve
-        "seconds_per_step": outcome.seconds_per_step if outcome.curve else None,
+        # of this process: an interrupted run's earlier part is in the curve
+        "seconds": time.perf_counter() - began,
+        "seconds_per_step": outcome.seconds_per_step,
         "peak_memory_bytes": peak_memory_bytes(device),
         "weights_sha256": _weights_sha256(method) if status == "done" else None,
     }
 
 
-def _write_analysis(folder: Path, record: dict[str, Any], seen: list[Watch]) -> None:
-    """Scores into the record, the rest into a file beside it, where the run is done and there is any."""
-    told = {watch.name: watch.told() for watch in seen} if record["status"] == "done" else {}
-    record["oracle_selection"] = told.pop("oracle_selection", None)
-    if told := {name: content for name, content in told.items() if content}:
-        write_json(folder / ANALYSIS, {"fingerprint": record["fingerprint"]["all"], **told}, indent=None)
+def _write_analysis(folder: Path, record: Record, subjects: Sequence[Probe]) -> None:
+    """What the probes measured besides scores, in a file beside the record, where there is any."""
+    measured = {probe.name: probe.result() for probe in subjects if probe.name != "oracle_selection" and probe.result()}
+    if record.status == "done" and measured:
+        write_json(folder / ANALYSIS, {"fingerprint": record.fingerprint.all, **measured}, indent=None)
     else:
         (folder / ANALYSIS).unlink(missing_ok=True)
 
@@ -181,9 +221,8 @@ def writing(folder: Path) -> Iterator[None]:
     except Timeout:
         raise BadInput(f"{folder}: another process is training this run; wait for it or stop it") from None
     except OSError as error:
-        raise BadInput(
-            f"{folder}: expected a folder that can be written, found: {(error.strerror or str(error)).lower()}"
-        ) from None
+        reason = (error.strerror or str(error)).lower()
+        raise BadInput(f"{folder}: expected a folder that can be written, found: {reason}") from None
     handler = logging.FileHandler(folder / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("mola")
@@ -199,52 +238,18 @@ def writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def cost(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
-    """What the method costs; a first forward pass, which tells whether the backbone takes such images at all."""
-    batch = few_of_each(benchmark, device)
-    try:
-        return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
-    except AssertionError as error:  # so timm's transformers refuse other sizes than their own
-        height, width = batch.x.shape[-2:]
-        raise BadInput(
-            f"backbone: expected one that takes {benchmark.name}'s images of {height}×{width} pixels, found: {error}; "
-            f"most transformers take backbone.options: {{img_size: [{height}, {width}]}}"
-        ) from None
-
-
-def _surroundings(device: torch.device) -> dict[str, Any]:
-    """What a result may depend on outside the configuration."""
-    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics", "torchjd")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in packages},
-        },
-        **_commit(),
-        "device": f"{device.type}: {name}",
-        "threads": torch.get_num_threads(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-@functools.cache  # of the process's start: all its seeds run the code that it imported then
-def _commit() -> dict[str, Any]:
-    def git(*words: str) -> str | None:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        changed = git("status", "--porcelain", "--", ".", ":!results", ":!dvc.lock")  # results are what a run writes
-        return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-    except OSError:  # no git on this machine
-        return {"commit": None, "dirty": None}
+def _write_index(experiment: Experiment) -> None:
+    runs = {}
+    for seed in experiment.suite.seeds:
+        path = experiment.run_folder(seed) / records.NAME
+        try:
+            record = records.read(path)
+        except (FileNotFoundError, BadInput):
+            return
+        if experiment.stale(record):
+            return
+        runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
 
 
 def _weights_sha256(method: Method) -> str:

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from mola.config import Suite
-from mola.experiment import tuned
-from mola.experiment.inputs import inputs
+from mola.experiment import record
+from mola.experiment.spec import Experiment, other_versions
+from mola.types import BadInput
 
 State = Literal["done", "failed", "running", "interrupted", "stale", "to do", "to tune", "tuning"]
+LOCK, CHECKPOINT = "lock", "checkpoint.pt"  # files of a run's folder
 
 
-def state(suite: Suite, benchmark: str, label: str, seed: int) -> State:
-    """done and failed: a record of the present fingerprint; stale: a record of another; interrupted: a checkpoint
-    that nobody works on; to tune, tuning: where the suite tunes and what tuning finds is not there yet.
+def state(experiment: Experiment, seed: int) -> State:
+    """The state of one run.
+
+    done, failed:    there is a record of the experiment as it is now. stale: a record of other code, settings, splits
+                     or data.
+    interrupted:     there is a checkpoint that no process works on.
+    to tune, tuning: the suite tunes, and what tuning finds is not there yet.
     """
-    folder = suite.cell(benchmark, label) / f"seed{seed}"
-    if _held(folder / "lock"):
+    folder = experiment.run_folder(seed)
+    if _held(folder / LOCK):
         return "running"
-    if suite.tune is not None and tuned.read(suite, benchmark, label) is None:
-        return "tuning" if _held(tuned.folder(suite, benchmark, label) / "lock") else "to tune"
+    if not experiment.is_tuned:
+        return "tuning" if _held(experiment.study_folder / LOCK) else "to tune"
     try:
-        record = json.loads((folder / "record.json").read_text())
-        told = record["fingerprint"]["all"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "interrupted" if (folder / "checkpoint.pt").is_file() else "to do"
-    if told != inputs(suite, benchmark, label)["fingerprint"]["all"]:
+        run = record.read(folder / record.NAME)
+    except FileNotFoundError:
+        return "interrupted" if (folder / CHECKPOINT).is_file() else "to do"
+    except BadInput:
         return "stale"
-    return "done" if record["status"] == "done" else "failed"
+    return "stale" if experiment.stale(run) else run.status
+
+
+def versions_behind(experiment: Experiment) -> list[str]:
+    """Packages whose minor version is another now than when runs of the experiment were made."""
+    changes: dict[str, None] = {}
+    for seed in experiment.suite.seeds:
+        try:
+            run = record.read(experiment.run_folder(seed) / record.NAME)
+        except (FileNotFoundError, BadInput):
+            continue
+        changes |= dict.fromkeys(other_versions(run))
+    return list(changes)
 
 
 def _held(lock: Path) -> bool:

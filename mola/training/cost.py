@@ -5,19 +5,38 @@ from __future__ import annotations
 import resource
 import sys
 from copy import copy
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mola.methods import Method
 from mola.training.loading import load
-from mola.types import Batch, Benchmark
+from mola.types import BadInput, Batch, Benchmark
 
-EACH = 8  # images of each task: as many as a small batch holds, so that what is done once a batch is shared as in use
-EVERY = 2  # images that have every task: the paper's batch on NYUv2
+# images of each task: as many as a small batch holds, so that what is done once a batch is shared as in use
+EACH = 8
+# images that have every task: the paper's batch on NYUv2
+EVERY = 2
 
 
-def few_of_each(benchmark: Benchmark, device: torch.device) -> Batch:
+def costs(method: Method, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
+    """What the method costs: ``parameters`` and ``flops_per_sample`` of a record.
+
+    This is a first forward pass, which shows whether the backbone takes such images at all; else it raises BadInput.
+    """
+    batch = example_batch(benchmark, device)
+    try:
+        return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+    except AssertionError as error:  # so timm's transformers refuse other sizes than their own
+        height, width = batch.x.shape[-2:]
+        raise BadInput(
+            f"backbone: expected one that takes {benchmark.name}'s images of {height}×{width} pixels, found: {error}; "
+            f"most transformers take backbone.options: {{img_size: [{height}, {width}]}}"
+        ) from None
+
+
+def example_batch(benchmark: Benchmark, device: torch.device) -> Batch:
     """A batch with the first validation images of every task, ordered by task."""
     first: dict[str, Batch] = {}
     few = copy(benchmark)

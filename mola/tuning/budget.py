@@ -1,4 +1,4 @@
-"""Spending a study's budget: draw, train, tell. What decides the draws and the values of a study stands here, and in
+"""Spending a study's budget: draw, train, report. What decides the draws and the values of a study stands here, and in
 what this imports.
 
 Every trial draws from a sampler of its own, seeded by the number of trials that were drawn before it and counted. TPE
@@ -22,7 +22,7 @@ from mola.experiment import tuned
 from mola.seeds import derive
 from mola.training.fit import OnStep
 from mola.tuning import space, store
-from mola.tuning.trial import Place, Refused, score
+from mola.tuning.trial import Refused, Workplace, score
 from mola.types import BadInput
 
 log = logging.getLogger(__name__)
@@ -49,16 +49,18 @@ def sampler(slot: int, first: space.Drawn) -> optuna.samplers.BaseSampler:
     """Of the trial before which ``slot`` others were drawn and counted. The seed is the same for all studies: their
     first draws of the shared knobs are pairs. Trial 0 takes the values ``first``.
     """
-    made = TPESampler(seed=derive(slot, "tuning", "sampler") % 2**32)
+    tpe = TPESampler(seed=derive(slot, "tuning", "sampler") % 2**32)
     if slot:
-        return made
+        return tpe
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return PartialFixedSampler(dict(first), made)
+        return PartialFixedSampler(dict(first), tpe)
 
 
-def one(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs, place: Place, on_step: OnStep) -> None:
-    """Draw, train, tell."""
+def run_trial(
+    study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs, workplace: Workplace, on_step: OnStep
+) -> None:
+    """Draw a trial's values, train and score it, and report it to the study."""
     slot = len(store.finished(study)) + len(store.refused(study))
     study.sampler = sampler(slot, space.configured(settings, knobs))
     study.pruner = NopPruner() if tune.pruner == "none" else MedianPruner()
@@ -76,7 +78,9 @@ def one(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs,
 
     state, value, failure = TrialState.COMPLETE, WORST, None
     try:
-        value = score(tuned.applied(settings, space.parameters(drawn)), tune.seeds, place.of(drawn), on_score, on_step)
+        value = score(
+            tuned.applied(settings, space.parameters(drawn)), tune.seeds, workplace.of(drawn), on_score, on_step
+        )
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except Refused as error:
@@ -91,7 +95,7 @@ def one(study: optuna.Study, tune: Tune, settings: Settings, knobs: space.Knobs,
     trial.set_user_attr(store.EPOCHS, epochs)
     trial.set_user_attr(store.SECONDS, round(time.perf_counter() - began, 3))
     frozen = study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
-    place.clear()
+    workplace.clear()
     log.info("%s", _line(study, tune, frozen, failure))
 
 
@@ -104,6 +108,6 @@ def _line(study: optuna.Study, tune: Tune, trial: FrozenTrial, failure: str | No
     of = f"{done}/{tune.trials}" if tune.pruner == "none" else str(done)
     if trial.state is TrialState.FAIL:
         return f"{study.study_name} drawn again: {trial.user_attrs[store.REFUSED]}"
-    told = failure or ("pruned" if trial.state is TrialState.PRUNED else f"{trial.value:.4f}")
+    result = failure or ("pruned" if trial.state is TrialState.PRUNED else f"{trial.value:.4f}")
     top = store.best(store.finished(study))
-    return f"{study.study_name} trial {of}: {told}; best {f'{top.value:.4f}' if top else 'none'}; {values}"
+    return f"{study.study_name} trial {of}: {result}; best {f'{top.value:.4f}' if top else 'none'}; {values}"

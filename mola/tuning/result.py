@@ -23,17 +23,19 @@ from mola.tuning.trial import seeds
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"
 
 
-def write(study: optuna.Study, tune: Tune, settings: Settings, told: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def write(
+    study: optuna.Study, tune: Tune, settings: Settings, fingerprint: Mapping[str, str], folder: Path
+) -> dict[str, Any]:
     """Write the three files and return the content of ``tuned.json``, a function of the journal alone.
 
-    told: what ``mola.experiment.tuned.study`` gives. A study that was longer once counts as long as the budget is.
+    fingerprint: of the study. A study that was longer once counts as long as the budget is.
     """
     trials = store.finished(study)
     if tune.pruner == "none":
         trials = trials[: tune.trials]
     top = store.best(trials)
     content = {
-        "fingerprint": told["fingerprint"],
+        "fingerprint": fingerprint,
         "trials": tune.trials,
         "value": top.value if top else None,
         "parameters": parameters(top.params) if top else {},

@@ -13,8 +13,8 @@ from typing import Any
 from optuna.trial import Trial
 
 from mola import registry
-from mola.config import Interval, Settings, Suite, Training
-from mola.experiment.tuned import fixed
+from mola.config import Interval, Settings, Training
+from mola.experiment.spec import Experiment
 from mola.types import Choices, PerTask, Range
 
 Knobs = Mapping[str, Range | Choices]
@@ -22,32 +22,34 @@ Drawn = Mapping[str, Any]  # knob → value
 WITHOUT_DECAY = Range(1e-6, 1e-2, log=True)  # where the configured weight decay is 0: a logarithm needs an end
 
 
-def knobs(suite: Suite, benchmark: str, label: str, tasks: Sequence[str]) -> Knobs:
+def knobs(experiment: Experiment, tasks: Sequence[str]) -> Knobs:
     """All knobs of a row, the shared ones first, so that a method's own do not shift the first draws of those.
 
     tasks: the names of the benchmark's tasks.
     What the row's own entry fixes is left out, of the options also what ``shared_options`` and ``balancer`` fix.
     """
-    given = suite.settings(benchmark, label)
-    found: dict[str, Range | Choices] = {f"training.{k}": r for k, r in _shared(suite, benchmark).items()}
-    for section, space in (
-        ("method", registry.load("methods", given.method).search_space),
-        ("balancer", registry.load("balancers", given.balancer).search_space),
+    settings = experiment.configured
+    space: dict[str, Range | Choices] = {f"training.{k}": r for k, r in _shared(experiment).items()}
+    for section, options in (
+        ("method", registry.load("methods", settings.method).search_space),
+        ("balancer", registry.load("balancers", settings.balancer).search_space),
     ):
-        for key, values in space.items():
+        for key, values in options.items():
             if not isinstance(values, PerTask):
-                found[f"{section}.{key}"] = values
+                space[f"{section}.{key}"] = values
             elif len(tasks) > 1:
-                found |= {f"{section}.{key}.{task}": values.range for task in tasks}
-    left_alone = fixed(suite, benchmark, label)
-    return {name: values for name, values in found.items() if ".".join(name.split(".")[:2]) not in left_alone}
+                space |= {f"{section}.{key}.{task}": values.range for task in tasks}
+    fixed = experiment.fixed_knobs
+    return {name: values for name, values in space.items() if ".".join(name.split(".")[:2]) not in fixed}
 
 
-def _shared(suite: Suite, benchmark: str) -> dict[str, Range | Choices]:
+def _shared(experiment: Experiment) -> dict[str, Range | Choices]:
     """Around the benchmark's own values, whatever a method's entry says."""
+    suite = experiment.suite
     assert suite.tune is not None
-    centre = Training.model_validate(suite.training.model_dump() | suite.benchmarks[benchmark].training)
-    found: dict[str, Range | Choices] = {
+    changes = suite.benchmarks[experiment.benchmark].training
+    centre = Training.model_validate(suite.training.model_dump() | changes)
+    space: dict[str, Range | Choices] = {
         "lr": Range(centre.lr / 10, centre.lr * 10, log=True),
         "weight_decay": Range(centre.weight_decay / 100, centre.weight_decay * 100, log=True)
         if centre.weight_decay
@@ -55,12 +57,12 @@ def _shared(suite: Suite, benchmark: str) -> dict[str, Range | Choices]:
     }
     for key, values in suite.tune.space.items():
         if values is None:
-            found.pop(key, None)
+            space.pop(key, None)
         elif isinstance(values, Interval):
-            found[key] = Range(values.low, values.high, values.log)
+            space[key] = Range(values.low, values.high, values.log)
         else:
-            found[key] = tuple(getattr(Training.model_validate({key: value}), key) for value in values)
-    return found
+            space[key] = tuple(getattr(Training.model_validate({key: value}), key) for value in values)
+    return space
 
 
 def configured(settings: Settings, space: Knobs) -> Drawn:
@@ -70,7 +72,7 @@ def configured(settings: Settings, space: Knobs) -> Drawn:
         "method": settings.method_options,
         "balancer": settings.balancer_options,
     }
-    found = {}
+    drawn = {}
     for name, values in space.items():
         section, key, *task = name.split(".", 2)
         value = 1.0 if task else sections[section][key]
@@ -79,38 +81,39 @@ def configured(settings: Settings, space: Knobs) -> Drawn:
         else:
             inside = isinstance(value, int | float) and values.low <= value <= values.high
         if inside:
-            found[name] = value
-    return found
+            drawn[name] = value
+    return drawn
 
 
 def draw(trial: Trial, space: Knobs) -> Drawn:
     """One value of every knob, from the study's sampler."""
-    found: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for name, values in space.items():
         if not isinstance(values, Range):
-            found[name] = trial.suggest_categorical(name, values)  # type: ignore[arg-type]
+            drawn[name] = trial.suggest_categorical(name, values)  # type: ignore[arg-type]
         elif isinstance(values.low, int) and isinstance(values.high, int):
-            found[name] = trial.suggest_int(name, values.low, values.high, log=values.log)
+            drawn[name] = trial.suggest_int(name, values.low, values.high, log=values.log)
         else:
-            found[name] = trial.suggest_float(name, values.low, values.high, log=values.log)
-    return found
+            drawn[name] = trial.suggest_float(name, values.low, values.high, log=values.log)
+    return drawn
 
 
 def parameters(drawn: Drawn) -> dict[str, dict[str, Any]]:
-    """What ``mola.experiment.tuned.applied`` takes: by section. Numbers per task are divided by their mean: what counts is their
-    ratio, and the losses' sum keeps its size.
+    """What ``mola.experiment.tuned.applied`` takes: by section.
+
+    Numbers per task are divided by their mean: what counts is their ratio, and the losses' sum keeps its size.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_section: dict[str, dict[str, Any]] = {}
     for name, value in drawn.items():
         section, key, *task = name.split(".", 2)
-        options = found.setdefault(section, {})
+        options = by_section.setdefault(section, {})
         if task:
             options.setdefault(key, {})[task[0]] = value
         else:
             options[key] = value
-    for options in found.values():
+    for options in by_section.values():
         for numbers in options.values():
             if isinstance(numbers, dict):
                 mean = statistics.fmean(numbers.values())
                 numbers.update({task: number / mean for task, number in numbers.items()})
-    return found
+    return by_section

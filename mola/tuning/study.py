@@ -1,71 +1,70 @@
-"""One study of one (benchmark, method): goes on after a kill as if nothing had happened, and only as it began."""
+"""One study of one experiment: it goes on after a kill as if nothing had happened, and only as it began."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mola import registry
-from mola.config import Suite
 from mola.experiment import tuned
-from mola.experiment.inputs import write_cell
-from mola.experiment.run import build, cost, writing
+from mola.experiment.fingerprint import check_unchanged
+from mola.experiment.inputs import write_inputs
+from mola.experiment.run import build, writing
+from mola.experiment.spec import Experiment, modules
+from mola.training.cost import costs
 from mola.training.devices import claim
 from mola.training.fit import OnStep
 from mola.tuning import space, store
-from mola.tuning.budget import one, spent
+from mola.tuning.budget import run_trial, spent
 from mola.tuning.result import write
-from mola.tuning.trial import Place, seeds
-from mola.types import BadInput, Benchmark
+from mola.tuning.trial import Workplace, seeds
+from mola.types import BadInput
 
 
 def tune(
-    suite: Suite,
-    benchmark: str,
-    label: str,
-    *,
-    restart: bool = False,
-    on_step: OnStep = lambda done, total: None,
+    experiment: Experiment, *, restart: bool = False, on_step: OnStep = lambda done, total: None
 ) -> dict[str, Any]:
-    """Spend what is left of a cell's budget; writes and returns ``tuned.json``, whose value is None where no trial had
-    a finite score.
+    """Spend what is left of an experiment's budget; writes and returns ``tuned.json``, whose value is None where no
+    trial had a finite score.
 
     restart: begin anew, also where code, settings or search space changed, which is refused otherwise.
     Raises BadInput, with nothing written where it is the configuration that is wrong.
     """
+    suite, settings = experiment.suite, experiment.configured
     if suite.tune is None:
         raise BadInput(f"tune: expected a section with this key in the suite '{suite.suite}', found none")
-    given = suite.settings(benchmark, label)
-    data: Benchmark = registry.create("benchmarks", benchmark, suite.data, options=given.benchmark_options)
-    if not data.held_out:
-        raise BadInput(f"benchmarks.{benchmark}.split: expected a split whose valid is not reported, to tune on")
-    knobs = space.knobs(suite, benchmark, label, [task.name for task in data.tasks])
+    benchmark = experiment.data
+    if not benchmark.held_out:
+        key = f"benchmarks.{experiment.benchmark}.split"
+        raise BadInput(f"{key}: expected a split whose valid is not reported, to tune on")
+    knobs = space.knobs(experiment, [task.name for task in benchmark.tasks])
     if not knobs:
-        raise BadInput(f"methods.{label}: expected a knob to tune, found all of them fixed by the configuration")
-    settings = given
+        raise BadInput(
+            f"methods.{experiment.label}: expected a knob to tune, found all of them fixed by the configuration"
+        )
     if suite.tune.epochs is not None:
-        settings = tuned.applied(given, {"training": {"epochs": suite.tune.epochs}})
-    folder = tuned.folder(suite, benchmark, label)
-    told = tuned.study(suite, benchmark, label)
-    parts = told["fingerprint"]
+        settings = tuned.applied(settings, {"training": {"epochs": suite.tune.epochs}})
+    folder, study_parts = experiment.study_folder, experiment.study
     identity = {
         "space": {name: list(values) for name, values in knobs.items()},
-        **{key: told[key] for key in ("settings", "tune")},
-        **{key: parts[key] for key in ("code", "manifest")},
-        "data": data.identity,
+        **{key: study_parts[key] for key in ("settings", "tune")},
+        **{key: study_parts["fingerprint"][key] for key in ("code", "manifest")},
+        "data": benchmark.identity,
     }
     if restart or not (folder / store.JOURNAL).is_file():
         with claim(suite.device) as device:
-            whole, method, _ = build(settings, suite.data, seeds(1)[0], device)
-            cost(method, whole, device)  # a first pass: what is wrong shows before anything is written
+            built, method, _ = build(experiment.configured, suite.data, seeds(1)[0], device)
+            # a first pass: what is wrong shows before anything is written
+            costs(method, built, device)
+    check_unchanged(modules(experiment.configured))
     with writing(folder):
         if restart:
             store.discard(folder)
-        study = store.opened(folder, f"{benchmark}/{label}", identity)
-        write_cell(suite, benchmark, label)  # older than what is found: the workflow then has nothing to tune
+        study = store.opened(folder, experiment.name, identity)
+        # older than the result: the workflow then has nothing to tune
+        write_inputs([experiment])
         if not spent(study, suite.tune, settings):
             with claim(suite.device) as device:
-                known = f"{parts['all']} {data.identity}"
-                place = Place(suite.data, device, folder, known)
+                fingerprint = f"{study_parts['fingerprint']['all']} {benchmark.identity}"
+                workplace = Workplace(suite.data, device, folder, fingerprint)
                 while not spent(study, suite.tune, settings):
-                    one(study, suite.tune, settings, knobs, place, on_step)
-        return write(study, suite.tune, settings, told, folder)
+                    run_trial(study, suite.tune, settings, knobs, workplace, on_step)
+        return write(study, suite.tune, settings, study_parts["fingerprint"], folder)

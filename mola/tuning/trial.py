@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Where trials train."""
 
     data: Path
@@ -35,8 +35,8 @@ class Place:
     folder: Path
     fingerprint: str  # of the study and its data, then of the draw: a checkpoint of another one is of no use
 
-    def of(self, drawn: Mapping[str, Any]) -> Place:
-        """The place of one draw."""
+    def of(self, drawn: Mapping[str, Any]) -> Workplace:
+        """The workplace of one draw."""
         return replace(self, fingerprint=f"{self.fingerprint} {json.dumps(drawn, sort_keys=True)}")
 
     def checkpoint(self, index: int) -> Path:
@@ -54,27 +54,29 @@ def seeds(number: int) -> list[int]:
     return [derive(index, "tuning") for index in range(number)]
 
 
-def score(settings: Settings, number: int, place: Place, on_score: OnScore, on_step: OnStep) -> float:
+def score(settings: Settings, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep) -> float:
     """``mola.metrics.overall`` on valid at the selected epoch, higher is better; the mean over ``number`` seeds.
 
     A trial that was killed goes on from its checkpoints, and tells ``on_score`` of the earlier epochs again.
     Raises Refused, and ArithmeticError where training diverges.
     """
-    return statistics.fmean(_seed(settings, index, number, place, on_score, on_step) for index in range(number))
+    return statistics.fmean(_seed(settings, index, number, workplace, on_score, on_step) for index in range(number))
 
 
-def _seed(settings: Settings, index: int, number: int, place: Place, on_score: OnScore, on_step: OnStep) -> float:
-    seed, epochs, told = seeds(number)[index], settings.training.epochs, 0
+def _seed(
+    settings: Settings, index: int, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep
+) -> float:
+    seed, epochs, reported = seeds(number)[index], settings.training.epochs, 0
     try:
-        data, method, balancer = build(settings, place.data, seed, place.device)
+        benchmark, method, balancer = build(settings, workplace.data, seed, workplace.device)
     except BadInput as error:
         raise Refused(str(error)) from None
 
     def on_epoch(curve: Curve) -> None:
-        nonlocal told
-        for epoch in curve[told:]:
-            told = epoch["epoch"]
-            on_score(index * epochs + told, overall(epoch["valid"], data.tasks))
+        nonlocal reported
+        for epoch in curve[reported:]:
+            reported = epoch["epoch"]
+            on_score(index * epochs + reported, overall(epoch["valid"], benchmark.tasks))
 
     def of_all(done: int, total: int) -> None:
         on_step(index * total + done, number * total)
@@ -82,16 +84,16 @@ def _seed(settings: Settings, index: int, number: int, place: Place, on_score: O
     outcome = fit(
         method,
         balancer,
-        data,
+        benchmark,
         settings.training,
         seed=seed,
-        device=place.device,
-        path=place.checkpoint(index),
-        fingerprint=f"{place.fingerprint} {seed}",
+        device=workplace.device,
+        path=workplace.checkpoint(index),
+        fingerprint=f"{workplace.fingerprint} {seed}",
         on_step=of_all,
         on_epoch=on_epoch,
         test=False,
     )
-    if not math.isfinite(value := overall(outcome.valid, data.tasks)):
+    if not math.isfinite(value := overall(outcome.valid, benchmark.tasks)):
         raise ArithmeticError("the validation score at the selected epoch is not finite")
     return value

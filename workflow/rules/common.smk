@@ -11,13 +11,16 @@ from snakemake.utils import validate
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.config
 import mola.experiment.inputs
+import mola.experiment.spec
+import mola.old_keys
 import mola.types
 
 # our own check first: one line with the key, the wish and what was found
 try:
     suite = mola.config.parse(config, "configuration")
-    validate(config, "../schemas/config.schema.json", set_default=False)
-    mola.experiment.inputs.write_inputs(suite)
+    content = mola.old_keys.renamed(config)
+    validate(content, "../schemas/config.schema.json", set_default=False)
+    mola.experiment.inputs.write_inputs(mola.experiment.spec.experiments(suite))
 except mola.types.BadInput as error:
     print(f"mola: {error}", file=sys.stderr)
     sys.exit(2)
@@ -30,7 +33,7 @@ except OSError as error:
 
 # the jobs read the configuration with the command line's changes in it
 CONFIG = suite.folder / "config.yaml"
-text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     CONFIG.write_text(text)
 

@@ -6,20 +6,38 @@ arXiv 2001.06782, definition 2) and the condition number (Aligned-MTL, arXiv 230
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mola.layers.adapter import LowRank
+from mola.losses import task_losses
 from mola.methods import Method
 from mola.models.stages import stages
-from mola.training.probes import undisturbed
+from mola.seeds import derive
+from mola.training.loading import load
+from mola.training.probes import Subject, undisturbed
 from mola.types import BadInput, Batch
 
 Losses = Callable[[Method, Batch], Mapping[str, Tensor]]
+
+
+def probe(subject: Subject, number: int) -> GradientConflict | None:
+    """The probe of a run, of its suite's first seed alone, on the same ``number`` of training batches every time."""
+    if not subject.first:
+        return None
+    benchmark, training = subject.benchmark, subject.training
+    seed = derive(subject.seed, "watch")
+
+    def batches() -> Iterator[Batch]:
+        size, sampling = training.batch_size, training.sampling
+        return islice(load(benchmark, "train", subject.device, size=size, seed=seed, sampling=sampling), number)
+
+    names = (task.name for task in benchmark.tasks)
+    return GradientConflict(names, batches, lambda method, batch: task_losses(benchmark.tasks, method(batch), batch))
 
 
 class GradientConflict:
@@ -54,7 +72,7 @@ class GradientConflict:
     def selected(self, method: Method) -> None:
         """Nothing: what counts is the training."""
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """``{"tasks": names, "epochs": [{"epoch", "grams": per batch, stage → (T, T)}]}``."""
         return {"tasks": list(self.tasks), "epochs": self.epochs} if self.epochs else {}
 
@@ -88,7 +106,7 @@ def shared_by_stage(method: Method) -> dict[str, list[Parameter]]:
     and "end" behind the last. Several backbones of a method count together.
     """
     shared = set(method.shared_parameters())
-    shared -= {p for layer in method.modules() if isinstance(layer, LowRank) for p in (layer.A, layer.B)}
+    shared -= {*method.adapter_parameters()}
     places: dict[str, list[Parameter]] = {}
     for backbone in method.modules():
         if not hasattr(backbone, "feature_info"):

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mola.methods import Method
-from mola.training.evaluate import Scores
+from mola.training.evaluate import Scores, evaluate
+from mola.training.probes import Subject
+
+
+def probe(subject: Subject, on: bool) -> OracleSelection:
+    """The probe of a run."""
+    size = 4 * subject.training.batch_size
+    scores = partial(
+        evaluate, benchmark=subject.benchmark, split="test", size=size, device=subject.device, amp=subject.amp
+    )
+    return OracleSelection(scores)
 
 
 class OracleSelection:
@@ -36,7 +47,7 @@ class OracleSelection:
     def selected(self, method: Method) -> None:
         """Nothing: the rule has selected already."""
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """``{"selected": part → epoch, "test": task → metric → value}``."""
         if not self.best:
             return {}

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
 
-from mola.layers.adapter import LowRank
 from mola.methods import Method
+from mola.training.loading import load
+from mola.training.probes import Subject
 from mola.types import Batch
 
 DIGITS = 4
+
+
+def probe(subject: Subject, images: int) -> Routing | None:
+    """The probe of a run, of its suite's first seed alone; ``images`` of every task are routed."""
+    if not subject.first:
+        return None
+    few = copy(subject.benchmark)
+    few.limit = min(images, subject.benchmark.limit or images)
+    return Routing(partial(load, few, "valid", subject.device, size=4 * subject.training.batch_size))
 
 
 class Routing:
@@ -25,7 +37,7 @@ class Routing:
 
     def __init__(self, batches: Callable[[], Iterable[Batch]]) -> None:
         self.batches = batches
-        self.seen: dict[str, Any] = {}
+        self.measured: dict[str, Any] = {}
 
     def after(self, epoch: int, method: Method) -> None:
         """Nothing: only the reported method is looked at."""
@@ -41,11 +53,11 @@ class Routing:
                 return
             for name in batch.y:
                 weights[name] += [[round(w, DIGITS) for w in row] for row in routing[batch.rows(name)].tolist()]
-        self.seen = {"weights": dict(weights), "sizes": expert_sizes(method)}
+        self.measured = {"weights": dict(weights), "sizes": method.expert_sizes()}
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """``{"weights": task → (images, E), "sizes": layer → (E,)}``; sizes only where the experts are adapters."""
-        return self.seen
+        return self.measured
 
     def state_dict(self) -> Mapping[str, Any]:
         """Nothing is kept from epoch to epoch."""
@@ -53,12 +65,3 @@ class Routing:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing is kept from epoch to epoch."""
-
-
-def expert_sizes(method: Method) -> dict[str, list[float]]:
-    """Layer → ‖ΔW_e‖ of its E adapters, by Frobenius."""
-    return {
-        name: [float(f"{size:.4g}") for size in layer.delta().flatten(1).norm(dim=1).tolist()]
-        for name, layer in method.named_modules()
-        if isinstance(layer, LowRank)
-    }

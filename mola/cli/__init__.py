@@ -1,0 +1,68 @@
+"""The command line. Every command reads one configuration file; imports stand inside the commands, so that
+``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import mola
+from mola.cli import data, report, train
+from mola.cli.bench import bench
+from mola.cli.common import one_line
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Compare ways of training one model on heterogeneous data: "
+    "mixtures of low-rank adapters (MoLA) and their baselines.",
+    epilog="Start with: mola list; then: mola prepare -b digits, mola train -b digits -m mola_grad -s 0, mola table. "
+    "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
+)
+# click's UsageError, of typer's own click since 0.26
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+for command in (data.fetch, data.prepare, train.train, train.tune, train.status):
+    app.command()(command)
+for command in (report.table, report.figures, report.about, report.report):
+    app.command()(command)
+app.command("list")(report.list_names)
+app.add_typer(bench, name="bench")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mola {mola.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2, never a traceback."""
+    from mola.types import BadInput
+
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except BadInput as error:
+        _fail(error)
+    except USAGE_ERROR as error:
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; the same command goes on where this one stopped", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: object, code: int = 2) -> None:
+    print(one_line(message), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,5 @@
+"""``python -m mola.cli``."""
+
+from mola.cli import main
+
+main()

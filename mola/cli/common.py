@@ -1,0 +1,114 @@
+"""What the commands share: options, the suite's file, log lines, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mola.config import Suite
+    from mola.experiment.spec import Experiment
+
+DEFAULT = Path("config/config.yaml")
+Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
+Benchmarks = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark", "-b", metavar="NAME", help="Only this benchmark of the suite; repeatable."),
+]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", "-m", metavar="LABEL", help="Only this method of the suite; repeatable.")
+]
+Drafts = Annotated[bool, typer.Option("--drafts", help="Count runs of code that is in no commit, too, and say so.")]
+
+
+def load_suite(config: Path) -> Suite:
+    """The suite of a configuration file. Raises BadInput."""
+    from mola.config import load
+
+    return load(config)
+
+
+def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list[str] | None) -> list[Experiment]:
+    """The experiments that ``-b`` and ``-m`` choose; all of the suite by default. Raises BadInput for other names."""
+    from mola.experiment.spec import experiment
+
+    return [
+        experiment(suite, benchmark, label)
+        for benchmark in chosen("benchmark", benchmarks, suite.benchmarks)
+        for label in chosen("method", methods, suite.methods)
+    ]
+
+
+def chosen(option: str, names: list[str] | None, known: Iterable[str]) -> list[str]:
+    """The names given with an option, or all known ones. Raises BadInput for a name that the suite has not."""
+    from mola.registry import did_you_mean
+
+    known = list(known)
+    for name in names or []:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise bad_input(f"--{option}: the suite has no {option} '{name}'{hint}; it has {', '.join(known)}")
+    return names or known
+
+
+def bad_input(message: str) -> Exception:
+    """A BadInput, which the command line prints as one line before it exits with 2."""
+    from mola.types import BadInput
+
+    return BadInput(message)
+
+
+def one_line(message: object) -> str:
+    """A message for the terminal, on one line."""
+    return f"mola: {' '.join(str(message).split())}"
+
+
+def write_file(path: Path, text: str, option: str) -> None:
+    """Write a file that an option names. Raises BadInput where that can't be done."""
+    from mola.files import write_text
+
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise bad_input(f"{option}: expected a file that can be written, found {path}: {error.strerror}") from None
+
+
+def write_measurements(path: Path, content: dict[str, Any]) -> None:
+    """Write what a bench command measured, with the command, as JSON."""
+    words = ["mola", *sys.argv[1:]]
+    # where the file lies says nothing of what is in it
+    if "--json" in words:
+        del words[words.index("--json") : words.index("--json") + 2]
+    write_file(path, json.dumps({"command": " ".join(words), **content}, indent=1) + "\n", "--json")
+
+
+@contextmanager
+def log_lines(without: str | None = None) -> Iterator[None]:
+    """Log lines of the package on stderr, but those of ``without``; above a progress bar where that is a terminal."""
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        from rich.highlighter import NullHighlighter
+        from rich.logging import RichHandler
+
+        from mola.terminal import console
+
+        handler = RichHandler(console=console(), show_path=False, show_level=False, highlighter=NullHighlighter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("mola")
+    handler.setLevel(logging.INFO)
+    if without is not None:
+        handler.addFilter(lambda record: not record.name.startswith(without))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

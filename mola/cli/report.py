@@ -1,0 +1,121 @@
+"""``mola table``, ``figures``, ``about``, ``report`` and ``list``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mola.cli.common import DEFAULT, Config, Drafts, bad_input, load_suite, write_file
+
+
+def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
+    """Assemble results/<suite>/tables from the records.
+
+    Example: mola table && cat results/embedded/tables/digits.md
+    """
+    suite = load_suite(config)
+    from mola.reporting.tables.write import write_tables
+
+    for path in write_tables(suite, drafts):
+        typer.echo(path)
+
+
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes that draw. Default: one per core.")
+]
+
+
+def figures(config: Config = DEFAULT, drafts: Drafts = False, jobs: Jobs = None) -> None:
+    """Draw results/<suite>/figures from the records: PNG, SVG, and each figure's numbers as CSV.
+
+    A figure that has nothing to show is not made, and a line says what it needs.
+
+    Example: mola figures -c config/smoke.yaml
+    """
+    suite = load_suite(config)
+    from mola.reporting.figures._write import write_figures
+
+    paths, missing = write_figures(suite, drafts, jobs or os.cpu_count() or 1)
+    for line in [*map(str, paths), *missing]:
+        typer.echo(line)
+
+
+def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
+    """Write results/<suite>/about.html: runs, versions, hardware, times and configuration, from the records.
+
+    Example: mola about -c config/smoke.yaml
+    """
+    suite = load_suite(config)
+    from mola.files import write_text
+    from mola.reporting.pages.about import about as page
+
+    path = suite.folder / "about.html"
+    write_text(path, page(suite, config.read_text(), drafts))
+    typer.echo(path)
+
+
+Sides = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--compare", metavar="A B", help="Folders of results, git revisions, or REVISION:FOLDER."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the comparison there, too: .md, .html or .csv.")
+]
+
+
+def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
+    """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
+
+    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
+
+    With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
+    changed. A revision means the suite's own folder in that commit, so its records must be committed. Runs of a working
+    tree with uncommitted changes are left out; --drafts counts them, and says so.
+
+    Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
+    """
+    if compare is None and out is not None:
+        raise bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
+    if compare is None and drafts:
+        raise bad_input("--drafts: expected --compare beside it; the report binds what mola table --drafts has made")
+    if out is not None and out.suffix not in (".md", ".html", ".csv"):
+        raise bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
+    suite = load_suite(config)
+    if compare is None:
+        from mola.reporting.pages.page import bind
+
+        typer.echo(bind(suite, config))
+        return
+    from mola.reporting.render import page, several, to_markdown
+    from mola.reporting.results.trees import tree
+    from mola.reporting.tables.compare import compare as tables_of
+
+    one, other = (tree(side, suite.folder, drafts) for side in compare)
+    tables = tables_of(one, other, list(suite.methods))
+    text = "\n".join(to_markdown(table) for table in tables)
+    typer.echo(text)
+    if out is not None:
+        forms = {".md": lambda: text, ".html": lambda: page(" and ".join(compare), tables)}
+        forms[".csv"] = lambda: several({table.title: table for table in tables})
+        write_file(out, forms[out.suffix](), "--out")
+
+
+def list_names() -> None:
+    """Show the methods, balancers and benchmarks, with their sources and options."""
+    from mola import registry
+
+    kinds: tuple[registry.Kind, ...] = ("methods", "balancers", "benchmarks")
+    for kind in kinds:
+        typer.echo(f"{kind}:")
+        names = registry.names(kind)
+        width = max(map(len, names))
+        for name in names:
+            summary, source = registry.describe(kind, name)
+            lines = [summary, source, f"options: {', '.join(registry.option_names(kind, name))}"]
+            typer.echo(f"  {name:<{width}}  {lines[0]}")
+            for line in lines[1:]:
+                if line not in ("", "options: "):
+                    typer.echo(f"  {'':<{width}}  {line}")

@@ -1,0 +1,113 @@
+"""``mola train``, ``mola tune`` and ``mola status``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from mola.cli.common import DEFAULT, Benchmarks, Config, Methods, bad_input, chosen_experiments, load_suite, log_lines
+
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
+]
+Renew = Annotated[
+    bool, typer.Option("--renew", help="Train again what was made with other versions of torch, timm or numpy, too.")
+]
+
+
+def train(
+    config: Config = DEFAULT,
+    benchmark: Benchmarks = None,
+    method: Methods = None,
+    seed: Seeds = None,
+    renew: Renew = False,
+) -> None:
+    """Train the chosen benchmarks, methods and seeds; a record.json each.
+
+    Finished runs are kept, interrupted ones go on where they stopped. Without -b, -m or -s: all of the suite.
+
+    Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
+    """
+    suite = load_suite(config)
+    experiments = chosen_experiments(suite, benchmark, method)
+    if wrong := [s for s in seed or [] if s < 0]:
+        raise bad_input(f"--seed: expected a number from 0, found {wrong[0]}")
+    for other in sorted({*(seed or [])} - {*suite.seeds}):
+        typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
+    # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code
+    for experiment in experiments:
+        experiment.fingerprint  # noqa: B018
+    from mola.experiment.run import train_seeds
+
+    with log_lines():
+        failed = [
+            f"{experiment.name}: seed {s}"
+            for experiment in experiments
+            for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
+        ]
+    if failed:
+        typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
+        raise typer.Exit(1)
+
+
+def tune(
+    config: Config = DEFAULT,
+    benchmark: Benchmarks = None,
+    method: Methods = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin the chosen studies anew.")] = False,
+) -> None:
+    """Tune the chosen benchmarks and methods with equal budgets; a tuned.json each, which train then uses.
+
+    The suite needs a section "tune" (config/tuned.yaml is an example). Every method gets the same number of finished
+    trials, scored on the validation split. A study that was interrupted goes on as if it had not been; one whose
+    code, settings or search space changed is refused, until --restart. Without -b or -m: all of the suite.
+
+    Example: mola tune -c config/tuned.yaml -b digits -m mola_grad
+    """
+    suite = load_suite(config)
+    experiments = chosen_experiments(suite, benchmark, method)
+    if suite.tune is not None:
+        for experiment in experiments:
+            experiment.study  # noqa: B018  # hashed before it is imported, as in train
+    from mola.terminal import progress
+    from mola.tuning.study import tune as tune_experiment
+
+    failed = []
+    # a line per trial, not per epoch; log.txt has both
+    with log_lines(without="mola.training"):
+        for experiment in experiments:
+            with progress(experiment.name) as on_step:
+                result = tune_experiment(experiment, restart=restart, on_step=on_step)
+            score = "no trial had a finite score" if result["value"] is None else f"{result['value']:.4f}"
+            typer.echo(f"{experiment.name}: {score} after {result['finished']} trials: {_flat(result['parameters'])}")
+            failed += [experiment.name] if result["value"] is None else []
+    if failed:
+        typer.echo(f"mola: no trial had a finite score: {', '.join(failed)}; optuna/history.csv has reasons", err=True)
+        raise typer.Exit(1)
+
+
+def status(config: Config = DEFAULT) -> None:
+    """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
+
+    Example: mola status -c config/smoke.yaml
+    """
+    suite = load_suite(config)
+    from mola.experiment.spec import experiments
+    from mola.experiment.status import state, versions_behind
+
+    counts: Counter[str] = Counter()
+    for experiment in experiments(suite):
+        states = {seed: state(experiment, seed) for seed in suite.seeds}
+        runs = "  ".join(f"{seed}:{word}" for seed, word in states.items())
+        typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {runs}")
+        for change in versions_behind(experiment):
+            typer.echo(f"  made with {change}; mola train --renew trains such runs again")
+        counts.update(states.values())
+    typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())))
+
+
+def _flat(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for options in parameters.values() for key, value in options.items())

@@ -1,0 +1,273 @@
+"""A canonical text of what a module does, the same on Python 3.11, 3.12 and 3.13.
+
+Two sources have the same normal form where they differ only in what changes no result: comments, docstrings,
+formatting, the order of neighbouring imports, annotations, ``if TYPE_CHECKING:`` blocks, ``__all__`` and
+``__version__``, the texts of log messages and the descriptions of fields. Everything else counts.
+The writer is our own because ``ast.dump`` differs between versions of Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from typing import TypeVar
+
+N = TypeVar("N", bound=ast.AST)
+Import = ast.Import | ast.ImportFrom
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+LOGGERS = {"log", "logger", "logging"}
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+# Modules that only serve annotations: what is imported from them counts where code outside annotations uses it.
+TYPING = {"typing", "typing_extensions", "collections.abc"}
+
+# Around the type of a field these change what a dataclass does with it.
+FIELD_MARKERS = {"ClassVar", "InitVar", "KW_ONLY"}
+
+# Decorators that read the annotations of what they decorate (functools.singledispatch, torch.library, torch.jit).
+READS_ANNOTATIONS = {"register", "custom_op", "triton_op", "script", "validate_call"}
+
+# Fields of syntax nodes that say how the source is written, or that the place of a node decides already.
+UNWRITTEN = {"ctx", "kind", "simple", "type_comment", "type_ignores", "type_params"}
+
+
+def normal_form(source: str) -> str:
+    """The canonical text of a module's source. Raises SyntaxError or ValueError where that is no Python."""
+    return written(pruned(source))
+
+
+def pruned(source: str) -> ast.Module:
+    """The module's syntax tree without what changes no result, with one name per import, and imports sorted."""
+    with warnings.catch_warnings():
+        # "\d" in a text is the module's own matter
+        warnings.simplefilter("ignore")
+        tree = ast.parse(source)
+    _Pruner().visit(tree)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in ast.walk(tree):
+        for field, value in ast.iter_fields(node):
+            if isinstance(value, list) and any(isinstance(item, Import) for item in value):
+                setattr(node, field, list(_arranged(value, used)))
+    return tree
+
+
+def written(tree: ast.Module) -> str:
+    """One line per statement of the module."""
+    return "".join(f"{_write(statement)}\n" for statement in tree.body)
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether the condition of an ``if`` is ``TYPE_CHECKING`` or ``typing.TYPE_CHECKING``."""
+    return last_name(test) == "TYPE_CHECKING"
+
+
+def import_targets(statement: Import) -> dict[str, str]:
+    """What each name that an import binds stands for: ``{"np": "numpy"}``, and ``{"c": ".a:b"}`` where it is ``b`` of
+    ``.a``.
+    """
+    if isinstance(statement, ast.ImportFrom):
+        origin = "." * statement.level + (statement.module or "")
+        return {alias.asname or alias.name: f"{origin}:{alias.name}" for alias in statement.names}
+    # ``import a.b`` binds a
+    tops = [alias.name.partition(".")[0] for alias in statement.names]
+    return {
+        alias.asname or top: alias.name if alias.asname else top
+        for alias, top in zip(statement.names, tops, strict=True)
+    }
+
+
+class _Pruner(ast.NodeTransformer):
+    """Takes out of a tree what changes no result."""
+
+    def __init__(self) -> None:
+        # the kinds of the definitions around a statement
+        self._scopes: list[type[ast.AST]] = [ast.Module]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._within(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        self.generic_visit(node)
+        return None if isinstance(node.value, ast.Constant) else node
+
+    def visit_Pass(self, node: ast.Pass) -> None:
+        return None
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if isinstance(node.test, ast.UnaryOp) and is_type_checking(node.test.operand):
+            return node.body
+        return node.orelse if is_type_checking(node.test) else node
+
+    def visit_Import(self, node: ast.Import) -> list[ast.Import]:
+        return [ast.Import([alias]) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.ImportFrom]:
+        if node.module == "__future__":
+            return []
+        return [ast.ImportFrom(node.module, [alias], node.level) for alias in node.names]
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if self._names_exports(*node.targets) else self._children(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
+        return None if self._names_exports(node.target) else self._children(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        """In a class an annotation makes a field, whose existence counts; elsewhere it says nothing."""
+        if self._names_exports(node.target):
+            return None
+        if self._scopes[-1] is ast.ClassDef:
+            marker = last_name(node.annotation)
+            node.annotation = ast.Name(marker if marker in FIELD_MARKERS else "")
+            return self._children(node)
+        if node.value is None:
+            return None
+        return self._children(ast.Assign([node.target], node.value))
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if _is_log(node.func):
+            node.args = [kept for argument in node.args for kept in _without_text(argument)]
+        if last_name(node.func) == "Field":
+            node.keywords = [k for k in node.keywords if k.arg != "description" or list(_without_text(k.value))]
+        return node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        """Neighbouring constants become one: versions of Python split them differently."""
+        values: list[ast.expr] = []
+        text = ""
+        for value in [*self._children(node).values, None]:
+            if isinstance(value, ast.Constant):
+                text += str(value.value)
+                continue
+            if text:
+                values.append(ast.Constant(text))
+                text = ""
+            if value is not None:
+                values.append(value)
+        if any(not isinstance(value, ast.Constant) for value in values):
+            return ast.JoinedStr(values)
+        return values[0] if values else ast.Constant("")
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.format_spec, ast.Constant) and not node.format_spec.value:
+            node.format_spec = None
+        return node
+
+    def _function(self, node: Function) -> ast.AST:
+        if not any(last_name(decorator) in READS_ANNOTATIONS for decorator in node.decorator_list):
+            node.returns = None
+            arguments = node.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            for argument in every:
+                if argument is not None:
+                    argument.annotation = None
+        return self._within(node)
+
+    def _children(self, node: N) -> N:
+        self.generic_visit(node)
+        return node
+
+    def _within(self, node: ast.AST) -> ast.AST:
+        self._scopes.append(type(node))
+        self.generic_visit(node)
+        self._scopes.pop()
+        return node
+
+    def _names_exports(self, *targets: ast.expr) -> bool:
+        names = {target.id if isinstance(target, ast.Name) else None for target in targets}
+        return self._scopes[-1] is ast.Module and names <= {"__all__", "__version__"}
+
+
+def _arranged(statements: list[ast.stmt], used: set[str]) -> Iterator[ast.stmt]:
+    """The statements with every run of imports sorted, without imports that only annotations used."""
+    run: list[Import] = []
+    for statement in statements:
+        if isinstance(statement, Import):
+            origin = statement.names[0].name if isinstance(statement, ast.Import) else statement.module
+            if origin not in TYPING or (used | {"*"}) & set(import_targets(statement)):
+                run.append(statement)
+        else:
+            yield from _sorted(run)
+            run = []
+            yield statement
+    yield from _sorted(run)
+
+
+def _sorted(imports: list[Import]) -> list[Import]:
+    """In the order of their text, unless two bind the same name to different things: then the last one counts."""
+    bound: dict[str, str] = {}
+    for statement in imports:
+        for name, target in import_targets(statement).items():
+            if name == "*" or bound.setdefault(name, target) != target:
+                return imports
+    return [statement for _, statement in sorted({_write(statement): statement for statement in imports}.items())]
+
+
+def _is_log(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr in LOG_METHODS
+        and isinstance(function.value, ast.Name)
+        and function.value.id in LOGGERS
+    )
+
+
+def _without_text(node: ast.expr) -> Iterator[ast.expr]:
+    """The parts of a message that are no constant text: the values put into it."""
+    if isinstance(node, ast.JoinedStr):
+        for value in node.values:
+            yield from _without_text(value)
+    elif isinstance(node, ast.FormattedValue):
+        yield node.value
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
+        yield from _without_text(node.left)
+        yield from _without_text(node.right)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        yield from _without_text(node.func.value)
+        yield from [*node.args, *[keyword.value for keyword in node.keywords]]
+    elif not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        yield node
+
+
+def last_name(node: ast.expr) -> str:
+    """``c`` of ``a.b.c``, of ``a.b.c[…]`` and of ``a.b.c(…)``; of a text annotation that of its content."""
+    if isinstance(node, ast.Subscript):
+        return last_name(node.value)
+    if isinstance(node, ast.Call):
+        return last_name(node.func)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.partition("[")[0].rpartition(".")[2].strip()
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _write(value: object) -> str:
+    if isinstance(value, ast.Constant):
+        return _constant(value.value)
+    if isinstance(value, ast.AST):
+        fields = [(n, v) for n, v in ast.iter_fields(value) if n not in UNWRITTEN and v is not None and v != []]
+        return f"{type(value).__name__}({', '.join([f'{name}={_write(child)}' for name, child in fields])})"
+    if isinstance(value, list):
+        return f"[{', '.join([_write(item) for item in value])}]"
+    return ascii(value)
+
+
+def _constant(value: object) -> str:
+    """With its type, and exactly: floats in hexadecimal, text in ASCII (what prints depends on Python's version)."""
+    if isinstance(value, complex):
+        return f"complex:{value.real.hex()}:{value.imag.hex()}"
+    if isinstance(value, float):
+        return f"float:{value.hex()}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"int:{value:x}"
+    return f"{type(value).__name__}:{value!a}"

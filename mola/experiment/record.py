@@ -1,0 +1,191 @@
+"""The record of a run: the typed content of ``record.json``, and the only list of its keys.
+
+``python -m mola.experiment.record`` prints docs/record.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from mola.files import write_json
+from mola.registry import explain
+from mola.types import BadInput
+
+VERSION = 2  # of the keys below; raise it when one changes, and teach ``_upgraded`` the change
+NAME = "record.json"
+Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
+Scores = dict[str, dict[str, Number]]  # task → metric → value; "loss" stands among the metrics
+
+
+class Part(BaseModel):
+    """A part of the record: all keys are known, and nothing changes after it was checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fingerprint(Part):
+    """What the result depends on, as sha256 of each part (docs/protocol.md says what retrains)."""
+
+    code: str = Field(description="the source that the run executes, in its normal form")
+    settings: str = Field(description="the resolved settings, and what tuning found")
+    manifest: str = Field(description="the committed split manifest")
+    files: str | None = Field(None, description="local files that the settings name: pretrained weights")
+    all: str = Field(description="all parts together")
+
+
+class Tuned(Part):
+    """What tuning found for the run."""
+
+    trials: int = Field(description="finished trials of the study's budget")
+    value: Number = Field(description="the best trial's score on the validation split")
+    parameters: dict[str, dict[str, Any]] = Field(description="section → key → value")
+
+
+class Parameters(Part):
+    """How many parameters the method has."""
+
+    trainable: NonNegativeInt = Field(description="all that the optimiser steps")
+    inference: NonNegativeInt = Field(description="those that the predictions of all tasks depend on")
+
+
+class Epoch(Part):
+    """One point of the learning curve."""
+
+    epoch: int = Field(description="counted from 1")
+    lr: float = Field(description="learning rate of the epoch")
+    steps: int = Field(description="training steps of the epoch")
+    train_seconds: float = Field(description="seconds of the training steps, loading included")
+    train: dict[str, Number] = Field(description="task → mean training loss; aux_loss: of the method's auxiliary loss")
+    valid: Scores = Field(description="scores on the validation split after the epoch")
+
+
+class OracleSelection(Part):
+    """The scores that the released code's rule would report: the epoch of the lowest test loss. They are too good."""
+
+    selected: dict[str, int] = Field(description="part → epoch")
+    test: Scores = Field(description="test scores at those epochs")
+
+
+class Record(Part):
+    """One run: what it was, what it gave, and everything that is needed to make it again."""
+
+    version: Literal[2] = Field(VERSION, description="of this list of keys")  # type: ignore[assignment]
+    suite: str = Field(description="name of the suite")
+    benchmark: str = Field(description="name of the benchmark")
+    method: str = Field(description="label of the row")
+    seed: NonNegativeInt = Field(description="the run seed, from which every random part derives its own")
+    settings: dict[str, Any] = Field(description="the resolved settings that the run trained with")
+    data: str = Field(description="identity of the prepared arrays, a sha256")
+    tuned: Tuned | None = Field(None, description="what tuning found; null where the suite does not tune")
+    remarks: list[str] = Field(description="what a reader of the benchmark's tables must know")
+    fingerprint: Fingerprint
+    versions: dict[str, str] = Field(description="package → version")
+    commit: str | None = Field(description="git commit of the code; null without git")
+    dirty: bool | None = Field(description="whether tracked or new source files differed from the commit")
+    device: str = Field(description="kind and name of the device")
+    threads: int = Field(description="threads of torch's own operations")
+    time: str = Field(description="UTC, when the run began")
+    parameters: Parameters
+    flops_per_sample: NonNegativeInt = Field(description="of inference, for one image, averaged over the tasks")
+    status: Literal["done", "failed"]
+    reason: str | None = Field(None, description="why the run failed")
+    selected: dict[str, int] = Field(description="part of the method → the epoch that validation selected")
+    valid: Scores = Field(description="validation scores at the selected epoch")
+    test: Scores = Field(description="test scores at the selected epoch, read once")
+    oracle_selection: OracleSelection | None = Field(None, description="null where that probe was off")
+    curve: list[Epoch] = Field(description="one entry an epoch")
+    seconds: float = Field(description="wall time of the process that finished the run")
+    seconds_per_step: float | None = Field(description="median over epochs of the mean step; null without an epoch")
+    peak_memory_bytes: int = Field(description="tensors on a GPU; on a CPU the peak of the process")
+    weights_sha256: str | None = Field(description="of the trained weights at the selected epoch")
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record by renaming; numbers that are not finite become null."""
+    write_json(path, record.model_dump())
+
+
+def read(path: Path) -> Record:
+    """The record in a file. Raises FileNotFoundError, and BadInput for everything else that is wrong with it."""
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadInput(f"unreadable record: {error.strerror}") from None
+
+
+def parse(content: bytes) -> Record:
+    """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong."""
+    try:
+        raw = json.loads(content)
+        if not isinstance(raw, dict):
+            raise ValueError(f"expected a mapping, found {type(raw).__name__}")
+        return Record.model_validate(_upgraded(raw))
+    except ValidationError as error:
+        raise BadInput(f"unreadable record: {explain(error, '')}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"unreadable record: {type(error).__name__}: {error}") from None
+
+
+def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 1, which had no ``version``, with the keys of today."""
+    if "version" in raw or not isinstance(raw.get("config"), dict):
+        return raw
+    settings = dict(raw["config"])
+    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", {}))
+    if "batch" in training:
+        training["batch_size"] = training.pop("batch")
+    if "paper_rule" in probes:
+        probes["oracle_selection"] = probes.pop("paper_rule")
+    curve = [
+        {**epoch, "train": {"aux_loss" if k == "penalty" else k: v for k, v in epoch["train"].items()}}
+        for epoch in raw.get("curve", [])
+    ]
+    rest = {key: value for key, value in raw.items() if key not in ("config", "paper_rule", "curve")}
+    return rest | {
+        "version": VERSION,
+        "settings": {**settings, "training": training, "probes": probes},
+        "oracle_selection": raw.get("paper_rule"),
+        "curve": curve,
+    }
+
+
+def document() -> str:
+    """docs/record.md: every key with its type and meaning."""
+    text = (
+        "# The record of a run\n\n"
+        "Every run writes `results/<suite>/<benchmark>/<method>/seed<k>/record.json`, and tables read nothing else. "
+        "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
+        "`python -m mola.experiment.record > docs/record.md`.\n"
+        f"\nIts keys are those of version {VERSION}. Records of version 1 are read, too; of a newer version they are refused.\n"
+    )
+    return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
+
+
+def _models(model: type[Part]) -> Iterator[type[Part]]:
+    yield model
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Part):
+                yield from _models(part)
+
+
+def _rows(model: type[Part]) -> str:
+    lines = ["| key | type | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        kind = (
+            model.__annotations__[name].replace("|", "or").replace("NonNegativeInt", "int").replace("Number", "float")
+        )
+        lines.append(f"| `{name}` | {kind} | {field.description or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

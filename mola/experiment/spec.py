@@ -1,0 +1,198 @@
+"""An experiment: one row of one benchmark of a suite. Its settings are resolved once, and all that is asked of it here
+is answered without torch: the workflow, ``mola status`` and the tables plan with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mola import registry
+from mola.config import Settings, Suite
+from mola.data.splits.manifest import manifest_sha256
+from mola.experiment import tuned
+from mola.experiment.fingerprint import fingerprint
+from mola.experiment.record import Record
+from mola.types import BadInput, Benchmark
+
+COMPUTING = ("torch", "torchvision", "timm", "numpy")  # packages whose versions may change a result
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One (suite, benchmark, row), with a run for every seed.
+
+    label:      the row's label in the suite.
+    configured: the settings of the configuration, before tuning.
+    """
+
+    suite: Suite
+    benchmark: str
+    label: str
+    configured: Settings
+
+    @property
+    def name(self) -> str:
+        """``<benchmark>/<label>``."""
+        return f"{self.benchmark}/{self.label}"
+
+    @property
+    def folder(self) -> Path:
+        """``results/<suite>/<benchmark>/<label>``."""
+        return self.suite.folder / self.benchmark / self.label
+
+    def run_folder(self, seed: int) -> Path:
+        """``<folder>/seed<k>``."""
+        return self.folder / f"seed{seed}"
+
+    @property
+    def study_folder(self) -> Path:
+        """Where the experiment's tuning lies."""
+        return self.folder / tuned.FOLDER
+
+    @cached_property
+    def tuning_result(self) -> dict[str, Any] | None:
+        """The content of ``tuned.json``; None where the suite does not tune. Raises BadInput where tuning is to do."""
+        return None if self.suite.tune is None else tuned.read(self.study_folder, self.study)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether nothing is left to tune."""
+        try:
+            return bool(self.tuning_result) or self.suite.tune is None
+        except BadInput:
+            return False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What a run trains with: the configured settings, with what tuning found. Raises BadInput before tuning."""
+        try:
+            result = self.tuning_result
+        except BadInput as error:
+            raise BadInput(f"{error}; mola tune -b {self.benchmark} -m {self.label} first") from None
+        return tuned.applied(self.configured, result["parameters"]) if result else self.configured
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """What a run depends on (:func:`mola.experiment.fingerprint.fingerprint`); before tuning, one that none has."""
+        if self.suite.tune is None:
+            return self.configured_fingerprint
+        settings = self.settings if self.is_tuned else self.configured
+        return _fingerprint(settings, plain(settings) | {"tuned": self.tuned_summary})
+
+    @cached_property
+    def configured_fingerprint(self) -> dict[str, str]:
+        """The fingerprint of the configured settings, whatever tuning finds."""
+        return _fingerprint(self.configured, plain(self.configured))
+
+    @property
+    def tuned_summary(self) -> dict[str, Any] | None:
+        """What the record tells of tuning: trials, value and parameters."""
+        result = self.tuning_result if self.is_tuned else None
+        return {key: result[key] for key in ("trials", "value", "parameters")} if result else None
+
+    @cached_property
+    def study(self) -> dict[str, Any]:
+        """What decides the draws and values of the study: ``{"fingerprint", "trials", "settings", "tune"}``.
+
+        The number of trials is no part of the fingerprint where they are simply counted: a study may be prolonged.
+        """
+        assert self.suite.tune is not None
+        tune = self.suite.tune.model_dump(
+            mode="json", exclude={"trials"} if self.suite.tune.pruner == "none" else set()
+        )
+        tune["fixed"] = sorted(self.fixed_knobs)
+        settings = plain(self.configured)
+        del settings["probes"]  # trials probe nothing
+        parts = _fingerprint(self.configured, {"settings": settings, "tune": tune}, "mola.tuning.budget")
+        return {"fingerprint": parts, "trials": self.suite.tune.trials, "settings": settings, "tune": tune}
+
+    @cached_property
+    def fixed_knobs(self) -> set[str]:
+        """The knobs that tuning leaves alone, because the configuration itself gives them a value."""
+        entry = self.suite.methods[self.label]
+        given = [entry.balancer, self.suite.benchmarks[self.benchmark].balancer, self.suite.balancer]
+        balancer = next(value for value in given if value is not None)
+        options = {*self.suite.shared_options, *entry.options}
+        options &= {*registry.option_names("methods", self.configured.method)}
+        weighing = set(balancer) - {"name"} if isinstance(balancer, Mapping) else set()
+        return (
+            {f"training.{key}" for key in entry.training}
+            | {f"method.{key}" for key in options}
+            | {f"balancer.{key}" for key in weighing}
+        )
+
+    @cached_property
+    def data(self) -> Benchmark:
+        """The benchmark with its options."""
+        options = self.configured.benchmark_options
+        benchmark: Benchmark = registry.create("benchmarks", self.benchmark, self.suite.data, options=options)
+        return benchmark
+
+    @cached_property
+    def data_identity(self) -> str | None:
+        """The identity of the prepared data; None where it is not prepared here."""
+        try:
+            return self.data.identity
+        except BadInput:
+            return None
+
+    def stale(self, record: Record) -> str | None:
+        """Why a record is none of this experiment as it is now; None where it is. The one answer to this question."""
+        if record.fingerprint.all != self.fingerprint["all"]:
+            return "trained with other code, settings or splits"
+        if self.data_identity is not None and record.data != self.data_identity:
+            return "made on other prepared data than is there now"
+        expected, found = (
+            (self.suite.suite, self.benchmark, self.label),
+            (record.suite, record.benchmark, record.method),
+        )
+        return None if found == expected else f"a record of {'/'.join(found)}"
+
+
+def experiments(suite: Suite) -> list[Experiment]:
+    """All experiments of a suite, benchmark by benchmark."""
+    return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.methods]
+
+
+def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
+    """One experiment of a suite. Raises BadInput for names outside the suite."""
+    return Experiment(suite, benchmark, label, suite.settings(benchmark, label))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data, without what does not change a result."""
+    content = settings.model_dump(mode="json")
+    content["benchmark_options"].pop("mirror", None)  # where data comes from does not change it
+    return content
+
+
+def modules(settings: Settings) -> list[str]:
+    """Where the code that a run executes starts."""
+    return [
+        "mola.experiment.run",
+        f"mola.benchmarks.{settings.benchmark}",
+        f"mola.methods.{settings.method}",
+        f"mola.balancers.{settings.balancer}",
+        *(f"mola.training.probes.{name}" for name, on in settings.probes if on),
+    ]
+
+
+def _fingerprint(settings: Settings, hashed: Mapping[str, Any], *more: str) -> dict[str, str]:
+    weights = settings.backbone.weights_file
+    files = {"backbone.weights": weights} if weights else {}
+    return fingerprint(hashed, [*modules(settings), *more], manifest_sha256(settings.benchmark), files)
+
+
+def other_versions(record: Record) -> list[str]:
+    """Packages that compute and whose minor version is another now: ``torch 2.14.1, now 2.15.0``."""
+    from importlib.metadata import version
+
+    def minor(text: str) -> list[str]:
+        return text.split(".")[:2]
+
+    pairs = [(name, record.versions[name], version(name)) for name in COMPUTING if name in record.versions]
+    return [f"{name} {old}, now {new}" for name, old, new in pairs if minor(old) != minor(new)]
