@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ def test_help_teaches():
     for word in ("fetch", "prepare", "tune", "train", "table", "list", "status", "Exit codes", "mola list"):
         assert word in text
     assert "mola_router -s 0" in mola("train", "--help").stdout
+
+
+def test_version_is_the_one_of_the_project_and_of_its_citation():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    done = mola("--version")
+    assert (done.returncode, done.stdout) == (0, f"mola {version}\n")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
 
 
 def test_help_is_free_of_heavy_imports():
