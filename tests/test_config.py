@@ -14,12 +14,12 @@ FILES = sorted((ROOT / "config").glob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_committed_configurations_are_valid_for_us_and_for_the_schema(path):
     assert config.load(path).methods
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
 
 
 def test_committed_schema_is_the_models():
     committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
-    assert committed == config.schema(), "python -m mola.config > workflow/schemas/config.schema.json"
+    assert committed == config.json_schema(), "python -m mola.config > workflow/schemas/config.schema.json"
 
 
 def test_layers_of_settings(suite_file):
@@ -46,7 +46,7 @@ def test_a_balancer_by_name_or_with_its_options(suite_file):
             "plain": {"method": "shared", "balancer": "famo"},
         },
     )
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
     suite = config.load(path)
     found = {label: suite.settings("digits", label) for label in suite.methods}
     assert {label: told.balancer for label, told in found.items()} == {
@@ -130,7 +130,7 @@ def test_numbers_written_like_1e_3_are_numbers(suite_file):
 @pytest.mark.parametrize("value", [None, False])
 def test_tuning_is_off_unless_asked_for(suite_file, value):
     path = suite_file(tune=value)
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
     assert config.load(path).tune is None
     assert config.load(suite_file(tune={})).tune.trials == 20
 

@@ -81,7 +81,7 @@ def test_a_wrong_record_is_one_line(changes, message):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 5000])
 def test_a_torn_or_foreign_file_is_one_line(content):
-    with pytest.raises(BadInput, match="^unreadable record: "):
+    with pytest.raises(BadInput, match=r"^unreadable record: "):
         records.parse(content)
 
 
