@@ -48,15 +48,15 @@ def test_a_balancer_by_name_or_with_its_options(suite_file):
     )
     jsonschema.validate(config.read(path), config.json_schema())
     suite = config.load(path)
-    found = {label: suite.settings("digits", label) for label in suite.methods}
-    assert {label: told.balancer for label, told in found.items()} == {
+    settings = {label: suite.settings("digits", label) for label in suite.methods}
+    assert {label: values.balancer for label, values in settings.items()} == {
         "shared": "dwa",
         "vac": "gradvac",
         "plain": "famo",
     }
-    assert found["shared"].balancer_options == {"temperature": 1.0}
-    assert found["vac"].balancer_options == {"beta": 0.5}
-    assert found["plain"].balancer_options == {"lr": 0.025, "decay": 0.001}
+    assert settings["shared"].balancer_options == {"temperature": 1.0}
+    assert settings["vac"].balancer_options == {"beta": 0.5}
+    assert settings["plain"].balancer_options == {"lr": 0.025, "decay": 0.001}
 
 
 def test_an_integer_counts_seeds(suite_file):
@@ -164,8 +164,8 @@ def test_a_balancer_may_belong_to_a_benchmark(suite_file):
             methods={"shared": None, "own": {"method": "shared", "balancer": "uw"}},
         )
     )
-    found = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
-    assert found == {
+    settings = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
+    assert settings == {
         ("digits", "shared"): "rlw", ("glyphs", "shared"): "mean", ("digits", "own"): "uw", ("glyphs", "own"): "uw"
     }  # fmt: skip
 
@@ -178,5 +178,5 @@ def test_the_suites_balancer_is_checked_where_no_row_takes_it(suite_file):
 def test_all_methods_leaves_none_out():
     suite = config.load(ROOT / "config/all-methods.yaml")
     cells = [suite.settings(name, label) for name in suite.benchmarks for label in suite.methods]
-    assert {cell.method for cell in cells} == set(registry.names("methods"))
-    assert {cell.balancer for cell in cells} == set(registry.names("balancers"))
+    assert {experiment.method for experiment in cells} == set(registry.names("methods"))
+    assert {experiment.balancer for experiment in cells} == set(registry.names("balancers"))

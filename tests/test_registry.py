@@ -5,10 +5,10 @@ from mola.types import BadInput
 
 
 @pytest.mark.parametrize("room", ["methods", "benchmarks", "balancers"])
-def test_every_file_loads_and_says_where_it_comes_from(room):
-    for name in registry.names(room):
-        assert registry.load(room, name).__name__.lower() == name.replace("_", "")
-        summary, source = registry.describe(room, name)
+def test_every_file_loads_and_says_where_it_comes_from(kind):
+    for name in registry.names(kind):
+        assert registry.load(kind, name).__name__.lower() == name.replace("_", "")
+        summary, source = registry.describe(kind, name)
         assert summary.endswith("."), name
         assert len(source) > 10, name
 

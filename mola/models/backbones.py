@@ -108,7 +108,7 @@ def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
     if weights == "packaged":
         if name not in PACKAGED:
             raise BadInput(
-                f"backbone.weights: packaged weights exist for {', '.join(PACKAGED)}, spec backbone '{name}'"
+                f"backbone.weights: packaged weights exist for {', '.join(PACKAGED)}, found backbone '{name}'"
             )
         package, extra = PACKAGED[name]
         spec = util.find_spec(package)
@@ -120,7 +120,7 @@ def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
         return lambda model: _load_by_order(model, _read(file), file)
     path = Path(str(weights))
     if not path.is_file():
-        raise BadInput(f"backbone.weights: expected null, timm, packaged or a file, spec '{weights}'")
+        raise BadInput(f"backbone.weights: expected null, timm, packaged or a file, found '{weights}'")
     return lambda model: _load_by_name(model, _read(path), path)
 
 

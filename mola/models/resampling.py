@@ -48,6 +48,6 @@ def _averages(length: int, cells: int) -> Tensor:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _interpolation(length: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(size, length): the centre of each of the new pixels between the centres of its two neighbours, or at the border."""
+    """(size, length): each new pixel's centre between the centres of its two neighbours, or at the border."""
     place = ((torch.arange(size).double() + 0.5) * length / size - 0.5).clamp(0, length - 1)
     return (1 - (place[:, None] - torch.arange(length)).abs()).clamp(min=0).to(device, dtype)

@@ -61,8 +61,9 @@ def title(backbone: nn.Module) -> str:
 
 @contextmanager
 def at_stages(backbone: nn.Module, on_output: Callable[[int, Tensor], Tensor | None]) -> Iterator[None]:
-    """``with at_stages(backbone, on_output): y = backbone(x)`` calls ``on_output(i, output)`` as stage i ends; what that returns,
-    unless None, takes the output's place.
+    """``with at_stages(backbone, on_output): y = backbone(x)`` calls ``on_output(i, output)`` as stage i ends.
+
+    What that returns, unless None, takes the output's place.
     """
 
     def hook(number: int) -> Callable[[nn.Module, Any, Any], Any]:

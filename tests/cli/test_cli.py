@@ -96,11 +96,11 @@ def test_train_status_table_round(suite_file, tmp_path):
     more = mola("train", "-c", path, "-m", "mola_grad", "-s", "1", "-s", "7")
     assert more.returncode == 0 and "seed 7 is none of the suite's seeds: tables leave it out" in more.stderr
     assert "3 done, 1 to do" in mola("status", "-c", path).stdout
-    cell = tmp_path / "results/tiny/digits"
-    assert json.loads((cell / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
-    assert not (cell / "mola_grad/runs.json").exists()  # a seed is still to do
-    made = mola("table", "-c", path)
-    assert made.returncode == 0 and "digits: 1 of 4 runs are not in; digits.md tells why" in made.stderr
+    folder = tmp_path / "results/tiny/digits"
+    assert json.loads((folder / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
+    assert not (folder / "mola_grad/runs.json").exists()  # a seed is still to do
+    paths = mola("table", "-c", path)
+    assert paths.returncode == 0 and "digits: 1 of 4 runs are not in; digits.md tells why" in paths.stderr
     text = (tmp_path / "results/tiny/tables/digits.md").read_text()
     assert "| mola_grad † |" in text and "mola_grad, seeds 0: missing: not trained" in text
 
@@ -149,6 +149,6 @@ def test_a_benchmark_that_can_not_be_had_does_not_keep_the_others_back(tmp_path,
     monkeypatch.setattr("sys.argv", ["mola", "fetch", "-c", str(config)])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
-    told = capsys.readouterr()
-    assert told.out == "digits: 4 sources verified\n"
-    assert told.err.startswith("mola: ") and "radimagenet, which is given on request only" in told.err
+    text = capsys.readouterr()
+    assert text.out == "digits: 4 sources verified\n"
+    assert text.err.startswith("mola: ") and "radimagenet, which is given on request only" in text.err

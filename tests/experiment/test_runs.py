@@ -23,32 +23,32 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def record(suite, label="shared", seed=0):
+def read_record(suite, label="shared", seed=0):
     return json.loads((experiment(suite, "digits", label).folder / f"seed{seed}" / "record.json").read_text())
 
 
 def test_a_record_tells_everything(suite_file):
     suite = load(suite_file(methods={"mola_router": None}))
     assert runs.train(experiment(suite, "digits", "mola_router"), 0).status == "done"
-    told = record(suite, "mola_router")
-    assert told["status"] == "done"
-    assert told["reason"] is None
-    assert told["settings"]["method_options"]["twd"] == 0.1
-    assert [e["epoch"] for e in told["curve"]] == [1, 2]
-    assert set(told["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "aux_loss"}
-    best = max(told["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
-    assert told["selected"] == {"model": best["epoch"]}
-    assert told["valid"] == best["valid"]
+    record = read_record(suite, "mola_router")
+    assert record["status"] == "done"
+    assert record["reason"] is None
+    assert record["settings"]["method_options"]["twd"] == 0.1
+    assert [e["epoch"] for e in record["curve"]] == [1, 2]
+    assert set(record["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "aux_loss"}
+    best = max(record["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
+    assert record["selected"] == {"model": best["epoch"]}
+    assert record["valid"] == best["valid"]
     for split in ("valid", "test"):
-        for scores in told[split].values():
+        for scores in record[split].values():
             assert set(scores) == {"accuracy", "balanced_accuracy", "auc", "loss"}
             assert 0 <= scores["accuracy"] <= 1
-    assert told["parameters"]["trainable"] - told["parameters"]["inference"] == 32 * 4 + 32  # TwD's projection
-    assert told["flops_per_sample"] > 1e6
-    assert told["seconds_per_step"] > 0
-    assert told["peak_memory_bytes"] > 1e8
-    assert {"python", "torch", "timm"} <= set(told["versions"])
-    assert {"commit", "dirty", "device", "threads", "fingerprint", "seconds", "weights_sha256"} <= set(told)
+    assert record["parameters"]["trainable"] - record["parameters"]["inference"] == 32 * 4 + 32  # TwD's projection
+    assert record["flops_per_sample"] > 1e6
+    assert record["seconds_per_step"] > 0
+    assert record["peak_memory_bytes"] > 1e8
+    assert {"python", "torch", "timm"} <= set(record["versions"])
+    assert {"commit", "dirty", "device", "threads", "fingerprint", "seconds", "weights_sha256"} <= set(record)
     folder = experiment(suite, "digits", "mola_router").folder / "seed0"
     assert sorted(p.name for p in folder.iterdir()) in (["lock", "log.txt", "record.json"], ["log.txt", "record.json"])
     assert "epoch 2/2" in (folder / "log.txt").read_text()
@@ -60,8 +60,8 @@ def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label
     for turn, seed in enumerate((0, 0, 1)):
         suite = load(suite_file(results=str(tmp_path / f"r{turn}"), methods={label: None}))
         runs.train(experiment(suite, "digits", label), seed)
-        told = record(suite, label, seed)
-        hashes.append((told["weights_sha256"], json.dumps([e["train"] for e in told["curve"]])))
+        record = read_record(suite, label, seed)
+        hashes.append((record["weights_sha256"], json.dumps([e["train"] for e in record["curve"]])))
     assert hashes[0] == hashes[1]
     assert hashes[0][0] != hashes[2][0]
 
@@ -84,7 +84,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch)
     torch.rand(5)  # whatever the new process drew before
     runs.train(experiment(cut, "digits", "mola_router"), 0)
     assert "resumed after epoch 2" in (folder / "log.txt").read_text()
-    one, two = record(whole, "mola_router"), record(cut, "mola_router")
+    one, two = read_record(whole, "mola_router"), read_record(cut, "mola_router")
     assert one["weights_sha256"] == two["weights_sha256"]
     assert one["test"] == two["test"]
     assert [e["valid"] for e in one["curve"]] == [e["valid"] for e in two["curve"]]
@@ -110,8 +110,8 @@ def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch" in done.stderr
-    told = record(suite)
-    assert [e["epoch"] for e in told["curve"]] == list(range(1, 151))
+    record = read_record(suite)
+    assert [e["epoch"] for e in record["curve"]] == list(range(1, 151))
 
 
 def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
@@ -123,16 +123,16 @@ def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
     assert path.stat().st_mtime_ns == before
     changed = load(suite_file(training={"epochs": 1, "batch_size": 16, "lr": 0.002}))
     runs.train(experiment(changed, "digits", "shared"), 0)
-    assert len(record(changed)["curve"]) == 1
+    assert len(read_record(changed)["curve"]) == 1
 
 
 def test_divergence_is_a_failed_record_with_its_reason(suite_file):
     suite = load(suite_file(training={"epochs": 2, "batch_size": 16, "lr": 1e30, "optimizer": "sgd"}))
     assert runs.train(experiment(suite, "digits", "shared"), 0).status == "failed"
-    told = record(suite)
-    assert told["status"] == "failed"
-    assert "diverged in epoch" in told["reason"] or "no epoch gave finite" in told["reason"]
-    assert told["test"] == {}
+    record = read_record(suite)
+    assert record["status"] == "failed"
+    assert "diverged in epoch" in record["reason"] or "no epoch gave finite" in record["reason"]
+    assert record["test"] == {}
 
 
 def test_bad_input_writes_nothing(suite_file):
@@ -147,31 +147,31 @@ def test_bad_input_writes_nothing(suite_file):
 
 
 def test_test_is_read_once_after_selection(suite_file, monkeypatch):
-    seen = []
+    splits = []
     real = fit_module.evaluate
 
     def watch(method, benchmark, split, **how):
-        seen.append(split)
+        splits.append(split)
         return real(method, benchmark, split, **how)
 
     monkeypatch.setattr(fit_module, "evaluate", watch)
     suite = load(suite_file())
     runs.train(experiment(suite, "digits", "shared"), 0)
-    assert seen == ["valid", "valid", "valid", "test"]
+    assert splits == ["valid", "valid", "valid", "test"]
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD")])
 def test_one_optimiser_and_schedules(suite_file, optimizer, kind):
     training = load(suite_file(training={"optimizer": optimizer, "epochs": 4, "lr": 1.0})).training
     weight = torch.nn.Parameter(torch.ones(1))
-    made = optim.make_optimizer(training, [weight])
-    assert type(made).__name__ == kind
-    assert not made.defaults.get("nesterov", False)
-    schedule = optim.make_schedule(training, made)
+    optimizer = optim.make_optimizer(training, [weight])
+    assert type(optimizer).__name__ == kind
+    assert not optimizer.defaults.get("nesterov", False)
+    schedule = optim.make_schedule(training, optimizer)
     rates = []
     for _ in range(4):
         rates.append(schedule.get_last_lr()[0])
-        made.step()
+        optimizer.step()
         schedule.step()
     assert rates == pytest.approx([(1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)])
 

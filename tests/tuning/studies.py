@@ -33,8 +33,8 @@ def pretend(monkeypatch, value=near):
 
 def trials(suite, label="shared"):
     """(values, parameters, user attributes but the seconds) of the finished trials, in order."""
-    found = store.finished(opened(suite, label))
-    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in found]
+    finished = store.finished(opened(suite, label))
+    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in finished]
 
 
 def opened(suite, label="shared"):

@@ -69,9 +69,9 @@ def test_older_journals_that_hold_optunas_version_apart_go_on_or_are_refused_in_
     study.tune(experiment(suite_of(), "digits", "shared"))
     lines = (path := experiment(suite_of(), "digits", "shared").folder / "optuna/journal.log").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if "identity" in line)
-    told = json.loads(lines[at])
-    version = told["user_attr"]["identity"].pop("optuna")
-    apart = [json.dumps(told), json.dumps({**told, "user_attr": {"optuna": version}})]
+    expected = json.loads(lines[at])
+    version = expected["user_attr"]["identity"].pop("optuna")
+    apart = [json.dumps(expected), json.dumps({**expected, "user_attr": {"optuna": version}})]
     path.write_text("\n".join([*lines[:at], *apart, *lines[at + 1 :], ""]))
     assert study.tune(experiment(suite_of(), "digits", "shared"))["optuna"] == version
     path.write_text("\n".join([*lines[:at], apart[0], ""]))
@@ -121,9 +121,9 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
     torn.write(b'{"op_code":5,"worker')  # and another kill in the middle of a write
     torn.close()
     (folder / "journal.log.lock").touch()
-    found = study.tune(experiment(cut, "digits", "mola_grad"))
+    result = study.tune(experiment(cut, "digits", "mola_grad"))
     assert "resumed after epoch 1" in (folder / "log.txt").read_text()
     assert trials(cut, "mola_grad") == trials(whole, "mola_grad")
     reference = json.loads((experiment(whole, "digits", "mola_grad").folder / "optuna/tuned.json").read_text())
-    assert found["parameters"] == reference["parameters"] and found["value"] == reference["value"]
+    assert result["parameters"] == reference["parameters"] and result["value"] == reference["value"]
     assert not list(folder.glob("checkpoint*"))
