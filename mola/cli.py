@@ -447,7 +447,9 @@ def _fail(message: str, code: int = 2) -> None:
 
 
 def _told(message: object) -> str:
-    return f"mola: {' '.join(str(message).split())}"
+    from mola.types import one_line
+
+    return f"mola: {one_line(message)}"
 
 
 def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:
