@@ -168,7 +168,6 @@ def test_mutated_suites(path, suite, changes):
         b"seeds: " + b"9" * 5000,
         b"suite: s\nseeds: 1000000000\nbenchmarks: {digits: }\nmethods: {shared: }\n",
         b"suite: s\nseeds: [" + b"1, " * 9999 + b"-1]\nbenchmarks: {digits: }\nmethods: {shared: }\n",
-        ,
         b"suite: s\nseeds: 1\nresults: " + b"r" * 5000 + b"\nreference:\nbenchmarks: {digits: }\nmethods: {shared: }\n",
         b"suite: s\nseeds: 1\nreference:\nbenchmarks: {digits: }\nmethods: {'a\n\n  b': {method: shared}}\n",
     ],
