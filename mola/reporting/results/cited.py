@@ -17,9 +17,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mola import registry
-from mola.config import Section, Suite, read
+from mola.config import Section, Suite
 from mola.reporting.tables.estimates import Column, Estimate
 from mola.types import BadInput
+from mola.yaml_file import read
 
 
 class Cited(Section):
