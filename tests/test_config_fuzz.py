@@ -28,7 +28,7 @@ VALID.append(
         "balancer": {"name": "gradvac", "beta": 0.5},
         "watch": {"routing": 1},
         "tune": {"trials": 2, "space": {"lr": {"low": 0.1, "high": 1,
-        "log": True}, "batch": [1, 2], "momentum": None}},
+        "log": True}, "batch_size": [1, 2], "momentum": None}},
         "benchmarks": {"digits": {"limit": 8, "balancer": "sum", "backbone": {"options": {"x": 1}}}, "glyphs": None},
         "methods": {"a": {"method": "mola_grad", "group": "g",
         "training": {"lr": 1}, "rank": {"x": 1}}, "shared": {}},

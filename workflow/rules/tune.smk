@@ -12,7 +12,7 @@ rule tune:
         suite.folder / "{benchmark}/{method}/optuna/history.csv",
         suite.folder / "{benchmark}/{method}/optuna/importance.csv",
     log:
-        f"logs/{suite.suite}/{{benchmark}}.{{method}}.tune.log",
+        f"logs/{suite.suite}/tune/{{benchmark}}.{{method}}.log",
     threads: LOADERS
     resources:
         gpu=1 if GPUS else 0,
