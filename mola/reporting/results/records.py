@@ -1,4 +1,4 @@
-"""What the runs of a benchmark left: a record per run, or the reason why it does not count. Tables read nothing else."""
+"""What the runs of a benchmark left: a record per run, or why it does not count. Tables read nothing else."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
 
 def fault(record: Record, tasks: Sequence[Task]) -> str | None:
     """The first score that a finished run must have and that is no finite number."""
-    parts = {"test": record.test} | ({"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {})
+    parts = {"test": record.test} | (
+        {"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {}
+    )
     for rule, scores in parts.items():
         for task in tasks:
             for metric in task.metrics:
@@ -94,23 +96,21 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
     for seed in experiment.suite.seeds:
         try:
             record = stored.read(experiment.run_folder(seed) / stored.NAME)
-        except FileNotFoundError:
-            row.problems[seed] = "missing: not trained"
+        except (FileNotFoundError, BadInput) as error:
+            row.problems[seed] = str(error) if isinstance(error, BadInput) else "missing: not trained"
             continue
-        except BadInput as error:
-            row.problems[seed] = str(error)
-            continue
-        code = f"trained with code that is in no commit ({files})" if (files := _in_no_commit(record, experiment)) else ""
-        if problem := _problem(record, experiment, tasks):
+        problem, remarks = _problem(record, experiment, tasks), []
+        if not problem and record.dirty and (files := uncommitted(experiment)):
+            code = f"trained with code that is in no commit ({files})"
+            problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
+            if drafts:
+                problem, remarks = None, [f"{code}: a draft"]
+        if problem:
             row.problems[seed] = problem
-        elif code and not drafts:
-            row.problems[seed] = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
-        else:
-            row.records[seed] = record
-            row.remarks[seed] = [f"{code}: a draft"] if code else []
-            if versions := other_versions(record):
-                again = "mola train --renew trains such runs again"
-                row.remarks[seed].append(f"trained with {', '.join(versions)}; {again}")
+            continue
+        if versions := other_versions(record):
+            remarks.append(f"trained with {', '.join(versions)}; mola train --renew trains such runs again")
+        row.records[seed], row.remarks[seed] = record, remarks
     return row
 
 
@@ -118,7 +118,3 @@ def _problem(record: Record, experiment: Experiment, tasks: Sequence[Task]) -> s
     if reason := experiment.stale(record):
         return f"left out: {reason}"
     return f"failed: {record.reason}" if record.status == "failed" else fault(record, tasks)
-
-
-def _in_no_commit(record: Record, experiment: Experiment) -> str | None:
-    return uncommitted(experiment) if record.dirty and not experiment.stale(record) else None

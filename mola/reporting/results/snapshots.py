@@ -1,4 +1,4 @@
-"""Records of any suite, from a folder or out of a git revision: they are judged by what stands beside them, not by the
+"""Records of any suite, from a folder or out of a git revision: they are judged by the files of their row, not by the
 code and configuration of today. None is mixed in that was made with other code or settings than the rest of its row.
 """
 
@@ -6,31 +6,33 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mola.experiment import record as stored
 from mola.experiment.inputs import NAME as INPUTS
-from mola.reporting.results.beside import NAMES, TUNED, asked
-from mola.reporting.results.records import Record, majority, parse
+from mola.experiment.provenance import git
+from mola.experiment.record import Record
+from mola.reporting.results.recorded_inputs import NAMES, TUNED, agrees
+from mola.reporting.results.records import majority
 from mola.types import BadInput
 
-Row = tuple[str, str]  # benchmark, label
+Key = tuple[str, str]  # benchmark, label
 RECORD = re.compile(r"([^/]+)/([^/]+)/seed(\d+)/record\.json")
 UNCLEAN = "trained from a working tree with uncommitted changes"
 
 
 @dataclass(frozen=True)
-class Tree:
-    """The finished records of a suite, and what was left out or must be known, a line each."""
+class Snapshot:
+    """The finished records of a suite, by row and seed, and why others were left out."""
 
     name: str
-    records: dict[Row, dict[int, Record]] = field(default_factory=dict)
-    problems: dict[Row, dict[int, str]] = field(default_factory=dict)
+    records: dict[Key, dict[int, Record]] = field(default_factory=dict)
+    problems: dict[Key, dict[int, str]] = field(default_factory=dict)
 
 
-def tree(where: str, folder: Path, drafts: bool = False) -> Tree:
+def snapshot(where: str, folder: Path, drafts: bool = False) -> Snapshot:
     """The records of a folder, of ``REVISION:FOLDER``, or of a revision's ``folder``. Raises BadInput.
 
     drafts: also take runs that were trained from a working tree with uncommitted changes.
@@ -39,7 +41,7 @@ def tree(where: str, folder: Path, drafts: bool = False) -> Tree:
         name, files = where, dict(_of_folder(Path(where)))
     else:
         revision, _, inside = where.partition(":")
-        commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", folder=Path())
         if commit is None:
             raise BadInput(f"--compare: expected a folder of results or a git revision, found '{where}'")
         place = Path(os.path.relpath(inside or folder)).as_posix()
@@ -50,64 +52,61 @@ def tree(where: str, folder: Path, drafts: bool = False) -> Tree:
     return _judged(name, files, drafts)
 
 
-def _judged(name: str, files: Mapping[str, bytes], drafts: bool) -> Tree:
-    found = Tree(name)
+def _judged(name: str, files: Mapping[str, bytes], drafts: bool) -> Snapshot:
+    result = Snapshot(name)
     for path in sorted(files):
-        if (parts := RECORD.fullmatch(path)) is None:
+        if (match := RECORD.fullmatch(path)) is None:
             continue
-        row, seed = (parts[1], parts[2]), int(parts[3])
-        record, problem = parse(files[path])
-        if record:
-            problem = _stale(record, files, "/".join(row)) or problem
-        if record.get("dirty") and not drafts:
-            problem = problem or f"left out: {UNCLEAN}; counted as a draft with --drafts"
-        if problem:
-            found.problems.setdefault(row, {})[seed] = problem
+        key, seed = (match[1], match[2]), int(match[3])
+        try:
+            record = stored.parse(files[path])
+        except BadInput as error:
+            result.problems.setdefault(key, {})[seed] = str(error)
+            continue
+        if problem := _problem(record, files, "/".join(key), drafts):
+            result.problems.setdefault(key, {})[seed] = problem
         else:
-            draft = {"draft": f"{UNCLEAN}: a draft"} if record.get("dirty") else {}
-            found.records.setdefault(row, {})[seed] = record | draft
-    for row, runs in found.records.items():  # by number: "seed10" sorts before "seed2"
-        wanted = majority(list(runs.values()), _fingerprint)
-        for seed in [seed for seed, record in runs.items() if _fingerprint(record) != wanted]:
-            found.problems.setdefault(row, {})[seed] = (
-                "left out: of other code, settings or splits than most of its row"
-            )
-        found.records[row] = {seed: runs[seed] for seed in sorted(runs) if _fingerprint(runs[seed]) == wanted}
-    return found
+            result.records.setdefault(key, {})[seed] = record
+    # by number: "seed10" sorts before "seed2"
+    for key, runs in result.records.items():
+        usual = majority(list(runs.values()), _fingerprint)
+        for seed in [seed for seed, record in runs.items() if _fingerprint(record) != usual]:
+            reason = "left out: of other code, settings or splits than most of its row"
+            result.problems.setdefault(key, {})[seed] = reason
+        result.records[key] = {seed: runs[seed] for seed in sorted(runs) if _fingerprint(runs[seed]) == usual}
+    return result
 
 
-def _stale(record: Record, files: Mapping[str, bytes], cell: str) -> str | None:
-    if asked(record, files, cell) is not False:
-        return None
-    beside = " and ".join(name for name in (INPUTS, TUNED) if f"{cell}/{name}" in files)
-    return f"left out: of other code, settings or splits than the {beside} beside it"
+def _problem(record: Record, files: Mapping[str, bytes], folder: str, drafts: bool) -> str | None:
+    if agrees(record, files, folder) is False:
+        judges = " and ".join(name for name in (INPUTS, TUNED) if f"{folder}/{name}" in files)
+        return f"left out: of other code, settings or splits than the {judges} beside it"
+    if record.status == "failed":
+        return f"failed: {record.reason}"
+    if record.dirty and not drafts:
+        return f"left out: {UNCLEAN}; counted as a draft with --drafts"
+    return None
 
 
-def _fingerprint(record: Record) -> object:
-    return record["fingerprint"]["all"]
+def _fingerprint(record: Record) -> str:
+    return record.fingerprint.all
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for pattern in ("seed*/record.json", *NAMES):
+    for pattern in (f"seed*/{stored.NAME}", *NAMES):
         for path in folder.glob(f"*/*/{pattern}"):
             yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
 def _of_commit(commit: str, folder: str) -> Iterator[tuple[str, bytes]]:
-    listed = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", f"{folder}/") or b""
-    paths = [p for p in listed.decode().split("\0") if p.endswith(("/record.json", *(f"/{name}" for name in NAMES)))]
+    listed = git("ls-tree", "-r", "-z", "--name-only", commit, "--", f"{folder}/", folder=Path()) or b""
+    endings = tuple(f"/{name}" for name in (stored.NAME, *NAMES))
+    paths = [path for path in listed.decode().split("\0") if path.endswith(endings)]
     # one process for all of them
-    answer = _git("cat-file", "--batch", told="".join(f"{commit}:./{path}\n" for path in paths)) or b""
+    text = "".join(f"{commit}:./{path}\n" for path in paths)
+    answer = git("cat-file", "--batch", folder=Path(), text=text) or b""
     for path in paths:
         head, _, answer = answer.partition(b"\n")
         size = int(head.split()[-1])
         yield Path(os.path.relpath(path, folder)).as_posix(), answer[:size]
         answer = answer[size + 1 :]
-
-
-def _git(*words: str, told: str = "") -> bytes | None:
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, input=told.encode(), check=False)
-    except OSError:  # no git on this machine
-        return None
-    return done.stdout if done.returncode == 0 else None
