@@ -10,6 +10,7 @@ Sources and files are read once per process: take the fingerprint before importi
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import tokenize
@@ -81,32 +82,34 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     """Name and file of every module that the given ones import, themselves and the packages around them included.
 
     Modules of this package count, and others that belong neither to Python nor to an installed distribution: a
-    method's own helpers, on ``sys.path`` or in the folder of the module that imports them. Left out are PLANNING
+    method's own helpers, on ``sys.path``. Left out are PLANNING
     modules that are not given themselves, and imports under ``if TYPE_CHECKING:``.
     """
     given = set(modules)
     files: dict[str, Path] = {}
-    waiting = [(name, tuple(sys.path)) for name in given]
+    waiting = list(given)
     while waiting:
-        target, places = waiting.pop()
-        for name, path in _along(target, places):
+        for name, path in _along(waiting.pop()):
             if name not in files and (name in given or not _is_planning(name)):
                 files[name] = path
-                more = places if name.partition(".")[0] == PACKAGE else (*sys.path, str(_folder(name, path)))
-                waiting += [(other, more) for other in _imported(name, path)]
+                waiting += _imported(name, _text(path), path.name == "__init__.py")
     return dict(sorted(files.items()))
 
 
 def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = None) -> None:
-    """Raise BadInput where the code of a module or the content of a file is no longer what this process hashed.
+    """Import all that the modules execute. Raise BadInput where its code, or the content of a file, is no longer what
+    this process hashed.
 
-    To be called once the modules are imported. Those that were unchanged then are not read again: an edit after the
-    import does not reach this process.
+    Modules that were unchanged once are not read again: an edit after the import does not reach this process.
     """
-    for name, path in closure(modules).items():
+    depends = closure(modules)
+    for name in depends:
+        if name.partition(".")[0] == PACKAGE:
+            importlib.import_module(name)
+    for name, path in depends.items():
         if path not in _checked:
             source = _read(path)
-            if source != _text(path) and _normal_form(name, source) != _meaning(name, path):
+            if source != _text(path) and _normal_form(name, source) != _normal_form(name, _text(path)):
                 raise BadInput(f"{path}: expected the code that this run was planned with, found another; start again")
             if name in sys.modules:
                 _checked.add(path)
@@ -118,36 +121,31 @@ def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = N
 def forget() -> None:
     """Read everything anew: for tests that edit files."""
     _checked.clear()
-    for cached in (_code, _text, _meaning, _imported, _exports, _content, imports._top, imports._in):
+    for cached in (_code, _text, _content, imports._top, imports._in):
         cached.cache_clear()
 
 
 @cache
 def _code(modules: frozenset[str], root: Path, places: tuple[str, ...]) -> str:
     """Of a closure. It depends on the root and on ``sys.path``, which are given for the cache alone."""
-    return _sha256("".join(f"# {name}\n{_meaning(name, path)}" for name, path in closure(modules).items()))
+    return _sha256("".join(f"# {name}\n{_normal_form(name, _text(path))}" for name, path in closure(modules).items()))
 
 
-def _along(target: str, places: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def _along(target: str) -> Iterator[tuple[str, Path]]:
     """The modules that are imported on the way to a dotted name: of ``a.b.c`` a, a.b, and where c is lazily offered
     by a.b, those on the way to it.
     """
     name, package = "", None
     for part in target.split("."):
         parent, name = name, f"{name}.{part}".strip(".")
-        path = imports.find(name, ROOT, PACKAGE, places)
+        path = imports.find(name, ROOT, PACKAGE, tuple(sys.path))
         if path is None:
-            if package is not None and part in (offered := _exports(parent, package)):
-                yield from _along(offered[part], places)
+            if package is not None and part in (offered := _exports(parent, _text(package))):
+                yield from _along(offered[part])
             return
         package = path if path.name == "__init__.py" else None
-        if path.is_file():
+        if path.suffix:
             yield name, path
-
-
-def _folder(name: str, path: Path) -> Path:
-    """From which a module's top-level package was imported."""
-    return path.parents[name.count(".") + (path.name == "__init__.py")]
 
 
 def _is_planning(name: str) -> bool:
@@ -155,30 +153,26 @@ def _is_planning(name: str) -> bool:
 
 
 @cache
-def _imported(name: str, path: Path) -> frozenset[str]:
+def _imported(name: str, source: str, is_package: bool) -> frozenset[str]:
     try:
-        tree = pruned(_text(path))
+        tree = pruned(source)
     except UNPARSED:
         return frozenset()
     if name == PACKAGE:
         # what its functions import lazily counts for those that ask for it (see _along)
         tree.body = [*imports.running(tree).body, *[s for s in tree.body if isinstance(s, Import)]]
-    return frozenset(imports.imported(tree, name, path.name == "__init__.py"))
+    return frozenset(imports.imported(tree, name, is_package))
 
 
 @cache
-def _exports(name: str, path: Path) -> dict[str, str]:
+def _exports(name: str, source: str) -> dict[str, str]:
     try:
-        return imports.exports(_text(path), name)
+        return imports.exports(source, name)
     except UNPARSED:
         return {}
 
 
 @cache
-def _meaning(name: str, path: Path) -> str:
-    return _normal_form(name, _text(path))
-
-
 def _normal_form(name: str, source: str) -> str:
     """What counts of a module; a source that is no Python counts as it is.
 
@@ -186,9 +180,9 @@ def _normal_form(name: str, source: str) -> str:
     """
     try:
         tree = pruned(source)
+        return written(imports.running(tree) if name == PACKAGE else tree)
     except UNPARSED:
         return source
-    return written(imports.running(tree) if name == PACKAGE else tree)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Which modules a module imports, read from its source: nothing is imported to find out."""
+"""Which modules a module imports and where their files lie: nothing is imported to find out."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def find(name: str, root: Path, package: str, places: tuple[str, ...]) -> Path |
     if not parent:
         return _top(last, (str(root),) if last == package else places, last == package)
     above = find(parent, root, package, places)
-    if above is None or (above.is_file() and above.name != "__init__.py"):
+    if above is None or (above.suffix and above.name != "__init__.py"):
         return None
-    return _in(above if above.is_dir() else above.parent, last)
+    return _in(above.parent if above.suffix else above, last)
 
 
 @cache
@@ -91,7 +91,7 @@ def _top(name: str, places: tuple[str, ...], is_own: bool) -> Path | None:
     namespace = None
     for place in places:
         path = _in(Path(place), name)
-        if path is not None and path.is_file():
+        if path is not None and path.suffix:
             return path if is_own or _is_local(path.resolve()) else None
         namespace = namespace or path
     return namespace if namespace and (is_own or _is_local(namespace.resolve())) else None

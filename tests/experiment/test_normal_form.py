@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from mola.experiment.normal_form import normal_form
 
 PACKAGE = Path(module.__file__).parents[1]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-VERSIONS = [name for minor in range(11, 15) if shutil.which(name := f"python3.{minor}")]
+VERSIONS = ["python3.11", "python3.12", "python3.13"]
 
 SAME = {
     "comment": ("a = 1", "# why\na = 1  # so"),
@@ -194,8 +193,10 @@ def test_imports_in_any_order(lines):
     assert normal_form("\n".join(lines)) == normal_form("\n".join(sorted(lines)))
 
 
-@pytest.mark.parametrize("python", [sys.executable, *VERSIONS])
+@pytest.mark.parametrize("python", VERSIONS)
 def test_versions_of_python_agree(python):
+    if shutil.which(python) is None or subprocess.run([python, "-V"], capture_output=True, check=False).returncode:
+        pytest.skip(f"no {python} that starts here")
     sources = [*[path.read_text() for path in SOURCES], TRICKY, *[text for pair in SAME.values() for text in pair]]
     output = subprocess.run(
         [python, "-c", HASHES, module.__file__], input=json.dumps(sources), capture_output=True, text=True, check=False
