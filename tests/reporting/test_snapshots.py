@@ -100,3 +100,22 @@ def test_runs_of_an_unclean_tree_count_as_drafts_alone(tmp_path):
         "left out: trained from a working tree with uncommitted changes; counted as a draft with --drafts"
     )
     assert of(suite, drafts=True) == ([0, 1, 2, 3, 4], {5: FEW})
+
+
+def of_version_1(settings):
+    training = {"batch" if key == "batch_size" else key: value for key, value in settings["training"].items()}
+    probes = {"paper_rule" if key == "oracle_selection" else key: v for key, v in settings["probes"].items()}
+    rest = {key: value for key, value in settings.items() if key != "probes"}
+    return {**rest, "training": training, "watch": probes}
+
+
+def test_tuned_runs_of_version_1_count(tuned_suite):
+    inputs = json.loads((folder(tuned_suite) / "inputs.json").read_text())
+    edit(folder(tuned_suite) / "inputs.json", settings=of_version_1(inputs["settings"]))
+    for seed in tuned_suite.seeds:
+        path = record(tuned_suite, ROW[1], seed)
+        content = json.loads(path.read_text())
+        config, rule = of_version_1(content.pop("settings")), content.pop("oracle_selection")
+        del content["version"]
+        path.write_text(json.dumps({**content, "config": config, "paper_rule": rule}))
+    assert of(tuned_suite) == ([0, 1, 2, 3, 4, 5], {})
