@@ -105,8 +105,10 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
         str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
     ]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    place, value = ".".join(filter(None, [where, *keys])), one_line(repr(first["input"]), 80)
-    return f"{one_line(place, 80)}: {one_line(message[:1].lower() + message[1:], 120)}, found {value}"
+    place = one_line(".".join(filter(None, [where, *keys])), 80)
+    line = f"{place}: {one_line(message[:1].lower() + message[1:], 120)}"
+    # what lacks a key may be a whole file
+    return line if first["type"] == "missing" else f"{line}, found {one_line(repr(first['input']), 80)}"
 
 
 def _file(kind: Kind, name: str) -> Path:

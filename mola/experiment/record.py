@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -139,12 +139,6 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1, which had no ``version``, with the keys of today."""
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw
-    settings = dict(raw["config"])
-    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", {}))
-    if "batch" in training:
-        training["batch_size"] = training.pop("batch")
-    if "paper_rule" in probes:
-        probes["oracle_selection"] = probes.pop("paper_rule")
     curve = [
         {**epoch, "train": {"aux_loss" if k == "penalty" else k: v for k, v in epoch["train"].items()}}
         for epoch in raw.get("curve", [])
@@ -152,10 +146,21 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in raw.items() if key not in ("config", "paper_rule", "curve")}
     return rest | {
         "version": VERSION,
-        "settings": {**settings, "training": training, "probes": probes},
+        "settings": upgraded_settings(raw["config"]),
         "oracle_selection": raw.get("paper_rule"),
         "curve": curve,
     }
+
+
+def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of version 1 with the keys of today; those of today are left as they are."""
+    settings = dict(settings)
+    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", settings.get("probes", {})))
+    if "batch" in training:
+        training["batch_size"] = training.pop("batch")
+    if "paper_rule" in probes:
+        probes["oracle_selection"] = probes.pop("paper_rule")
+    return {**settings, "training": training, "probes": probes}
 
 
 def document() -> str:

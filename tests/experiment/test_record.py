@@ -100,6 +100,30 @@ def test_a_record_of_version_1_has_todays_keys():
     assert record.version == 2
 
 
+def test_a_committed_record_of_version_1_is_read(tmp_path):
+    path = Path(__file__).parent / "record_version_1.json"
+    old, record = json.loads(path.read_text()), records.read(path)
+    content = record.model_dump()
+    unchanged = {*old} - {"config", "paper_rule", "fingerprint"}
+    assert {key: content[key] for key in unchanged} == {key: old[key] for key in unchanged}
+    assert content["oracle_selection"] == old["paper_rule"]
+    assert content["fingerprint"] == {**old["fingerprint"], "files": None}
+    training = {"batch_size" if key == "batch" else key: value for key, value in old["config"]["training"].items()}
+    probes = {"oracle_selection" if key == "paper_rule" else key: v for key, v in old["config"]["watch"].items()}
+    rest = {key: value for key, value in old["config"].items() if key != "watch"}
+    assert record.settings == {**rest, "training": training, "probes": probes}
+    assert records.upgraded_settings(record.settings) == record.settings
+    records.write(tmp_path / "record.json", record)
+    assert records.read(tmp_path / "record.json") == record
+
+
+def test_a_record_that_lacks_a_key_is_not_quoted_whole():
+    old = json.loads((Path(__file__).parent / "record_version_1.json").read_text())
+    with pytest.raises(BadInput) as caught:
+        records.parse(json.dumps({key: value for key, value in old.items() if key != "test"}).encode())
+    assert str(caught.value) == "unreadable record: test: field required"
+
+
 def test_the_committed_page_is_the_models():
     text = (ROOT / "docs/record.md").read_text()
     assert text == records.document(), "python -m mola.experiment.record > docs/record.md"
