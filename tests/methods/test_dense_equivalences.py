@@ -26,9 +26,11 @@ def build(name, backbone, **options):
     timm_options, where = BACKBONES[backbone]
     known = registry.option_names("methods", name)
     options |= {k: v for k, v in {"where": where, "router_width": 4}.items() if k in known}
-    method = registry.load("methods", name)(
-        TASKS, builder(backbone, timm_options, dense=True, head_width=8), **options
-    ).eval()
+    method = (
+        registry.load("methods", name)
+        .create(TASKS, builder(backbone, timm_options, dense=True, head_width=8), **options)
+        .eval()
+    )
     torch.manual_seed(1)
     for key, parameter in method.named_parameters():
         if key.endswith(".B"):

@@ -2,6 +2,7 @@
 a dense one where every image has every task.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,21 @@ def test_shared_means_that_every_task_reaches_it(name, benchmark, batch):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_adapters_and_their_sizes_are_those_of_the_layers(name, benchmark):
+    method = live(build(name, benchmark.tasks))
+    layers = {key: module for key, module in method.named_modules() if hasattr(module, "delta")}
+    adapters = {id(p) for p in method.adapter_parameters()}
+    named = {key: p for key, p in method.named_parameters() if id(p) in adapters}
+    assert len(named) == len(method.adapter_parameters()) == 2 * len(layers)
+    assert all(re.search(r"\.(A|B|A\.original)$", key) for key in named)
+    sizes = method.expert_sizes()
+    assert list(sizes) == list(layers)
+    for key, layer in layers.items():
+        norms = [float(expert.norm()) for expert in layer.delta()]
+        assert sizes[key] == pytest.approx(norms, rel=1e-3) and min(norms) > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_parts_cover_all_tasks_once(name, benchmark):
     method = build(name, benchmark.tasks)
     covered = [task for _, tasks in method.parts().values() for task in tasks]
@@ -150,8 +166,8 @@ def test_costs_are_counted_on_a_few_images(name, benchmark):
 
 def looks_at_the_image(method, batch):
     other = replace(batch, x=-batch.x)
-    found = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
-    return any(not torch.equal(one, two) for one, two in found)
+    pairs = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
+    return any(not torch.equal(one, two) for one, two in pairs)
 
 
 @pytest.mark.parametrize("name", METHODS)

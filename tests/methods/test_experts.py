@@ -7,7 +7,7 @@ import torch
 from fake_dense import TASKS as DENSE
 
 from mola import registry
-from mola.methods._lockstep import behind
+from mola.methods._stages import parameters_after
 from mola.methods.dselect_k import Gate
 from mola.models.backbones import builder
 from mola.models.stages import begin, stages, step
@@ -38,8 +38,8 @@ METHODS = {
 def build(label, backbone="test_resnet", tasks=TASKS, seed=0, **options):
     torch.manual_seed(seed)
     name = label.split(" ")[0]
-    made = builder(backbone, BACKBONES[backbone], dense=tasks is DENSE, head_width=8)
-    return registry.load("methods", name)(tasks, made, **METHODS.get(label, {}) | options)
+    build_backbone = builder(backbone, BACKBONES[backbone], dense=tasks is DENSE, head_width=8)
+    return registry.load("methods", name).create(tasks, build_backbone, **METHODS.get(label, {}) | options)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_units_start_as_published_and_equal_towers_are_not_changed_by_them(batch
     for unit, stage in zip(stitched.units, stages(stitched.towers[0]), strict=True):
         torch.testing.assert_close(unit.detach(), wanted[:, :, None].expand(3, 3, stage.channels))
     assert build("cross_stitch", tasks=TASKS[:1]).units[0].eq(1).all()
-    with pytest.raises(BadInput, match=r"own_weight: expected at most 1, found 1\.5"):
-        build("cross_stitch", own_weight=1.5)
+    with pytest.raises(BadInput, match=r"m\.own_weight: should be less than or equal to 1, found 1\.5"):
+        registry.check_options("methods", "cross_stitch", {"own_weight": 1.5}, "m")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_behind_a_stage_is_what_its_output_does_not_depend_on(backbone):
         point = step(model, point)
         gradients = torch.autograd.grad(point.value.sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
         wanted = {p for p, gradient in zip(model.parameters(), gradients, strict=True) if gradient is None}
-        assert set(behind(model, stage)) == wanted
+        assert set(parameters_after(model, stage)) == wanted
 
 
 STAGED = [label for label in METHODS if label.startswith(("ple", "cross_stitch"))]
@@ -246,9 +246,9 @@ def test_levels_share_the_stages():
 
 
 def gate(z, w, experts, gamma=1.0):
-    made = Gate(experts, len(w), gamma, None)
-    made.z.value.data, made.w.value.data = torch.tensor(z).flatten(), torch.tensor(w)
-    return made
+    static = Gate(experts, len(w), gamma, None)
+    static.z.value.data, static.w.value.data = torch.tensor(z).flatten(), torch.tensor(w)
+    return static
 
 
 def test_gate_values_by_hand():
@@ -267,13 +267,13 @@ def test_gate_values_by_hand():
 def test_codes_of_integers_are_exactly_k_experts(experts):
     bits = (experts - 1).bit_length()
     signs = [[1.0 if number >> bit & 1 else -1.0 for bit in range(bits)] for number in (2, 0)]
-    made = gate([[0.5 * sign for sign in row] for row in signs], [0.3, -0.2], experts)
-    weights, selectors = made(torch.zeros(2, 0))
+    static = gate([[0.5 * sign for sign in row] for row in signs], [0.3, -0.2], experts)
+    weights, selectors = static(torch.zeros(2, 0))
     assert selectors[0].tolist() == torch.eye(experts)[[2, 0]].tolist()
     assert (weights > 0).sum(1).tolist() == [2, 2]
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
     weights[0, 2].backward()
-    assert made.z.value.grad.eq(0).all() and made.w.value.grad.ne(0).all()  # the choice rests, its weights do not
+    assert static.z.value.grad.eq(0).all() and static.w.value.grad.ne(0).all()  # the choice rests, its weights do not
 
 
 def test_aux_loss_by_hand():

@@ -62,7 +62,7 @@ def test_open_masks_are_hard_sharing(digits, batch, training):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_open_masks_are_hard_sharing_on_any_backbone(name, tasks):
     backbone, batch = builder(name, BACKBONES[name], dense=tasks is TASKS, head_width=8), images(tasks)
-    masked, plain = (registry.load("methods", method)(tasks, backbone).eval() for method in ("mtan", "shared"))
+    masked, plain = (registry.load("methods", method).create(tasks, backbone).eval() for method in ("mtan", "shared"))
     plain.load_state_dict({k: v for k, v in masked.state_dict().items() if k in plain.state_dict()})
     wanted, closed = plain(batch).predictions, masked(batch).predictions
     found = opened(masked)(batch).predictions
@@ -73,7 +73,7 @@ def test_open_masks_are_hard_sharing_on_any_backbone(name, tasks):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_mask_and_passage_learns(name):
-    method = registry.load("methods", "mtan")(CLASSES, builder(name, BACKBONES[name]))
+    method = registry.load("methods", "mtan").create(CLASSES, builder(name, BACKBONES[name]))
     torch.stack(list(task_losses(CLASSES, method(images(CLASSES)), images(CLASSES)).values())).sum().backward()
     widths = [stage.channels for stage in stages(method.backbone)]
     assert [[mask[4].num_features for mask in of_task] for of_task in method.attention.values()] == 2 * [widths]

@@ -7,7 +7,7 @@ from fake_dense import FakeDense
 
 from mola import registry
 from mola.losses import task_decorrelation, task_losses
-from mola.methods._lora import load_balance
+from mola.methods._routed import load_balance
 from mola.training.loading import load
 
 
