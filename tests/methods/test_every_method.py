@@ -84,15 +84,15 @@ def test_other_tasks_do_not_change_a_prediction_in_eval(name, benchmark, batch):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
     method = live(build(name, benchmark.tasks))
-    own, shared = method.own_parameters(), method.shared_parameters()
-    assert {id(p) for p in own}.isdisjoint({id(p) for p in shared})
-    assert {id(p) for p in own} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
+    rest, shared = method.own_parameters(), method.shared_parameters()
+    assert {id(p) for p in rest}.isdisjoint({id(p) for p in shared})
+    assert {id(p) for p in rest} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
     assert all(p.requires_grad for p in shared)  # what is frozen is no task's
     unused = without_use(method, batch)
     silent = {key: p for key, p in method.named_parameters() if p.requires_grad and id(p) not in unused}
     for _ in range(PASSES):
         output = method(batch)
-        Sum().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, own)
+        Sum().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, rest)
         silent = {key: p for key, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
         if not silent:
             break
@@ -186,10 +186,10 @@ def test_a_step_on_every_embedded_benchmark(name, kind, data_root):
     data = registry.load("benchmarks", kind)(data_root, limit=8)
     few = next(iter(load(data, "train", torch.device("cpu"), size=16 if kind != "scenes" else 2)))
     method = build(name, data.tasks).train()
-    own, shared = method.own_parameters(), method.shared_parameters()
+    rest, shared = method.own_parameters(), method.shared_parameters()
     output = method(few)
     losses = task_losses(data.tasks, output, few)
     assert set(losses) == set(few.y)
-    Sum().backward(losses, output.aux_loss, shared, own)
+    Sum().backward(losses, output.aux_loss, shared, rest)
     reached = [p.grad for p in method.parameters() if p.grad is not None]
     assert reached and all(gradient.isfinite().all() for gradient in reached)
