@@ -76,7 +76,7 @@ OLDER_MD5 = {  # at 28 pixels, where it differs
 
 
 def published(size: int) -> tuple[Download, ...]:
-    """The nine files of one image size, in the paper's order."""
+    """Return the nine files of one size of images, in the paper's order."""
     return tuple(_published(name, size) for name in MD5[size])
 
 

@@ -34,7 +34,7 @@ METRICS: Mapping[Kind, Mapping[str, Direction]] = {  # of dense tasks; the first
 
 
 def dense_tasks(classes: int) -> tuple[Task, ...]:
-    """Segmentation into some classes, depth and normals, each named after its kind."""
+    """Return three tasks named after their kind: segmentation into some classes, depth and normals."""
     return (
         Task("segmentation", "segmentation", classes, METRICS["segmentation"]),
         Task("depth", "depth", 1, METRICS["depth"]),
@@ -57,23 +57,25 @@ class SingleInput(Benchmark):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """One: every sample has every task."""
+        """One group, as every sample has every task."""
         return ("all",)
 
     def sizes(self, split: Split) -> dict[str, int]:
-        """The samples of a split, the same for every task."""
+        """Return the samples of a split, the same number for every task."""
         number = self._number(split)
         return {task.name: number for task in self.tasks}
 
     def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
-        """The number of training batches of an epoch."""
+        """Return the number of training batches of an epoch."""
         return number_of_steps({"all": self._number("train")}, size, sampling)
 
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
     ) -> Iterator[Batch]:
-        """The uint8 batches of one pass, with the targets of all tasks. train: shuffled and augmented; else every
-        sample once, in order. Both ways of sampling come to the same: no task can be absent.
+        """Yield the uint8 batches of one pass, with the targets of all tasks.
+
+        Training samples are shuffled and augmented; of other splits every sample comes once, in order. Both ways of
+        sampling come to the same, as no task can be absent.
         """
         number = self._number(split)
         if split != "train":
@@ -85,11 +87,11 @@ class SingleInput(Benchmark):
             yield self._batch_of(split, picked["all"], table[picked["all"]])
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Zoomed and mirrored, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
+        """Zoom and mirror, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
         return augment_dense.images(images, uniform, self.scales)
 
     def augmented_target(self, kind: Kind, target: store.Array, uniform: NDArray[np.float32]) -> store.Array:
-        """The targets (B, H, W, …) of a kind of task, moved with the images that have the same numbers."""
+        """Move the targets (B, H, W, …) of a kind of task with the images that have the same numbers."""
         if kind == "depth":
             return augment_dense.depth(target, uniform, self.scales)
         if kind == "normals":
@@ -116,7 +118,7 @@ class SingleInput(Benchmark):
 
 
 def _as_target(kind: Kind, target: store.Array) -> Tensor:
-    """Prepared arrays (B, H, W, …) → what ``Batch.y`` holds."""
+    """Turn prepared arrays (B, H, W, …) into what ``Batch.y`` has."""
     import torch
 
     tensor = torch.from_numpy(target)

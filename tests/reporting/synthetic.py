@@ -40,7 +40,7 @@ def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchm
 
 
 def benchmark(suite, name):
-    return registry.load("benchmarks", name)(suite.data)
+    return registry.load("benchmarks", name).create(suite.data)
 
 
 def tune(suite, name, label, **changes):

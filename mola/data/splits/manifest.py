@@ -1,7 +1,7 @@
-"""The committed split manifest: which items of which raw data form each split, and what their prepared arrays must
-hash to.
+"""The committed split manifest, ``data/splits/<benchmark>.json``: which items of which raw data form each split, and
+the checksums of their prepared arrays.
 
-``data/splits/<benchmark>.json``; its own checksum is part of every run's fingerprint.
+What it says is part of every run's fingerprint.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mola import files
 from mola.types import BadInput
 
 SPLITS = Path(__file__).parent.parent.parent.parent / "data" / "splits"
@@ -30,13 +31,14 @@ class Manifest:
 
     @classmethod
     def read(cls, benchmark: str) -> Manifest:
-        """The committed manifest. Raises BadInput where it is missing or can't be read as one."""
+        """Read the committed manifest. Raises BadInput where it is missing or can't be read as one."""
         path = manifest_path(benchmark)
         if not path.is_file():
             raise BadInput(f"{path}: expected the split manifest of '{benchmark}', found none; git has it")
         try:
             return cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:  # not JSON, not text, or other keys
+        # not JSON, not text, nested too deeply, or other keys
+        except (ValueError, TypeError, RecursionError) as error:
             raise BadInput(f"{path}: expected a split manifest, found: {error}; git has it") from None
 
     def write(self) -> Path:
@@ -45,16 +47,16 @@ class Manifest:
         # a list of ids on one line: a diff shows which split changed
         text = re.sub(r"\[[\d\s,]*\]", lambda ids: " ".join(ids.group().split()), text)
         path = manifest_path(self.benchmark)
-        path.write_text(text + "\n")
+        files.write_text(path, text + "\n")
         return path
 
 
 def manifest_path(benchmark: str) -> Path:
-    """The file of a benchmark's committed manifest."""
+    """Return the file of a benchmark's committed manifest."""
     return SPLITS / f"{benchmark}.json"
 
 
 def manifest_sha256(benchmark: str) -> str:
-    """Checksum of the committed manifest; "" for a benchmark that has none."""
+    """Return the checksum of the committed manifest; "" for a benchmark that has none."""
     path = manifest_path(benchmark)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mola import registry
 from mola.config import Suite
-from mola.data.progress import say
+from mola.terminal import say
 from mola.reporting.render import RENDERERS
 from mola.reporting.results.cited import Cited, cited
 from mola.reporting.results.curves import curves

@@ -13,9 +13,9 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def test_what_is_written_is_read():
-    made = Manifest("toy", 3, {"raw": "ab"}, {"a": {"train": list(range(40)), "test": []}}, {"a.train.images": "cd"})
-    path = made.write()
-    assert Manifest.read("toy") == made
+    result = Manifest("toy", 3, {"raw": "ab"}, {"a": {"train": list(range(40)), "test": []}}, {"a.train.images": "cd"})
+    path = result.write()
+    assert Manifest.read("toy") == result
     assert max(map(len, path.read_text().splitlines())) > 100  # a list of ids stays on one line
 
 
