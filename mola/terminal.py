@@ -35,18 +35,10 @@ def progress(title: str, total: int | None = None, unit: Literal["bytes", "items
     if not console().is_terminal:
         yield lambda done, total: None
         return
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich import progress as rich
 
-    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn()
-    with Progress(*columns, console=console(), transient=True) as bars:
+    counts = (rich.DownloadColumn(), rich.TransferSpeedColumn()) if unit == "bytes" else (rich.MofNCompleteColumn(),)
+    text, remaining = rich.TextColumn("{task.description}", markup=False), rich.TimeRemainingColumn()
+    with rich.Progress(text, rich.BarColumn(), *counts, remaining, console=console(), transient=True) as bars:
         bar = bars.add_task(title, total=total)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -101,13 +101,17 @@ class Benchmark(Configurable, ABC):
         """Return what a reader of its tables must know, a line each; tables print them as notes."""
         return ()
 
+    def group_sizes(self, split: Split) -> dict[str, int]:
+        """Return the samples of each group in a split that are used: at most ``limit``."""
+        return {name: min(size, self.limit or size) for name, size in self.lengths(split).items()}
+
     def sizes(self, split: Split) -> dict[str, int]:
         """Return the samples of each task in a split, by name, in the tasks' order."""
-        return {name: min(size, self.limit or size) for name, size in self.lengths(split).items()}
+        return self.group_sizes(split)
 
     def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
         """Return the number of training batches of an epoch."""
-        return number_of_steps(self.sizes("train"), size, sampling)
+        return number_of_steps(self.group_sizes("train"), size, sampling)
 
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
@@ -116,7 +120,7 @@ class Benchmark(Configurable, ABC):
 
         Training samples are shuffled and augmented; of other splits every sample comes once, in order.
         """
-        sizes = self.sizes(split)
+        sizes = self.group_sizes(split)
         if split != "train":
             for name, number in sizes.items():
                 for start in range(0, number, size):
@@ -124,9 +128,10 @@ class Benchmark(Configurable, ABC):
             return
         tables = {name: augment.uniforms(number, self.draws, seed, epoch, name) for name, number in sizes.items()}
         for picked in picks(sizes, size, seed, epoch, sampling):
-            yield self._batch(split, picked, tables)
+            yield self._batch(split, picked, {name: tables[name][rows] for name, rows in picked.items()})
 
-    def _batch(self, split: Split, picked: Picks, tables: dict[str, NDArray[np.float32]] | None) -> Batch:
+    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
+        """Return the picked samples of each group, augmented where there are ``uniform`` numbers for them."""
         import torch
 
         images, owner, y = [], [], {}
@@ -135,8 +140,8 @@ class Benchmark(Configurable, ABC):
                 continue
             stored = self.arrays[f"{task.name}.{split}.images"][rows]
             blocks = [stored]
-            if tables is not None:
-                blocks = spread(self.augmented, stored, tables[task.name][rows], self.threads)
+            if uniform is not None:
+                blocks = spread(self.augmented, stored, uniform[task.name], self.threads)
             images += [np.broadcast_to(block, (*block.shape[:3], 3)) for block in blocks]
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])

@@ -58,6 +58,12 @@ class Downloaded(Benchmark):
         """Return what is downloaded; for a subclass where an option decides over it."""
         return type(self).sources
 
+    @property
+    def published_splits(self) -> dict[Split, str]:
+        """Our split → the publisher's train, val or test; in the paper valid is test, and so it is left out."""
+        valid: dict[Split, str] = {} if self.options.split == "paper" else {"valid": "val"}
+        return {"train": "train", **valid, "test": "test"}
+
     @abstractmethod
     def recipes(self) -> Mapping[str, Recipe]:
         """Return how the arrays are made, by ``<group>.<split>``; for the paper's split without valid, which is test.

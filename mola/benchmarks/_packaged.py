@@ -12,7 +12,7 @@ from pathlib import Path
 from mola.benchmarks import Benchmark
 from mola.data.prepare import build as preparation
 from mola.data.prepare import store
-from mola.data.splits.manifest import Ids, Manifest, manifest_path
+from mola.data.splits.manifest import Ids, Manifest
 from mola.types import BadInput, Split
 
 
@@ -70,11 +70,7 @@ class Packaged(Benchmark):
     @cached_property
     def manifest(self) -> Manifest:
         """The committed manifest. Raises BadInput where it is not of this recipe."""
-        manifest = Manifest.read(self.name)
-        if manifest.version != self.version:
-            message = f"expected version {self.version} of the recipe, found {manifest.version}"
-            raise BadInput(f"{manifest_path(self.name)}: {message}; take both the file and the code from one commit")
-        return manifest
+        return Manifest.read(self.name, self.version)
 
     @property
     def identity(self) -> str:

@@ -87,19 +87,8 @@ def check_apart(by_list: Mapping[str, Listed]) -> None:
                     raise BadInput(f"{min(twice)}: expected in one list, found in {one} and in {other}")
 
 
-def check_there(root: Path, listed: Listed) -> None:
-    """Raise BadInput where a listed image is not in its folder."""
-    for files in (files for findings in listed.values() for files in findings.values()):
-        folders = {file.rpartition("/")[0] for file in files}
-        there = {f"{folder}/{name}" for folder in folders for name in _names(root / folder)}
-        if missing := set(files) - there:
-            first = min(missing)
-            message = f"expected all {len(files)} images that a list names, found {len(files) - len(missing)}"
-            raise BadInput(f"{(root / first).parent}: {message}; the first missing is {Path(first).name}")
-
-
-def unlisted(root: Path, lists: Iterable[Listed]) -> list[str]:
-    """Return the images in the folders of listed ones that no list names, as where a list lost lines."""
+def check_there(root: Path, lists: Iterable[Listed]) -> list[str]:
+    """Raise BadInput where a listed image is not in its folder. Returns the images there that no list names."""
     by_folder: dict[str, set[str]] = {}
     for findings in (findings for listed in lists for findings in listed.values()):
         for file in (file for files in findings.values() for file in files):
@@ -107,12 +96,10 @@ def unlisted(root: Path, lists: Iterable[Listed]) -> list[str]:
             by_folder.setdefault(folder, set()).add(name)
     others = []
     for folder, names in sorted(by_folder.items()):
+        there = {path.name for path in (root / folder).iterdir()} if (root / folder).is_dir() else set()
+        if missing := names - there:
+            message = f"expected all {len(names)} images that the lists name, found {len(names) - len(missing)}"
+            raise BadInput(f"{root / folder}: {message}; the first missing is {min(missing)}")
         endings = {Path(name).suffix for name in names}
-        others += [
-            f"{folder}/{name}" for name in sorted(set(_names(root / folder)) - names) if Path(name).suffix in endings
-        ]
+        others += [f"{folder}/{name}" for name in sorted(there - names) if Path(name).suffix in endings]
     return others
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mola.benchmarks import Benchmark, Images
-from mola.data.batches import augment, augment_dense
-from mola.data.batches.sampling import picks
-from mola.data.batches.sampling import steps as number_of_steps
+from mola.data.batches import augment_dense
+from mola.data.batches.sampling import Picks
 from mola.data.batches.threads import spread
 from mola.data.prepare import store
-from mola.types import Batch, Direction, Kind, Sampling, Split, Task
+from mola.types import Batch, Direction, Kind, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,29 +61,7 @@ class SingleInput(Benchmark):
 
     def sizes(self, split: Split) -> dict[str, int]:
         """Return the samples of a split, the same number for every task."""
-        number = self._number(split)
-        return {task.name: number for task in self.tasks}
-
-    def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
-        """Return the number of training batches of an epoch."""
-        return number_of_steps({"all": self._number("train")}, size, sampling)
-
-    def batches(
-        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
-    ) -> Iterator[Batch]:
-        """Yield the uint8 batches of one pass, with the targets of all tasks.
-
-        Training samples are shuffled and augmented; of other splits every sample comes once, in order. Both ways of
-        sampling come to the same, as no task can be absent.
-        """
-        number = self._number(split)
-        if split != "train":
-            for start in range(0, number, size):
-                yield self._batch_of(split, np.arange(start, min(start + size, number)), None)
-            return
-        table = augment.uniforms(number, self.draws, seed, epoch, "all")
-        for picked in picks({"all": number}, size, seed, epoch, sampling):
-            yield self._batch_of(split, picked["all"], table[picked["all"]])
+        return {task.name: self.group_sizes(split)["all"] for task in self.tasks}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Zoom and mirror, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
@@ -98,21 +75,19 @@ class SingleInput(Benchmark):
             return augment_dense.normals(target, uniform, self.scales)
         return augment_dense.nearest(target, uniform, self.scales)
 
-    def _number(self, split: Split) -> int:
-        return min(self.lengths(split)["all"], self.limit or self.lengths(split)["all"])
-
-    def _batch_of(self, split: Split, rows: NDArray[np.int64], uniform: NDArray[np.float32] | None) -> Batch:
+    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
         import torch
 
-        images, y = self.arrays[f"all.{split}.images"][rows], {}
+        rows, y = picked["all"], {}
+        images = self.arrays[f"all.{split}.images"][rows]
         for task in self.tasks:
             target = self.arrays[f"all.{split}.{task.name}"][rows]
             if uniform is not None:
                 change = partial(self.augmented_target, task.kind)
-                target = np.concatenate(spread(change, target, uniform, self.threads))
+                target = np.concatenate(spread(change, target, uniform["all"], self.threads))
             y[task.name] = _as_target(task.kind, target)
         if uniform is not None:
-            images = np.concatenate(spread(self.augmented, images, uniform, self.threads))
+            images = np.concatenate(spread(self.augmented, images, uniform["all"], self.threads))
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
         return Batch(x, None, y, tuple(task.name for task in self.tasks))
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._packaged import Packaged
-from mola.benchmarks._synthetic import digit_images, glyph_images
+from mola.benchmarks._synthetic import digit_images
+from mola.benchmarks._synthetic.digit_images import LETTERS
 from mola.benchmarks.digits import Digits
 from mola.data.batches.augment import shift
 from mola.data.splits.manifest import Ids
@@ -86,12 +87,12 @@ def _rendered(task: str, identity: int) -> Images:
     label = identity % CLASSES[task]
     font = int(rng.integers(len(digit_images.FONTS)))
     if task == "letters":
-        return glyph_images.drawn(CAPITALS[label], font, rng)
+        return digit_images.drawn(CAPITALS[label], font, rng, LETTERS)
     if task == "case":
         letter = UNLIKE[rng.integers(len(UNLIKE))]
-        return glyph_images.drawn((letter, letter.lower())[label], font, rng)
+        return digit_images.drawn((letter, letter.lower())[label], font, rng, LETTERS)
     letter = STEMMED[rng.integers(len(STEMMED))]
-    return glyph_images.drawn(letter, digit_images.FONTS.index(FACES[label]), rng)
+    return digit_images.drawn(letter, digit_images.FONTS.index(FACES[label]), rng, LETTERS)
 
 
 def _rendered_ids(task: str) -> dict[str, list[int]]:

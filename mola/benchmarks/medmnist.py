@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._downloaded import Downloaded
-from mola.benchmarks._medmnist_files import OLDER, published
+from mola.benchmarks._medmnist_files import OLDER, SETS, published
 from mola.data.fetch import download
 from mola.data.fetch.download import Download
 from mola.data.prepare import npz
@@ -25,23 +25,6 @@ from mola.types import BadInput, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SETS = {  # classes and channels, in the paper's order
-    "pathmnist": (9, 3),
-    "octmnist": (4, 1),
-    "organcmnist": (11, 1),
-    "bloodmnist": (8, 3),
-    "breastmnist": (2, 1),
-    "dermamnist": (7, 3),
-    "organamnist": (11, 1),
-    "organsmnist": (11, 1),
-    "pneumoniamnist": (2, 1),
-}
-# option split → our split → the publisher's; the paper's valid is its test
-SPLITS: dict[str, dict[Split, str]] = {
-    "ours": {"train": "train", "valid": "val", "test": "test"},
-    "paper": {"train": "train", "test": "test"},
-}
 
 
 class MedMNIST(Downloaded):
@@ -57,9 +40,10 @@ class MedMNIST(Downloaded):
     name = "medmnist"
     heterogeneity = "multi-input task"
     version = 1
-    tasks = tuple(Task(name, "classes", classes, METRICS) for name, (classes, _) in SETS.items())
+    tasks = tuple(Task(name, "classes", classes, METRICS) for name, (classes, _, _) in SETS.items())
     mean = std = (0.5, 0.5, 0.5)
     draws = 1
+    sources = published(28)
 
     @property
     def variant(self) -> tuple[str, ...]:
@@ -78,8 +62,8 @@ class MedMNIST(Downloaded):
             for split, theirs in self._checked(source)
         }
 
-    def sizes(self, split: Split) -> dict[str, int]:
-        """Return the samples of each set in a split.
+    def group_sizes(self, split: Split) -> dict[str, int]:
+        """Return the samples of each set in a split that are used.
 
         Files are streamed in their publishers' order, so that a small limit may leave one class of a set that has two:
         without an AUC the run would fail in the end. Raises BadInput for such a limit.
@@ -87,7 +71,7 @@ class MedMNIST(Downloaded):
         # not self.limit: a run's cost is counted on a copy with fewer images still
         if self.options.limit is not None:
             self._check_limit(self.options.limit)
-        return super().sizes(split)
+        return super().group_sizes(split)
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Mirror half of the images, left to right."""
@@ -133,7 +117,7 @@ class MedMNIST(Downloaded):
         row = (size, size) if SETS[source.name][1] == 1 else (size, size, 3)
         official = self.options.official
         counts = self.rule.counts[source.name][download.version(source, self.raw.folder)] if official else None
-        for split, theirs in SPLITS[self.options.split].items():
+        for split, theirs in self.published_splits.items():
             (number, *shape), dtype = heads[f"{theirs}_images"]
             if tuple(shape) != row or dtype != np.uint8 or not number:
                 _refuse(path, f"{theirs}_images", f"N×{'×'.join(map(str, row))} uint8", heads)
@@ -144,7 +128,7 @@ class MedMNIST(Downloaded):
             yield split, theirs
 
     def _recipe(self, source: Download, theirs: str) -> Recipe:
-        path, size, (classes, channels) = self.raw.file(source), self.options.size, SETS[source.name]
+        path, size, (classes, channels, _) = self.raw.file(source), self.options.size, SETS[source.name]
         labels = np.concatenate(list(npz.rows(path, f"{theirs}_labels")))[:, 0].astype(np.int64)
         if not 0 <= labels.min() <= labels.max() < classes:
             actual = f"{labels.min()} to {labels.max()}"

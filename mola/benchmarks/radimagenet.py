@@ -16,23 +16,18 @@ from pydantic import Field, PositiveInt
 
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._downloaded import Downloaded
-from mola.benchmarks._radimagenet_lists import ANATOMIES, THEIRS, TREE, check_apart, check_there, listed, unlisted
+from mola.benchmarks._radimagenet_lists import ANATOMIES, THEIRS, TREE, check_apart, check_there, listed
 from mola.data.batches.augment_photos import crops, flipped
 from mola.data.fetch.download import Download
 from mola.data.prepare import images
 from mola.data.prepare.prepared import Recipe
 from mola.data.splits.rule import interleaved
 from mola.terminal import say
-from mola.types import BadInput, Split, Task
+from mola.types import BadInput, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# option split → our split → the publisher's; the paper's valid is its test
-SPLITS: dict[str, dict[Split, str]] = {
-    "ours": {"train": "train", "valid": "val", "test": "test"},
-    "paper": {"train": "train", "test": "test"},
-}
 SMALLEST = 0.08  # share of the area that a training crop has at least: torchvision's default
 LICENCE, TERMS = "RadImageNet's data use agreement", "research only, by whom the agreement names"
 REQUEST = (
@@ -104,15 +99,13 @@ class RadImageNet(Downloaded):
         root = self.raw.tree(archive)
         if not (root / TREE).is_dir():
             raise BadInput(f"{root}: expected the folder {TREE}, found none")
-        for files in by_list.values():
-            check_there(root, files)
-        if others := unlisted(root, by_list.values()):
+        if others := check_there(root, by_list.values()):
             say(f"radimagenet: {len(others)} images that no list names are left out; the first is {others[0]}")
         recipes = {}
         for task, names in findings.items():
             # Doppler ultrasound has colours
             grey = ANATOMIES[task][0] != "US"
-            for split, theirs in SPLITS[self.options.split].items():
+            for split, theirs in self.published_splits.items():
                 by_class = [by_list[theirs][task].get(name, []) for name in names]
                 if not (items := interleaved(by_class)):
                     raise BadInput(

@@ -367,8 +367,8 @@ def test_arrays_of_other_raw_data_than_is_there_now(tmp_path, archive, by_hand):
 
 def test_arrays_whose_raw_file_was_changed_by_hand(tmp_path, archive):
     benchmark = prepared(make(tmp_path), archive)
-    (benchmark.raw / "PACS.zip").unlink()
-    archives.zipped(benchmark.raw / "PACS.zip", archives.pacs_files(13))
+    (benchmark.raw.folder / "PACS.zip").unlink()
+    archives.zipped(benchmark.raw.folder / "PACS.zip", archives.pacs_files(13))
     message = refused(lambda: make(tmp_path).arrays)
     assert (
         "PACS.zip: expected verified data, found a file that was not checked as it is now; run `mola fetch" in message
@@ -377,7 +377,7 @@ def test_arrays_whose_raw_file_was_changed_by_hand(tmp_path, archive):
 
 def test_prepared_arrays_alone_are_enough(tmp_path, archive):
     benchmark = prepared(make(tmp_path), archive)
-    shutil.rmtree(benchmark.raw)
+    shutil.rmtree(benchmark.raw.folder)
     assert make(tmp_path).arrays["photo.test.images"].any() and make(tmp_path).identity == benchmark.identity
 
 

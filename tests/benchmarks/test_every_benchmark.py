@@ -108,7 +108,7 @@ def test_the_committed_manifest_fits_the_code(benchmark_):
         rule = Rule.read(benchmark_.name, benchmark_.version)
         assert rule.benchmark == benchmark_.name and rule.rule and rule.counts
         return
-    manifest = Manifest.read(benchmark_.name)
+    manifest = Manifest.read(benchmark_.name, benchmark_.version)
     assert manifest.version == benchmark_.version
     assert manifest.sources == {source.name: source.sha256 for source in benchmark_.sources}
     assert set(manifest.ids) == set(benchmark_.groups)

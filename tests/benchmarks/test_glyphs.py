@@ -5,7 +5,7 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from mola.benchmarks import glyphs
-from mola.benchmarks._synthetic import digit_images, glyph_images
+from mola.benchmarks._synthetic import digit_images
 from mola.benchmarks.digits import Digits
 from mola.benchmarks.glyphs import Glyphs
 from mola.data.splits import manifest
@@ -16,11 +16,11 @@ def drawings(monkeypatch):
     """What is drawn, as (text, file of the font), in order."""
     drawn = []
 
-    def record(text, font, rng):
+    def record(text, font, rng, style):
         drawn.append((text, digit_images.FONTS[font]))
         return np.zeros((32, 32, 3), dtype=np.uint8)
 
-    monkeypatch.setattr(glyph_images, "drawn", record)
+    monkeypatch.setattr(digit_images, "drawn", record)
     return drawn
 
 
@@ -59,7 +59,9 @@ def test_every_font_has_every_letter():
         face = FT2Font(str(path))
         assert all(ord(letter) in face.get_charmap() for letter in string.ascii_letters), path.name
         pictures = {
-            letter: glyph_images.drawn(letter, digit_images.FONTS.index(path.name), np.random.default_rng(0))
+            letter: digit_images.drawn(
+                letter, digit_images.FONTS.index(path.name), np.random.default_rng(0), digit_images.LETTERS
+            )
             for letter in string.ascii_letters
         }
         assert len({picture.tobytes() for picture in pictures.values()}) == 52, path.name

@@ -1,4 +1,4 @@
-"""The pixels behind ``digits``: the packaged arrays, digits over photographs, and rendered digits.
+"""The pixels behind ``digits`` and ``glyphs``: the packaged arrays, digits over photographs, and rendered text.
 
 All of it is integer arithmetic. What is random about an image depends on its id alone.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]  # (N,)
 
 SIDE = 32  # pixels
-FINE = 4  # printed digits are drawn at four times the size, then averaged
+FINE = 4  # text is drawn at four times the size, then averaged
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 FONTS = (
     *(f"DejaVuSans{face}.ttf" for face in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -30,6 +30,21 @@ FONTS = (
     *(f"STIXGeneral{face}.ttf" for face in ("", "Bol", "Italic", "BolIta")),
     *(f"cm{face}10.ttf" for face in ("r", "b", "ss", "tt", "ti")),
 )
+
+
+class Style(NamedTuple):
+    """How much the traits of drawn text vary."""
+
+    smallest: int  # size of the font, in pixels of the fine image
+    largest: int
+    shift: int  # ± pixels
+    angle: int  # ± degrees
+    noise: int  # ± its largest strength, of 255
+
+
+DIGITS = Style(64, 128, 4, 30, 80)
+# larger, straighter and cleaner: with 26 classes and few images of each, every method would be near chance otherwise
+LETTERS = Style(80, 121, 3, 10, 40)
 
 
 @cache
@@ -93,22 +108,22 @@ def blended(digit: Pixels, identity: int) -> Pixels:
 def printed(identity: int) -> Pixels:
     """Draw the digit ``identity % 10`` in a random font: (32, 32, 3)."""
     rng = np.random.default_rng(derive(0, "printed", identity))
-    return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng)
+    return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng, DIGITS)
 
 
-def drawn(text: str, font: int, rng: np.random.Generator) -> Pixels:
+def drawn(text: str, font: int, rng: np.random.Generator, style: Style) -> Pixels:
     """Draw text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
     from PIL import Image, ImageDraw
 
     side = FINE * SIDE
     canvas = Image.new("L", (side, side))
-    face = _font(font, int(rng.integers(64, 128)))
-    x, y = (side // 2 + int(v) for v in rng.integers(-4 * FINE, 4 * FINE + 1, 2))
+    face = _font(font, int(rng.integers(style.smallest, style.largest)))
+    x, y = (side // 2 + int(v) for v in rng.integers(-style.shift * FINE, style.shift * FINE + 1, 2))
     ImageDraw.Draw(canvas).text((x, y), text, fill=255, font=face, anchor="mm")
-    turned = canvas.rotate(int(rng.integers(-30, 31)), Image.Resampling.NEAREST)
+    turned = canvas.rotate(int(rng.integers(-style.angle, style.angle + 1)), Image.Resampling.NEAREST)
     mask = np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX)).astype(np.int32)[..., None]
     paper, ink = rng.integers(145, 256, 3), rng.integers(0, 111, 3)  # dark on light, of any hue
-    strength = int(rng.integers(0, 80))
+    strength = int(rng.integers(0, style.noise))
     noise = rng.integers(-strength, strength + 1, (SIDE, SIDE, 3))
     image: Pixels = np.clip((paper * (255 - mask) + ink * mask) // 255 + noise, 0, 255).astype(np.uint8)
     return image

@@ -126,7 +126,6 @@ def _painted(surface: Surface, point: Vector) -> Grid:
         np.floor(p * f + o).astype(np.int64) for p, f, o in zip(point, surface.frequency, surface.phase, strict=True)
     )
     if surface.mottled:
-        # a hash of the whole numbers
         mixed = (x * 73856093 ^ y * 19349663 ^ z * 83492791) * 2654435761 >> 16 & 255
         share = mixed / 255.0
     else:

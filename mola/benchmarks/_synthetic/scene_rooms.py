@@ -74,7 +74,6 @@ def _standing(
     """Things on the floor: apart from each other, from the walls and from the camera, and before it."""
     taken = [(camera[0], camera[2], 0.6)]
     kinds = rng.permutation([CABINET, CABINET, TABLE, TABLE, BALL, BALL, LAMP])[: rng.integers(4, 8)]
-    # the large ones first
     for label in sorted(kinds.tolist()):
         size = rng.uniform(*{CABINET: (0.3, 0.5), TABLE: (0.35, 0.6), BALL: (0.22, 0.45), LAMP: (0.18, 0.28)}[label])
         # half a diagonal

@@ -14,13 +14,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from mola.terminal import progress
 
+Kind = Literal["file", "folder", "link", "other"]
 BLOCK = 512  # bytes; a tar archive consists of these
 CHUNK = 2**20  # bytes
 LARGEST = 16 * CHUNK  # of a tar entry's header and of the padding at its end: both have some kilobytes
@@ -43,7 +44,7 @@ class Member:
     """One entry of an archive, to be read before the next one is asked for."""
 
     name: str  # as the archive has it: not to be trusted
-    kind: Literal["file", "folder", "link", "other"]
+    kind: Kind
     content: IO[bytes] | None  # of a file
     link: str  # of a link: its target, relative to the archive's root
     done: int  # bytes of the archive that lie before this entry
@@ -125,16 +126,11 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member]:
     done = 0
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            # the Unix file type; 0 where another system made the archive
+            # the Unix file type, 0 where another system made the archive; a link's target would be its content
             mode = info.external_attr >> 28
-            if info.is_dir():
-                yield Member(info.filename, "folder", None, "", done)
-            elif mode in (0, 0o10):
-                with archive.open(info) as content:
-                    yield Member(info.filename, "file", content, "", done)
-            else:
-                # a link's target would be its content; nobody packs data so
-                yield Member(info.filename, "other", None, "", done)
+            kind: Kind = "folder" if info.is_dir() else "file" if mode in (0, 0o10) else "other"
+            with archive.open(info) if kind == "file" else nullcontext() as content:
+                yield Member(info.filename, kind, content, "", done)
             done += info.compress_size
 
 
@@ -143,16 +139,13 @@ def _tar_members(stream: IO[bytes], file: IO[bytes]) -> Iterator[Member]:
     with tarfile.TarFile(fileobj=limited) as archive:  # type: ignore[arg-type]  # it needs read, seek and tell only
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # it would keep every entry in memory
-            if info.isreg():
-                yield Member(info.name, "file", archive.extractfile(info), "", file.tell())
-            elif info.issym():
-                yield Member(
-                    info.name, "link", None, posixpath.join(posixpath.dirname(info.name), info.linkname), file.tell()
-                )
-            elif info.islnk():
-                yield Member(info.name, "link", None, info.linkname, file.tell())
-            else:
-                yield Member(info.name, "folder" if info.isdir() else "other", None, "", file.tell())
+            kind: Kind = "file" if info.isreg() else "folder" if info.isdir() else "other"
+            link = ""
+            if info.issym() or info.islnk():
+                # a symbolic link is relative to its folder, a hard link to the archive
+                kind, base = "link", posixpath.dirname(info.name) if info.issym() else ""
+                link = posixpath.join(base, info.linkname)
+            yield Member(info.name, kind, archive.extractfile(info) if kind == "file" else None, link, file.tell())
     # tarfile takes an unreadable entry for the end of the archive
     if limited.last != bytes(BLOCK):
         raise Damaged("a truncated or damaged archive (no end mark)")

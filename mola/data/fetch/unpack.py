@@ -21,6 +21,7 @@ MARK = ".unpacked.json"  # inside the folder: which archive it was made from
 RATIO = 200  # unpacked bytes for a byte of the archive; images have about 1, label maps up to some 50
 ALLOWANCE = 64 * 2**20  # bytes that even a tiny archive may unpack to
 ENTRY = 512  # bytes that an entry counts at least, so that a million empty files are seen, too
+DEEPEST = 100  # folders; Python's mkdir makes each by a call inside the last
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)", re.S)
 
 
@@ -64,9 +65,8 @@ def _identity(archive: Path) -> dict[str, object]:
 def _replace(archive: Path, folder: Path) -> None:
     unfinished, old = (folder.with_name(f"{folder.name}.{word}.tmp") for word in ("new", "old"))
     try:
-        # by a killed process
-        for left in (unfinished, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         unfinished.mkdir()
         _write_all(archive, unfinished)
         files.write_json(unfinished / MARK, _identity(archive))
@@ -76,8 +76,8 @@ def _replace(archive: Path, folder: Path) -> None:
     except Damaged as damage:
         raise BadInput(f"{archive}: expected a whole archive, found {damage}") from None
     finally:
-        for left in (unfinished, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_all(archive: Path, folder: Path) -> None:
@@ -118,6 +118,8 @@ def _write_all(archive: Path, folder: Path) -> None:
 
 
 def _inside(archive: Path, folder: Path, name: str) -> Path:
+    if name.count("/") > DEEPEST:
+        raise BadInput(f"{archive}: expected entries at most {DEEPEST} folders deep, found {name[:80]!r}…")
     if OUTSIDE.match(name) or "\0" in name:
         raise BadInput(f"{archive}: expected entries inside the folder, found {name!r}")
     return folder / name

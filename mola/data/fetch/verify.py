@@ -44,7 +44,6 @@ class Verified:
         """Return what is known of the file at ``path``; None where nothing is, or where the file has changed since."""
         try:
             verified, stat = cls(**json.loads(_record(path).read_text())), path.stat()
-        # none; not JSON; other keys
         except (OSError, ValueError, TypeError):
             return None
         return verified if (verified.size, verified.mtime_ns) == (stat.st_size, stat.st_mtime_ns) else None

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from mola import files
 from mola.data import disk
@@ -24,7 +25,7 @@ from mola.data.prepare.npy_writer import NpyWriter, SafeRows
 from mola.terminal import progress
 from mola.types import BadInput
 
-MANIFEST, VERSION = "manifest.json", 1
+MANIFEST = "manifest.json"
 Blocks = Iterator[Mapping[str, store.Array]]  # kind → some rows, the same number of each kind
 
 
@@ -57,25 +58,25 @@ class Recipe:
         return self.rows * row
 
 
-@dataclass(frozen=True)
-class PreparedArray:
+class PreparedArray(BaseModel):
     """A file of this size and time is known to have this sha256 (see ``store.digest``)."""
 
     sha256: str
     size: int  # bytes
     mtime_ns: int
 
+    @classmethod
+    def of(cls, path: Path, sha256: str) -> PreparedArray:
+        """Describe a file whose checksum is known."""
+        stat = path.stat()
+        return cls(sha256=sha256, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
     def is_at(self, path: Path) -> bool:
         """Return whether the file is the one that was written."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
+        return path.is_file() and PreparedArray.of(path, self.sha256) == self
 
 
-@dataclass(frozen=True)
-class PreparedSplit:
+class PreparedSplit(BaseModel):
     """The prepared arrays of one group and split."""
 
     key: str
@@ -83,41 +84,29 @@ class PreparedSplit:
     counts: dict[str, int]
     arrays: dict[str, PreparedArray]  # by kind
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> PreparedSplit:
-        """Read what ``dataclasses.asdict`` gave."""
-        arrays = {kind: PreparedArray(**array) for kind, array in content["arrays"].items()}
-        return cls(content["key"], content["rows"], content["counts"], arrays)
 
-
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(BaseModel, populate_by_name=True):
     """The manifest of a prepared folder. ``inputs`` is what all of it depends on: benchmark, version of the recipe,
     options, sources.
     """
 
-    inputs: dict[str, Any]
-    splits: dict[str, PreparedSplit]  # by ``<group>.<split>``
+    format: Literal[1] = 1
+    # written as in the first releases, so that data that was prepared then stays valid
+    inputs: dict[str, Any] = Field(alias="told")
+    splits: dict[str, PreparedSplit] = Field(alias="parts")  # by ``<group>.<split>``
     complete: bool  # False while some are still being prepared
 
     @classmethod
     def read(cls, folder: Path) -> Prepared | None:
         """Read the manifest of a folder; None where there is none that can be read."""
         try:
-            content = json.loads((folder / MANIFEST).read_text())
-            if content["format"] != VERSION:
-                return None
-            splits = {name: PreparedSplit.from_json(split) for name, split in content["parts"].items()}
-            return cls(content["told"], splits, content["complete"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls.model_validate_json((folder / MANIFEST).read_bytes())
+        except (OSError, ValueError):
             return None
 
     def write(self, folder: Path) -> None:
         """Replace the manifest."""
-        # the keys of format 1, so that data that users prepared before stays valid
-        splits = {name: asdict(split) for name, split in self.splits.items()}
-        content = {"format": VERSION, "told": self.inputs, "parts": splits, "complete": self.complete}
-        files.write_json(folder / MANIFEST, content)
+        files.write_json(folder / MANIFEST, self.model_dump(by_alias=True))
 
     def checksums(self) -> dict[str, str]:
         """Return the sha256 of every array, by ``<group>.<split>.<kind>``."""
@@ -170,9 +159,10 @@ def write_prepared(folder: Path, recipes: Mapping[str, Recipe], inputs: Mapping[
         done, total = 0, sum(recipe.rows for recipe in waiting.values())
         for name, recipe in waiting.items():
             splits[name] = _write(folder, name, recipe, lambda rows, before=done: advance(before + rows, total))  # type: ignore[misc]
-            Prepared(dict(inputs), splits, complete=False).write(folder)
+            Prepared(inputs=dict(inputs), splits=splits, complete=False).write(folder)
             done += recipe.rows
-        Prepared(dict(inputs), {name: splits[name] for name in recipes}, complete=True).write(folder)
+        splits = {name: splits[name] for name in recipes}
+        Prepared(inputs=dict(inputs), splits=splits, complete=True).write(folder)
 
 
 def _is_there(folder: Path, name: str, split: PreparedSplit) -> bool:
@@ -182,13 +172,8 @@ def _is_there(folder: Path, name: str, split: PreparedSplit) -> bool:
         if not array.is_at(path):
             if store.fault(folder, f"{name}.{kind}", array.sha256):
                 return False
-            split.arrays[kind] = _prepared_array(path, array.sha256)
+            split.arrays[kind] = PreparedArray.of(path, array.sha256)
     return True
-
-
-def _prepared_array(path: Path, sha256: str) -> PreparedArray:
-    stat = path.stat()
-    return PreparedArray(sha256, stat.st_size, stat.st_mtime_ns)
 
 
 def _tag(name: str, recipe: Recipe) -> str:
@@ -236,8 +221,8 @@ def _write(folder: Path, name: str, recipe: Recipe, advance: Callable[[int], Non
         arrays = {}
         for kind, writer in writers.items():
             path = folder / f"{name}.{kind}.npy"
-            arrays[kind] = _prepared_array(path, writer.finish(path))
+            arrays[kind] = PreparedArray.of(path, writer.finish(path))
     if recipe.names:
         files.write_text(folder / f"{name}.txt", "".join(f"{item}\n" for item in recipe.names))
     safe_rows.path.unlink(missing_ok=True)
-    return PreparedSplit(recipe.key, recipe.rows, dict(recipe.counts), arrays)
+    return PreparedSplit(key=recipe.key, rows=recipe.rows, counts=dict(recipe.counts), arrays=arrays)

@@ -7,41 +7,24 @@ data must have. A split by rank is a function of the files' names alone, so that
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mola.data.splits.manifest import manifest_path
-from mola.types import BadInput, Split
+from mola.data.splits.manifest import Committed
+from mola.types import Split
 
 ORDER: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Committed):
     """What defines the splits of a downloaded benchmark."""
 
-    benchmark: str
-    version: int  # of the recipe that prepares the arrays
+    title = "split rule"
     rule: str  # in words
     counts: dict[str, Any]  # the published numbers of items, as the benchmark needs them: task → class → number
     percent: dict[str, int] = field(default_factory=dict)  # split → share, where the rule divides
-
-    @classmethod
-    def read(cls, benchmark: str, version: int) -> Rule:
-        """Read the committed rule. Raises BadInput where it is missing, can't be read, or is of another recipe."""
-        path = manifest_path(benchmark)
-        if not path.is_file():
-            raise BadInput(f"{path}: expected the split rule of '{benchmark}', found none; git has it")
-        try:
-            rule = cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise BadInput(f"{path}: expected a split rule, found: {error}; git has it") from None
-        if rule.version != version:
-            message = f"expected version {version} of the recipe, found {rule.version}"
-            raise BadInput(f"{path}: {message}; take both the file and the code from one commit")
-        return rule
 
 
 def ranked(names: Iterable[str], prefix: str = "") -> list[str]:

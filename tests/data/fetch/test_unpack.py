@@ -255,6 +255,13 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
     assert "a header of" in refused(tmp_path / "toy.tar.xz", tmp_path / "out")
 
 
+def test_thousands_of_folders_are_refused(tmp_path):
+    for form, deep in (("zip", "a/" * 2000 + "b"), ("tar", "a/" * 101 + "b")):
+        message = refused(archive_of(tmp_path, form, {deep: b"1"}), tmp_path / "out")
+        assert "a/a/a/" in message and "expected entries at most 100 folders deep" in message and len(message) < 300
+    unpack.unpack(archive_of(tmp_path, "tar.gz", {"a/" * 90 + "b": b"1"}), tmp_path / "out")
+
+
 def test_a_password_is_told(tmp_path):
     archive = archive_of(tmp_path, "zip", {"a": b"1"})
     content = bytearray(archive.read_bytes())
