@@ -183,7 +183,7 @@ def test_search_space_names_options_whose_values_are_accepted(name):
 @pytest.mark.parametrize("kind", ["digits", "glyphs", "scenes"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_on_every_embedded_benchmark(name, kind, data_root):
-    data = registry.load("benchmarks", kind)(data_root, limit=8)
+    data = registry.load("benchmarks", kind).create(data_root, limit=8)
     few = next(iter(load(data, "train", torch.device("cpu"), size=16 if kind != "scenes" else 2)))
     method = build(name, data.tasks).train()
     rest, shared = method.own_parameters(), method.shared_parameters()

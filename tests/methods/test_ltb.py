@@ -182,7 +182,7 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
 @pytest.mark.slow
 def test_a_short_run_beats_chance(data_root, tmp_path):
     """The whole of it: warm-up, draws, the tree that is found."""
-    data = Digits(data_root, limit=64)
+    data = Digits.create(data_root, limit=64)
     tree = build("ltb", data.tasks, branches=2, warmup=8, rate=100.0, temperature=1.0)
     training = Training(epochs=16, batch_size=32, lr=0.004)
     cpu = torch.device("cpu")
