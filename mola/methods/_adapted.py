@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.layers.adapt import adapt
-from mola.layers.adapter import LowRank
+from mola.layers.adapter import LowRank, adapter_parameters
 from mola.layers.expand import every_expert
 from mola.layers.gates import gate
 from mola.methods import Method
@@ -151,8 +151,3 @@ class MixedMethod(AdaptedMethod):
         assert isinstance(options, MixedMethod.Options)
         return options.experts or len(tasks)
 
-
-def adapter_parameters(model: nn.Module) -> list[Parameter]:
-    """What A and B of every adapted layer are made of, themselves or what they are parametrised by."""
-    layers = [module for module in model.modules() if isinstance(module, LowRank)]
-    return [p for layer in layers for p in layer.parameters() if p is not layer.weight and p is not layer.bias]
