@@ -26,7 +26,7 @@ def merge(model: Model, expert: int) -> Model:
 
     Raises BadInput for an expert outside 0 … E − 1, a model without adapters and one that is merged already.
     """
-    layers = some_layers(model, "merge")
+    layers = required_layers(model, "merge")
     for layer in layers.values():
         if layer.merged_expert is not None:
             raise BadInput(f"merge: the model is merged with expert {layer.merged_expert}; unmerge it first")
@@ -43,7 +43,7 @@ def unmerge(model: Model) -> Model:
     """Take the merged expert's ΔW off again, in place. The weights come back up to rounding. Raises BadInput where
     nothing is merged.
     """
-    layers = some_layers(model, "unmerge")
+    layers = required_layers(model, "unmerge")
     if all(layer.merged_expert is None for layer in layers.values()):
         raise BadInput("unmerge: the model is not merged")
     for layer in dict.fromkeys(layers.values()):
@@ -98,13 +98,13 @@ class ParameterCounts:
 
 def parameter_counts(model: nn.Module) -> ParameterCounts:
     """How large an adapted model is, and which part of it are adapters."""
-    layers = set(some_layers(model, "parameter_counts").values())
+    layers = set(required_layers(model, "parameter_counts").values())
     adapters = sum(layer.A.numel() + layer.B.numel() for layer in layers)
     total = sum(parameter.numel() for parameter in model.parameters())
     return ParameterCounts(total - adapters, adapters, next(iter(layers)).experts)
 
 
-def some_layers(model: nn.Module, caller: str) -> dict[str, LowRank]:
+def required_layers(model: nn.Module, caller: str) -> dict[str, LowRank]:
     """The adapted layers of a model by name. Raises BadInput where there is none."""
     if not (layers := adapted_layers(model)):
         raise BadInput(f"{caller}: the model has no adapted layer; call mola.adapt(model, ...) first")

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from mola import files
 from mola.layers.adapt import adapt
 from mola.layers.adapter import LowRank, LowRankConv2d, adapted_layers
-from mola.layers.merging import some_layers
+from mola.layers.merging import required_layers
 from mola.types import BadInput
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -25,15 +25,12 @@ VERSION = 1  # of the file
 
 def save_adapters(model: nn.Module, path: Path | str) -> None:
     """Store A and B of every layer, and what they are, as safetensors. The file appears whole or not at all."""
-    layers = some_layers(model, "save_adapters")
+    layers = required_layers(model, "save_adapters")
     # Cloned, as the format refuses tensors that share their memory, which those of a layer under two names do.
-    tensors = {
-        f"{name}.{key}": getattr(layer, key).detach().clone(memory_format=torch.contiguous_format)
-        for name, layer in layers.items()
-        for key in "AB"
-    }
+    tensors = {f"{name}.{key}": getattr(layer, key).detach().clone() for name, layer in layers.items() for key in "AB"}
     about = {"version": VERSION, "layers": {name: _description(layer) for name, layer in layers.items()}}
-    files.write(Path(path), lambda temporary: save_file(tensors, temporary, {"mola": json.dumps(about)}))
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"mola": json.dumps(about)})
+    files.write(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 @torch.no_grad()
@@ -47,7 +44,7 @@ def load_adapters(model: Model, path: Path | str) -> Model:
     stored, tensors = _read(path)
     if not adapted_layers(model):
         _adapt_alike(model, stored, path)
-    layers = some_layers(model, "load_adapters")
+    layers = required_layers(model, "load_adapters")
     if any(layer.merged_expert is not None for layer in layers.values()):
         raise BadInput("load_adapters: the model is merged; unmerge it first")
     for name in dict.fromkeys([*stored, *layers]):
