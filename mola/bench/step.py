@@ -13,10 +13,10 @@ from mola.bench.layers import filled
 from mola.bench.measure import Work
 from mola.bench.report import Entry
 from mola.bench.workloads import Case, Setting
-from mola.config import Training
 from mola.layers.router import Router
 from mola.losses import task_decorrelation
 from mola.methods import Method
+from mola.sections import Training
 from mola.training.optim import make_optimizer
 from mola.training.step import TrainingStep
 from mola.types import Balancer, Batch, Task

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 # do to a run stands in its settings, so the closure leaves them out, with what they import. EXECUTED are exceptions.
 PLANNING = (
     "mola.config",
+    "mola.sections",
     "mola.registry",
     "mola.options",
     "mola.options_source",

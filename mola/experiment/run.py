@@ -21,7 +21,6 @@ import torch
 from filelock import FileLock, Timeout
 
 from mola import registry
-from mola.config import Settings
 from mola.experiment import record as records
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.provenance import commit, uncommitted
@@ -31,6 +30,7 @@ from mola.experiment.status import CHECKPOINT, LOCK
 from mola.files import write_json
 from mola.methods import Method
 from mola.models.backbones import builder
+from mola.sections import Settings
 from mola.seeds import derive
 from mola.terminal import progress
 from mola.training.cost import costs, peak_memory_bytes

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mola import registry
-from mola.config import Probes, Settings, Suite
+from mola.config import Suite
 from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.record import Record
+from mola.sections import Probes, Settings
 from mola.types import BadInput, Benchmark
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy")  # packages whose versions may change a result

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mola import registry
-from mola.config import Settings, Training
+from mola.sections import Settings, Training
 from mola.types import BadInput
 
 FOLDER, STUDY, NAME = "optuna", "study.json", "tuned.json"

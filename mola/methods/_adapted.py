@@ -150,4 +150,3 @@ class MixedMethod(AdaptedMethod):
         """E, as the options say."""
         assert isinstance(options, MixedMethod.Options)
         return options.experts or len(tasks)
-

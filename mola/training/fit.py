@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mola.config import Training
 from mola.methods import Method
+from mola.sections import Training
 from mola.seeds import derive
 from mola.training import checkpoint
 from mola.training.evaluate import Scores, evaluate

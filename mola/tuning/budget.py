@@ -17,8 +17,8 @@ from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import PartialFixedSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from mola.config import Settings, Tune
 from mola.experiment import tuned
+from mola.sections import Settings, Tune
 from mola.seeds import derive
 from mola.training.fit import OnStep
 from mola.tuning import space, store

@@ -13,9 +13,9 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from mola.config import Settings, Tune
 from mola.experiment.tuned import NAME
 from mola.files import write_json, write_text
+from mola.sections import Settings, Tune
 from mola.tuning import store
 from mola.tuning.space import parameters
 from mola.tuning.trial import seeds

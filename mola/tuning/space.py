@@ -13,8 +13,8 @@ from typing import Any
 from optuna.trial import Trial
 
 from mola import registry
-from mola.config import Interval, Settings, Training
 from mola.experiment.spec import Experiment
+from mola.sections import Interval, Settings, Training
 from mola.types import Choices, PerTask, Range
 
 Knobs = Mapping[str, Range | Choices]

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from mola.config import Settings
 from mola.experiment.run import build
 from mola.metrics import overall
+from mola.sections import Settings
 from mola.seeds import derive
 from mola.training.fit import Curve, OnStep, fit
 from mola.types import BadInput

@@ -10,9 +10,10 @@ import sys
 import pytest
 import torch
 
-from mola.config import Training, load
+from mola.config import load
 from mola.experiment import run as runs
 from mola.experiment.spec import experiment
+from mola.sections import Training
 from mola.training import fit as fit_module
 from mola.training import optim
 from mola.types import BadInput

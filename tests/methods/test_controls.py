@@ -6,8 +6,8 @@ from building import build
 from fake_dense import TASKS, FakeDense
 
 from mola.balancers.sum import Sum
-from mola.config import Training
 from mola.losses import task_losses
+from mola.sections import Training
 from mola.training.fit import make_optimizer
 from mola.training.loading import load
 from mola.types import Batch, Task

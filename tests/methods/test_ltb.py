@@ -9,9 +9,9 @@ from fake_dense import TASKS, FakeDense
 
 from mola.balancers.sum import Sum
 from mola.benchmarks.digits import Digits
-from mola.config import Training
 from mola.losses import task_losses
 from mola.methods.ltb import Chosen
+from mola.sections import Training
 from mola.training.fit import fit, make_optimizer
 from mola.training.loading import load
 

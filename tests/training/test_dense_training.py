@@ -8,9 +8,9 @@ from fake_dense import FakeDense
 
 from mola import registry
 from mola.balancers.sum import Sum
-from mola.config import Training
 from mola.losses import task_losses
 from mola.models.backbones import builder
+from mola.sections import Training
 from mola.training.evaluate import evaluate
 from mola.training.fit import fit
 from mola.training.seeding import seed_everything

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mola import registry
-from mola.config import Section
+from mola.sections import Section
 from mola.types import BadInput
 from mola.yaml_file import read
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
-from mola.config import Settings, Training
 from mola.methods import Method
+from mola.sections import Settings, Training
 from mola.training.seeding import random_state, restore_random_state
 from mola.types import Benchmark
 

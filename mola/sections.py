@@ -1,0 +1,154 @@
+"""The sections of a configuration: their keys, with types, defaults and meanings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from mola.plain import check_heading
+from mola.types import Sampling
+
+# a balancer's name, or {name: …} with its options
+Balancing = str | dict[str, Any]
+
+
+class Section(BaseModel):
+    """A part of the configuration whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Training(Section):
+    """How a model is trained. The defaults are the paper's for VLCS and OfficeHome, but for the number of epochs."""
+
+    epochs: PositiveInt = Field(10, description="passes over the training split")
+    batch_size: PositiveInt = Field(32, description="samples of a step, over all tasks")
+    sampling: Sampling = Field(
+        "balanced", description="balanced: every batch holds every task; proportional: one shuffled pool"
+    )
+    loss_weight: Literal["equal", "share"] = Field(
+        "equal", description="of a task's mean loss, before balancing; share: the task's share of the batch's samples"
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="one optimiser over all parameters; sgd is plain momentum, not Nesterov"
+    )
+    lr: PositiveFloat = Field(1e-4, description="learning rate at the start")
+    weight_decay: NonNegativeFloat = Field(1e-4, description="weight decay (decoupled for adamw)")
+    momentum: NonNegativeFloat = Field(0.9, description="momentum of sgd")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine",
+        description="stepped after every epoch; cosine: to zero; step: × step_gamma every step_epochs epochs",
+    )
+    step_epochs: PositiveInt = Field(100, description="epochs between two drops of the step schedule")
+    step_gamma: PositiveFloat = Field(0.5, description="factor of one drop of the step schedule")
+    amp: bool = Field(True, description="bf16 autocast on CUDA (never on a CPU)")
+    deterministic: bool = Field(True, description="refuse operations whose result differs from run to run")
+
+
+class Backbone(Section):
+    """The feature extractor: any timm model."""
+
+    name: str = Field("resnet18", description="timm's name of the model")
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of timm.create_model")
+    weights: str | None = Field(
+        None,
+        description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file",
+    )
+    head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The local file of the weights, where they come from one."""
+        return None if self.weights in (None, "timm", "packaged") else Path(str(self.weights))
+
+
+class Interval(Section):
+    """A range of one knob: integers if both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="drawn evenly on a logarithmic scale")
+
+
+class Tune(Section):
+    """Tuning: the same for every method. What it means: docs/tuning.md."""
+
+    trials: PositiveInt = Field(20, description="finished trials of every (benchmark, method)")
+    epochs: PositiveInt | None = Field(None, description="epochs of a trial; null: those of the run")
+    seeds: PositiveInt = Field(1, description="seeds of a trial, other ones than the runs'; its value is their mean")
+    space: dict[str, Interval | list[Any] | None] = Field(
+        default_factory=dict,
+        description="keys of the training section: a range, a list of choices, or null: not tuned; "
+        "lr and weight_decay have ranges by default",
+    )
+    pruner: Literal["none", "median"] = Field(
+        "none", description="median: stops poor trials early; the budget is then the epochs of that many whole trials"
+    )
+
+
+class Probes(Section):
+    """What is measured while a method trains, besides its scores. Probes cost time and change no weight."""
+
+    oracle_selection: bool = Field(
+        False, description="also score the epoch of the lowest loss on the reported split, the released code's rule"
+    )
+    gradients: NonNegativeInt = Field(
+        0, description="training batches after every epoch on which the tasks' gradients are compared; first seed"
+    )
+    routing: NonNegativeInt = Field(
+        0, description="validation images of every task whose expert weights are kept; first seed"
+    )
+
+
+class Entry(BaseModel):
+    """A benchmark or a method of the suite: the keys below, and the options of its class beside them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    training: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's training section")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the class itself."""
+        return dict(self.model_extra or {})
+
+
+class BenchmarkEntry(Entry):
+    """A benchmark of the suite."""
+
+    backbone: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's backbone section")
+    balancer: Balancing | None = Field(None, description="differs from the suite's balancer")
+
+
+class MethodEntry(Entry):
+    """A row of the tables. Its key is its label; ``method`` names the file where the label does not."""
+
+    method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
+    balancer: Balancing | None = Field(None, description="differs from the benchmark's, and that from the suite's")
+    group: Annotated[str, AfterValidator(check_heading)] | None = Field(
+        None, description="heading under which the tables put the row; no part of the run"
+    )
+
+
+class Settings(Section):
+    """Everything that one (benchmark, method) is run with, resolved; seeds aside."""
+
+    benchmark: str
+    benchmark_options: dict[str, Any]
+    method: str
+    method_options: dict[str, Any]
+    balancer: str
+    balancer_options: dict[str, Any]
+    training: Training
+    backbone: Backbone
+    probes: Probes
