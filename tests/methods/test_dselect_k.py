@@ -93,10 +93,10 @@ def test_experts_without_weight_do_not_run_in_evaluation(gates, batch):
 
 
 def test_aux_loss_in_training_alone_and_k_within_the_experts(batch):
-    assert build("dselect_k", TASKS)(batch).aux_loss > 0
-    assert build("dselect_k", TASKS).eval()(batch).aux_loss is None
+    assert build("dselect_k", TASKS, experts=4)(batch).aux_loss > 0
+    assert build("dselect_k", TASKS, experts=4).eval()(batch).aux_loss is None
     with pytest.raises(BadInput, match="top_k: expected at most the number of experts, 4, found 5"):
-        build("dselect_k", TASKS, top_k=5)
+        build("dselect_k", TASKS, experts=4, top_k=5)
 
 
 def test_one_expert_is_hard_sharing(batch):
