@@ -30,8 +30,10 @@ class Method(Configurable, nn.Module, ABC):
     class Options(BaseOptions):
         """A subclass's ``Options`` inherit from its parent's; every default is the paper's."""
 
-    search_space: ClassVar[SearchSpace] = {}  # what tuning may change, besides the settings that all methods share
-    frozen: tuple[nn.Module, ...] = ()  # always in evaluation mode: statistics and dropout rest with the weights
+    # what tuning may change, besides the settings that all methods share
+    search_space: ClassVar[SearchSpace] = {}
+    # always in evaluation mode: statistics and dropout rest with the weights
+    frozen: tuple[nn.Module, ...] = ()
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__()
