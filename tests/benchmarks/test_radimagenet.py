@@ -175,7 +175,7 @@ def test_wrong_lists_are_told_in_one_line(tmp_path, unpacked, lists):
 
     row = ("radiology_ai/CT/lung/Nodule/lung999999.png", "lung-Nodule")
     assert message("a", val=[*lists["val"], row]).endswith(
-        "CT/lung/Nodule: expected all 5 images that a list names, found 4; the first missing is lung999999.png"
+        "CT/lung/Nodule: expected all 13 images that the lists name, found 12; the first missing is lung999999.png"
     )
     twice = lists["train"][0]
     assert message("b", test=[*lists["test"], twice]) == f"{twice[0]}: expected in one list, found in train and in test"
