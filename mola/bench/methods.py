@@ -54,10 +54,10 @@ def entries(
 
     def built(name: str, balancer: str = "sum") -> Entry:
         method = registry.create(
-            "methods", name, named, lambda: case.plain(0), **chosen("methods", name, {**adapters, **options})
+            "methods", name, named, lambda: case.plain(0), options=chosen("methods", name, {**adapters, **options})
         )
         made: Balancer = registry.create(
-            "balancers", balancer, named, setting.on, **chosen("balancers", balancer, options)
+            "balancers", balancer, named, setting.on, options=chosen("balancers", balancer, options)
         )
         entry = trained(method, named, batch, setting, made)
         if isinstance(made, Jacobian) and not isinstance(made, OverFeatures):

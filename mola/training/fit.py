@@ -177,5 +177,5 @@ def _resume(path: Path, fingerprint: str, keeps: dict[str, Any], outcome: Outcom
 
 
 def _line(epoch: int, epochs: int, train: dict[str, float], valid: Scores, benchmark: Benchmark) -> str:
-    scores = "  ".join(f"{t.name} {t.ranking[0]} {valid[t.name][t.ranking[0]]:.4f}" for t in benchmark.tasks)
+    scores = "  ".join(f"{t.name} {t.metrics[0]} {valid[t.name][t.metrics[0]]:.4f}" for t in benchmark.tasks)
     return f"epoch {epoch}/{epochs}  loss {sum(train.values()):.4f}  valid: {scores}"

@@ -12,7 +12,7 @@ NAMES = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 
 
 def tasks(number, kind="classes"):
-    return tuple(Task(name, kind, 3, {"accuracy": "higher"}) for name in NAMES[:number])
+    return tuple(Task(name, kind, 3, ("accuracy",)) for name in NAMES[:number])
 
 
 def make(balancer, number, **options):

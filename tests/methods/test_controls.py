@@ -26,7 +26,7 @@ def trained(method, tasks, batches, lr=0.01):
 
 
 def test_chance_learns_the_frequencies_of_the_classes():
-    task = Task("one", "classes", 3, {"accuracy": "higher"})
+    task = Task("one", "classes", 3, ("accuracy",))
     batch = Batch(torch.randn(10, 3, 8, 8), torch.zeros(10), {"one": torch.tensor([0] * 7 + [1] * 2 + [2])}, ("one",))
     method = trained(build("chance", [task]), [task], [batch] * 60)
     found = method(batch).predictions["one"]

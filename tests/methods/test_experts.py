@@ -13,7 +13,7 @@ from mola.models.backbones import builder
 from mola.models.stages import begin, stages, step
 from mola.types import BadInput, Batch, Task
 
-TASKS = tuple(Task(name, "classes", 3, {"accuracy": "higher"}) for name in ("a", "b", "c"))
+TASKS = tuple(Task(name, "classes", 3, ("accuracy",)) for name in ("a", "b", "c"))
 NAMES = tuple(task.name for task in TASKS)
 BACKBONES = {
     "test_resnet": {"zero_init_last": False},

@@ -15,7 +15,7 @@ from mola import registry
 from mola.config import load
 from mola.experiment import tuned
 from mola.experiment.inputs import inputs, write_cell
-from mola.metrics import UNITS
+from mola.metrics import of
 from mola.reporting.tables.write import _identity
 
 
@@ -67,7 +67,7 @@ def fill(suite, score, epochs=1, **more):
             write_cell(suite, name, label)
             for seed in suite.seeds:
                 value = score(name, label, seed)
-                scores = {t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in tasks}
+                scores = {t.name: {m.name: value if m.averaged else 1 - value for m in of(t)} for t in tasks}
                 extra = {key: made(name, label, seed) if callable(made) else made for key, made in more.items()}
                 write(suite, name, label, seed, told, identity, scores, epochs, **extra)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mola.metrics.kinds import KINDS
 from mola.reporting.results.cited import Cited
 from mola.reporting.results.records import Cell, Record
 from mola.reporting.tables.estimates import Column
@@ -56,7 +57,7 @@ class Results:
     @property
     def dense(self) -> bool:
         """Whether some task is a dense one: then every metric is a result of its own."""
-        return any(task.kind != "classes" for task in self.tasks)
+        return any(KINDS[task.kind].dense for task in self.tasks)
 
     @property
     def labels(self) -> tuple[str, ...]:
