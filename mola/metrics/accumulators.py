@@ -81,7 +81,7 @@ class Classes(Labels):
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """predictions: (B_t, K) scores before the softmax; targets: (B_t,) int64."""
         super().update(predictions, targets)
-        self.predictions.append(predictions.float().cpu())
+        self.predictions.append(predictions.detach().float().cpu())
         self.targets.append(targets.cpu())
 
     def scores_and_targets(self) -> tuple[Tensor, Tensor]:
