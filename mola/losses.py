@@ -5,14 +5,15 @@ Every operation here has a deterministic backward on CUDA, as runs ask for; torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import sys
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.types import Batch, Kind, Output, Task
+from mola.metrics.kinds import KINDS
+from mola.types import Batch, Output, Task
 
 
 def task_losses(tasks: Sequence[Task], output: Output, batch: Batch, share: bool = False) -> dict[str, Tensor]:
@@ -34,7 +35,7 @@ def task_losses(tasks: Sequence[Task], output: Output, batch: Batch, share: bool
         if task.name in batch.y:
             predictions, target = output.predictions[task.name], batch.y[task.name]
             with torch.autocast(predictions.device.type, enabled=False):
-                total = _SUMS[task.kind](predictions.float(), target)
+                total = getattr(sys.modules[__name__], KINDS[task.kind].loss)(predictions.float(), target)
                 weight = len(target) / len(batch.x) if share else 1.0
                 losses[task.name] = weight * total / counted(task, target).sum().clamp(min=1)
     return losses
@@ -44,33 +45,32 @@ def counted(task: Task, target: Tensor) -> Tensor:
     """Where a target counts, bool: (B_t,) for classes; (B_t, H, W) for dense tasks, where labelled (≥ 0) or known
     (≠ 0).
     """
-    if task.kind == "classes":
-        return torch.ones_like(target, dtype=torch.bool)
-    return target >= 0 if task.kind == "segmentation" else (target != 0).any(1)
+    return target >= 0 if KINDS[task.kind].labels else (target != 0).any(1)
 
 
-def _pixel_cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
-    pixels = predictions.movedim(1, -1).flatten(0, -2)  # (B·H·W, K) as samples: deterministic, as maps it is not
+def cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, K) scores and (B,) labels → the sum () over the samples."""
+    return F.cross_entropy(predictions, target, reduction="sum")
+
+
+def pixel_cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, K, H, W) scores and (B, H, W) labels → the sum () over the labelled pixels."""
+    # (B·H·W, K) as samples: deterministic, as maps it is not
+    pixels = predictions.movedim(1, -1).flatten(0, -2)
     return F.cross_entropy(pixels, target.flatten(), ignore_index=-1, reduction="sum")
 
 
-def _l1(predictions: Tensor, target: Tensor) -> Tensor:
+def absolute_error(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, 1, H, W) each → the sum () of |p − d| over the pixels of known depth."""
     return torch.where(target != 0, (predictions - target).abs(), 0).sum()
 
 
-def _cosine(predictions: Tensor, target: Tensor) -> Tensor:
+def cosine_distance(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, 3, H, W) each → the sum () of 1 − cos over the pixels of known normal."""
     # by sums of three maps: F.normalize reduces along a strided axis, slowly
     length = predictions.square().sum(1).clamp(min=1e-12).sqrt()
     cosine = (predictions * target).sum(1) / length
     return torch.where((target != 0).any(1), 1 - cosine, 0).sum()
-
-
-_SUMS: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
-    "classes": partial(F.cross_entropy, reduction="sum"),
-    "segmentation": _pixel_cross_entropy,
-    "depth": _l1,
-    "normals": _cosine,
-}
 
 
 def task_decorrelation(scores: Tensor, task: Tensor, temperature: float = 1.0) -> Tensor:

@@ -48,12 +48,7 @@ class Task:
     name: str
     kind: Kind
     outputs: int
-    metrics: Mapping[str, Direction]  # the first one ranks
-
-    @property
-    def ranking(self) -> tuple[str, Direction]:
-        """The metric that selects epochs and fills the tables, with its direction."""
-        return next(iter(self.metrics.items()))
+    metrics: tuple[str, ...]  # names, see mola.metrics; the first one ranks
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,14 @@
 import numpy as np
 import torch
 
+from mola.metrics import names
 from mola.seeds import derive
 from mola.types import Batch, Task
 
 TASKS = (
-    Task("segmentation", "segmentation", 3, {"miou": "higher", "pixel_accuracy": "higher"}),
-    Task("depth", "depth", 1, {"abs_error": "lower", "rel_error": "lower"}),
-    Task(
-        "normals",
-        "normals",
-        3,
-        {
-            "mean_angle": "lower",
-            "median_angle": "lower",
-            "within_11": "higher",
-            "within_22": "higher",
-            "within_30": "higher",
-        },
-    ),
+    Task("segmentation", "segmentation", 3, names("segmentation")),
+    Task("depth", "depth", 1, names("depth")),
+    Task("normals", "normals", 3, names("normals")),
 )
 
 

@@ -74,7 +74,7 @@ def test_decorrelation_is_fp32_under_autocast():
 
 
 def test_absent_tasks_have_no_loss():
-    tasks = [Task("a", "classes", 3, {"accuracy": "higher"}), Task("b", "classes", 2, {"accuracy": "higher"})]
+    tasks = [Task("a", "classes", 3, ("accuracy",)), Task("b", "classes", 2, ("accuracy",))]
     batch = Batch(torch.zeros(2, 3, 4, 4), torch.tensor([1, 1]), {"b": torch.tensor([0, 1])}, ("a", "b"))
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
     losses = task_losses(tasks, Output({"b": logits}), batch)
@@ -83,7 +83,7 @@ def test_absent_tasks_have_no_loss():
 
 
 def test_losses_by_share_sum_to_the_mean_over_the_batch():
-    tasks = tuple(Task(name, "classes", 5, {"accuracy": "higher"}) for name in ("many", "few"))
+    tasks = tuple(Task(name, "classes", 5, ("accuracy",)) for name in ("many", "few"))
     task = torch.tensor([0, 0, 0, 0, 0, 1])
     predictions, y = {"many": torch.randn(5, 5), "few": torch.randn(1, 5)}, torch.randint(5, (6,))
     batch = Batch(torch.zeros(6, 3, 2, 2), task, {"many": y[:5], "few": y[5:]}, ("many", "few"))

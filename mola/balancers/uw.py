@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mola.balancers._base import total_of
 from mola.balancers._learnt import Learnt
+from mola.metrics.kinds import KINDS
 from mola.types import Task
 
 
@@ -23,9 +24,11 @@ class UW(Learnt):
     it, acts on s as well.
     """
 
-    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
-        super().__init__(tasks, device)
-        self.factor = {task.name: 1.0 if task.kind in ("classes", "segmentation") else 0.5 for task in tasks}
+    size = "sum"
+
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Learnt.Options) -> None:
+        super().__init__(tasks, device, options)
+        self.factor = {task.name: 1.0 if KINDS[task.kind].labels else 0.5 for task in tasks}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t f_t e^(−s_t) L_t + s_t/2."""

@@ -47,7 +47,7 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
             named,
             batch,
             setting,
-            Sum(),
+            Sum.create(named, setting.on),
         )
         for name, (method, options) in methods.items()
     }
@@ -65,7 +65,7 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
 
 def named_tasks(tasks: int) -> list[Task]:
     """T classifications."""
-    return [Task(f"task{i}", "classes", CLASSES, {"accuracy": "higher"}) for i in range(tasks)]
+    return [Task(f"task{i}", "classes", CLASSES, ("accuracy",)) for i in range(tasks)]
 
 
 def random_batch(x: Tensor, tasks: list[Task]) -> Batch:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
+from mola import metrics
 from mola.data.batches import augment
 from mola.data.batches.sampling import Picks, picks
 from mola.data.batches.sampling import steps as number_of_steps
@@ -23,7 +24,7 @@ from mola.data.batches.threads import spread
 from mola.data.prepare import store
 from mola.options import Configurable
 from mola.options import Options as BaseOptions
-from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
+from mola.types import BadInput, Batch, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Images = NDArray[np.uint8]  # (N, H, W, 3)
 Labels = NDArray[np.int64]  # (N,)
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-METRICS: Mapping[str, Direction] = {"accuracy": "higher", "balanced_accuracy": "higher", "auc": "higher"}  # of classes
+METRICS = metrics.names("classes")  # of classes
 
 
 class Benchmark(Configurable, ABC):

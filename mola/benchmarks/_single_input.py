@@ -9,35 +9,24 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mola import metrics
 from mola.benchmarks import Benchmark, Images
 from mola.data.batches import augment_dense
 from mola.data.batches.sampling import Picks
 from mola.data.batches.threads import spread
 from mola.data.prepare import store
-from mola.types import Batch, Direction, Kind, Split, Task
+from mola.types import Batch, Kind, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-METRICS: Mapping[Kind, Mapping[str, Direction]] = {  # of dense tasks; the first one ranks
-    "segmentation": {"miou": "higher", "pixel_accuracy": "higher"},
-    "depth": {"abs_error": "lower", "rel_error": "lower"},
-    "normals": {
-        "mean_angle": "lower",
-        "median_angle": "lower",
-        "within_11": "higher",
-        "within_22": "higher",
-        "within_30": "higher",
-    },
-}
 
 
 def dense_tasks(classes: int) -> tuple[Task, ...]:
     """Return three tasks named after their kind: segmentation into some classes, depth and normals."""
     return (
-        Task("segmentation", "segmentation", classes, METRICS["segmentation"]),
-        Task("depth", "depth", 1, METRICS["depth"]),
-        Task("normals", "normals", 3, METRICS["normals"]),
+        Task("segmentation", "segmentation", classes, metrics.names("segmentation")),
+        Task("depth", "depth", 1, metrics.names("depth")),
+        Task("normals", "normals", 3, metrics.names("normals")),
     )
 
 

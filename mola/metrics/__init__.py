@@ -1,6 +1,9 @@
 """Metrics of the tasks, each over a whole split: never an average of batches.
 
-Here is what the metrics are called and measured in, without torch: tables need no more.
+metric        what a metric is: title, unit, direction, computation, and how it enters Δ
+classes, dense  the metrics: a new one is an entry there
+kinds         the table of task kinds
+accumulators  what collects a split, batch by batch; the only file here that needs torch
 """
 
 from __future__ import annotations
@@ -8,33 +11,34 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-from mola.types import Task
+from mola.metrics.kinds import KINDS
+from mola.metrics.metric import Metric
+from mola.types import Kind, Task
 
-Unit = Literal["fraction", "metres", "ratio", "degrees"]  # a fraction: in [0, 1], higher is better
 Scores = Mapping[str, Mapping[str, float]]  # task → metric → value
 
-UNITS: Mapping[str, Unit] = {
-    "accuracy": "fraction",
-    "balanced_accuracy": "fraction",
-    "auc": "fraction",
-    "miou": "fraction",
-    "pixel_accuracy": "fraction",
-    "abs_error": "metres",
-    "rel_error": "ratio",
-    "mean_angle": "degrees",
-    "median_angle": "degrees",
-    "within_11": "fraction",
-    "within_22": "fraction",
-    "within_30": "fraction",
-}
-SMALLEST = 1e-6  # what a metric of 0 counts as where its logarithm is taken
+METRICS: dict[str, Metric] = {metric.name: metric for kind in KINDS.values() for metric in kind.metrics}
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """The metrics of a kind of task; the first one ranks."""
+    return tuple(metric.name for metric in KINDS[kind].metrics)
+
+
+def of(task: Task) -> tuple[Metric, ...]:
+    """The metrics of a task; the first one ranks."""
+    return tuple(METRICS[name] for name in task.metrics)
+
+
+def ranking(task: Task) -> Metric:
+    """The metric of a task that selects epochs and fills the tables."""
+    return of(task)[0]
 
 
 def averageable(tasks: Sequence[Task]) -> bool:
     """Whether the ranking metrics of all tasks are fractions, so that their mean means something."""
-    return all(UNITS[task.ranking[0]] == "fraction" for task in tasks)
+    return all(ranking(task).averaged for task in tasks)
 
 
 def overall(scores: Scores, tasks: Sequence[Task]) -> float:
@@ -42,12 +46,11 @@ def overall(scores: Scores, tasks: Sequence[Task]) -> float:
 
     The mean of the tasks' ranking metrics if all are fractions. Otherwise the mean of ±log(metric), + where higher is
     better: its differences are the logarithm of the geometric mean of the tasks' improvements, free of units and of any
-    reference.
+    reference; an absolute metric enters as it is.
     """
-    ranking = [(scores[task.name][task.ranking[0]], task.ranking[1]) for task in tasks]
-    if not all(math.isfinite(value) for value, _ in ranking):
+    values = [(ranking(task), scores[task.name][ranking(task).name]) for task in tasks]
+    if not all(math.isfinite(value) for _, value in values):
         return math.nan
     if averageable(tasks):
-        return statistics.fmean(value for value, _ in ranking)
-    logs = [math.log(max(value, SMALLEST)) for value, _ in ranking]
-    return statistics.fmean(log if better == "higher" else -log for log, (_, better) in zip(logs, ranking, strict=True))
+        return statistics.fmean(value for _, value in values)
+    return statistics.fmean(metric.level(value) for metric, value in values)

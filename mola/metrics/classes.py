@@ -1,55 +1,62 @@
-"""Metrics of classification."""
+"""Metrics of classification. A new one is an entry of ``METRICS``; it reads what ``accumulators.Classes`` collects."""
 
 from __future__ import annotations
 
-import warnings
+import math
+import statistics
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torchmetrics.functional.classification import multiclass_auroc, multiclass_confusion_matrix
+from mola.metrics.metric import FRACTION, Metric
 
-from mola.metrics.base import Accumulator
-from mola.types import Task
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-class Classes(Accumulator):
-    """Keeps the scores of all N samples, (N, K): the exact area under a curve needs them."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.predictions: list[Tensor] = []
-        self.targets: list[Tensor] = []
-
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """predictions: (B_t, K) scores before the softmax; targets: (B_t,) int64."""
-        self.predictions.append(predictions.float().cpu())
-        self.targets.append(targets.cpu())
-
-    def measured(self) -> dict[str, float]:
-        """See :func:`classification`."""
-        return classification(torch.cat(self.predictions), torch.cat(self.targets))
+    from mola.metrics.accumulators import Classes, Labels
 
 
-def classification(predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """``accuracy``, ``balanced_accuracy`` and ``auc`` in [0, 1], of (N, K) scores before the softmax and (N,) int64.
+def accuracy(totals: Labels) -> Tensor:
+    """The fraction that is classified rightly."""
+    return totals.confusion.diagonal().sum() / totals.confusion.sum()
 
-    balanced_accuracy: mean recall over the classes that occur in the targets (torchmetrics' macro accuracy counts an
-                       absent class as 0).
-    auc: mean one-against-rest area under the ROC curve over the classes that have both positives and negatives; NaN if
-         none has.
+
+def balanced_accuracy(totals: Labels) -> Tensor:
+    """Mean recall over the classes that occur in the targets (torchmetrics' counts an absent class as 0)."""
+    support = totals.confusion.sum(1)
+    recall = totals.confusion.diagonal() / support.clamp(min=1)
+    return recall[support > 0].mean()
+
+
+def auc(totals: Classes) -> float:
+    """Mean one-against-rest area under the ROC curve over the classes that have both positives and negatives; NaN if
+    none has. Exact, by ranks of the log-odds, ties averaged.
     """
-    if not predictions.isfinite().all():  # a diverged model knows nothing; its argmax would look like a guess
-        return {"accuracy": float("nan"), "balanced_accuracy": float("nan"), "auc": float("nan")}
-    classes = predictions.shape[1]
-    confusion = multiclass_confusion_matrix(predictions, targets, num_classes=classes).double()  # (K, K), rows: target
-    support = confusion.sum(1)
-    recall = confusion.diagonal() / support.clamp(min=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of absent classes, which are left out below
-        areas = multiclass_auroc(predictions.float().softmax(1), targets, num_classes=classes, average="none")
-    rankable = (support > 0) & (support < len(targets))
-    return {
-        "accuracy": float(confusion.diagonal().sum() / support.sum()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
-        "auc": float(torch.as_tensor(areas)[rankable].double().mean()),
-    }
+    from scipy.stats import rankdata
+
+    scores, targets = totals.scores_and_targets()
+    areas = []
+    for k, odds in enumerate(log_odds(scores).T.numpy()):
+        positive = (targets == k).numpy()
+        support = int(positive.sum())
+        if 0 < support < len(positive):
+            order = rankdata(odds)[positive].sum() - support * (support + 1) / 2
+            areas.append(float(order) / (support * (len(positive) - support)))
+    return statistics.fmean(areas) if areas else math.nan
+
+
+def log_odds(scores: Tensor) -> Tensor:
+    """(N, K) scores before the softmax → log p_k − log(1 − p_k), in fp64: where a model is sure, probabilities round to
+    1 and would tie.
+    """
+    scores = scores.double()
+    best = scores.argmax(1, keepdim=True)
+    total = scores.logsumexp(1, keepdim=True)
+    # log(1 − p_k) from p_k, except for the best class, whose p_k may be near 1
+    others = total + (-(scores - total).exp()).log1p()
+    return scores - others.scatter(1, best, scores.scatter(1, best, -math.inf).logsumexp(1, keepdim=True))
+
+
+METRICS = (
+    Metric("accuracy", FRACTION, accuracy),
+    Metric("balanced_accuracy", FRACTION, balanced_accuracy),
+    Metric("auc", FRACTION, auc),
+)

@@ -163,5 +163,5 @@ def _resume(path: Path, fingerprint: str, kept: Mapping[str, Any], outcome: Outc
 
 
 def _line(epoch: int, epochs: int, train: Mapping[str, float], valid: Scores, benchmark: Benchmark) -> str:
-    scores = "  ".join(f"{t.name} {t.ranking[0]} {valid[t.name][t.ranking[0]]:.4f}" for t in benchmark.tasks)
+    scores = "  ".join(f"{t.name} {t.metrics[0]} {valid[t.name][t.metrics[0]]:.4f}" for t in benchmark.tasks)
     return f"epoch {epoch}/{epochs}  loss {sum(train.values()):.4f}  valid: {scores}"

@@ -12,12 +12,12 @@ NAMES = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 
 
 def tasks(number, kind="classes"):
-    return tuple(Task(name, kind, 3, {"accuracy": "higher"}) for name in NAMES[:number])
+    return tuple(Task(name, kind, 3, ("accuracy",)) for name in NAMES[:number])
 
 
 def make(balancer, number, **options):
     checked = registry.check_options("balancers", balancer, options, balancer)
-    return registry.load("balancers", balancer)(tasks(number), **checked)
+    return registry.create("balancers", balancer, tasks(number), None, options=checked)
 
 
 class Problem:

@@ -14,6 +14,7 @@ from mola import registry
 from mola.benchmarks._downloaded import Downloaded
 from mola.data.splits.manifest import Manifest
 from mola.data.splits.rule import Rule
+from mola.metrics import METRICS
 from mola.types import BadInput
 
 BENCHMARKS = registry.names("benchmarks")
@@ -47,7 +48,7 @@ def test_it_says_what_it_is(benchmark_):
     assert benchmark_.heterogeneity in ("domain", "multi-input task", "single-input task")
     assert len({task.name for task in benchmark_.tasks}) == len(benchmark_.tasks) >= 2
     for task in benchmark_.tasks:
-        assert task.ranking[1] in ("higher", "lower")
+        assert set(task.metrics) <= set(METRICS)
     for source in benchmark_.sources:
         assert source.licence and source.origin
         if isinstance(benchmark_, Downloaded):

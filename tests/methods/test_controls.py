@@ -18,13 +18,15 @@ def trained(method, tasks, batches, lr=0.01):
     for batch in batches:
         optimizer.zero_grad()
         output = method(batch)
-        Sum().backward(task_losses(tasks, output, batch), None, method.shared_parameters(), method.own_parameters())
+        Sum.create().backward(
+            task_losses(tasks, output, batch), None, method.shared_parameters(), method.own_parameters()
+        )
         optimizer.step()
     return method
 
 
 def test_chance_learns_the_frequencies_of_the_classes():
-    task = Task("one", "classes", 3, {"accuracy": "higher"})
+    task = Task("one", "classes", 3, ("accuracy",))
     batch = Batch(torch.randn(10, 3, 8, 8), torch.zeros(10), {"one": torch.tensor([0] * 7 + [1] * 2 + [2])}, ("one",))
     method = trained(build("chance", [task]), [task], [batch] * 60)
     actual = method(batch).predictions["one"]

@@ -23,7 +23,7 @@ BACKBONES = {
     "test_vit": {"img_size": (32, 64)},
     "swin_tiny_patch4_window7_224": TINY_SWIN,
 }
-CLASSES = tuple(Task(name, "classes", 3, {"accuracy": "higher"}) for name in ("one", "two"))
+CLASSES = tuple(Task(name, "classes", 3, ("accuracy",)) for name in ("one", "two"))
 
 
 @pytest.fixture

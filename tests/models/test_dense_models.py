@@ -122,7 +122,7 @@ def test_heads_answer_at_the_images_size_and_train_on_one_image():
 
 
 def test_classes_beside_dense_tasks_see_the_mean_of_the_map():
-    tasks = (Task("room", "classes", 4, {"accuracy": "higher"}), TASKS[1])
+    tasks = (Task("room", "classes", 4, ("accuracy",)), TASKS[1])
     backbone = builder("test_resnet", dense=True, head_width=8)()
     heads, features = Heads(tasks, backbone), torch.randn(2, width(backbone), 3, 4)
     batch = Batch(torch.zeros(2, 3, 24, 32), None, {"room": torch.zeros(2)}, ("room", "depth"))

@@ -17,7 +17,7 @@ from mola.experiment import record as stored
 from mola.experiment import spec
 from mola.experiment.inputs import write_inputs
 from mola.experiment.record import VERSION
-from mola.metrics import UNITS
+from mola.metrics import of
 
 OTHER = dict.fromkeys(("code", "settings", "manifest", "all"), "other")  # the fingerprint of no experiment
 
@@ -68,9 +68,7 @@ def fill(suite, score, epochs=1, **more):
     for run in planned:
         for seed in suite.seeds:
             value = score(run.benchmark, run.label, seed)
-            scores = {
-                t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in run.data.tasks
-            }
+            scores = {t.name: {m.name: value if m.averaged else 1 - value for m in of(t)} for t in run.data.tasks}
             changes = {key: v(run.benchmark, run.label, seed) if callable(v) else v for key, v in more.items()}
             write(run, seed, scores, epochs, **changes)
 

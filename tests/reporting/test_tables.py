@@ -16,7 +16,7 @@ from mola.reporting.results.records import collect
 from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.types import Task
 
-TASKS = tuple(Task(n, "classes", 10, {"accuracy": "higher"}) for n in ("mnist", "optdigits", "mnistm", "printed"))
+TASKS = tuple(Task(n, "classes", 10, ("accuracy",)) for n in ("mnist", "optdigits", "mnistm", "printed"))
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from mola.training.selection import Selection
 from mola.types import Task
 
 TASKS = (
-    Task("up", "classes", 2, {"accuracy": "higher"}),
-    Task("down", "depth", 1, {"abs_error": "lower"}),
+    Task("up", "classes", 2, ("accuracy",)),
+    Task("down", "depth", 1, ("abs_error",)),
 )
 
 

@@ -26,10 +26,9 @@ def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:
     """
     reference, tasks = source.suite.reference, source.tasks
     if base := source.results.base(reference):
-        directions = {task.name: task.metrics for task in tasks}
         return f"Δ_task over {reference} (%)", {
             cell.label: [
-                delta_task(record["test"], base[seed]["test"], directions)
+                delta_task(record["test"], base[seed]["test"], tasks)
                 for seed, record in cell.records.items()
                 if seed in base
             ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.metrics import UNITS
+from mola.metrics import ranking
 from mola.reporting.figures._looks import FAINT, PAGE, Looks, marked, panels
 from mola.reporting.figures._numbers import estimate
 from mola.reporting.figures._source import Source
-from mola.reporting.tables.columns import CALLED, SHOWN
 from mola.reporting.tables.estimates import ARROWS
 
 NEEDS = "a finished run"
@@ -19,11 +18,12 @@ def data(source: Source) -> pd.DataFrame:
     """A row per method and task; ``metric`` with its unit."""
     rows = []
     for task in source.tasks:
-        metric, better = task.ranking
-        factor, _, unit = SHOWN[UNITS[metric]]
-        title = f"{CALLED.get(metric, metric.replace('_', ' '))}{unit} {ARROWS[better]}"
+        metric = ranking(task)
+        title = f"{metric.label} {ARROWS[metric.better]}"
         for cell in source.cells:
-            values = [factor * float(record["test"][task.name][metric]) for record in cell.records.values()]
+            values = [
+                metric.unit.factor * float(record["test"][task.name][metric.name]) for record in cell.records.values()
+            ]
             row = {"method": cell.label, "task": task.name, "metric": title}
             rows.append({**row, **estimate(values, source.asked)})
     frame = pd.DataFrame(rows)
@@ -47,7 +47,8 @@ def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
         ax.set_yticks(range(rows), names)
         ax.set_title(task)
         ax.set_xlabel(shown["metric"].iloc[0])
-        ax.set_xlim(0, min(ax.get_xlim()[1], 100) if "%" in shown["metric"].iloc[0] else None)
+        low = 0 if (shown["mean"].fillna(0) >= 0).all() else None
+        ax.set_xlim(low, min(ax.get_xlim()[1], 100) if "%" in shown["metric"].iloc[0] else None)
         ax.xaxis.grid(True, color=FAINT, alpha=0.3, lw=0.5)
         ax.set_axisbelow(True)
         ax.tick_params(left=ax in first)

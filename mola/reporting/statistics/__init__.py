@@ -7,7 +7,7 @@ across      several benchmarks: mean rank, interquartile mean, probability of im
 critical    Friedman, Nemenyi and the critical difference, where they mean something
 """
 
-from mola.reporting.statistics.gains import Directions, Values, delta_flat, delta_task
+from mola.reporting.statistics.gains import delta_flat, delta_task
 from mola.reporting.statistics.intervals import t_half_width
 
-__all__ = ["Directions", "Values", "delta_flat", "delta_task", "t_half_width"]
+__all__ = ["delta_flat", "delta_task", "t_half_width"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mola.metrics import averageable
+from mola.metrics import averageable, of, ranking
 from mola.reporting.results.read import Results
 from mola.reporting.tables.columns import weighs_metrics
 from mola.reporting.tables.costs import CAPTION, PRUNED
@@ -25,7 +25,7 @@ def of_benchmark(
         if not averageable(tasks):
             text += "No average: the tasks have different units. "
     else:
-        text = f"{name}: test {' and '.join(dict.fromkeys(task.ranking[0] for task in tasks))} (%), {interval(seeds)}. "
+        text = f"{name}: test {' and '.join(dict.fromkeys(ranking(task).label for task in tasks))}, {interval(seeds)}. "
     if "seeds" in keys:
         text += "n: finished runs of the row. "
     if results.held_out:
@@ -37,12 +37,14 @@ def of_benchmark(
     else:
         text += "The epoch is selected on the split reported here, so the scores are too good. "
     text += "Best in bold, second best underlined. "
+    metrics = list(dict.fromkeys(metric for task in tasks for metric in of(task)))
+    if reference:
+        delta, over = ("Δ", "all metrics") if weighs_metrics(tasks) else ("Δ_task", ", ".join(m.words for m in metrics))
+        text += f"{delta}: mean relative gain over {reference} with the same seed, in percent, over {over}"
+        absolute = [metric.words for metric in metrics if metric.gain == "absolute"]
+        text += f" (of {', '.join(absolute)}: 100 times the difference). " if absolute else ". "
     if reference and weighs_metrics(tasks):
-        text += f"Δ: mean relative gain over {reference} with the same seed, in percent, over all metrics. "
         text += f"{meaning('Δ_task', 'positive', 'tasks')} {meaning('Δ_flat', 'negative', 'metrics')} "
-    elif reference:
-        metrics = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
-        text += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {metrics}. "
     if "optimism" in keys:
         text += (
             "Oracle selection: the epoch of the lowest loss on test, as the released code selects, so that its scores "

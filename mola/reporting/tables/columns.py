@@ -6,43 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mola.experiment.record import OracleSelection, Record
-from mola.metrics import UNITS, Unit, averageable, overall
+from mola.metrics import Scores, averageable, of, overall, ranking
+from mola.metrics.metric import Metric
 from mola.reporting.results.records import Row
-from mola.reporting.statistics import Directions, Values, delta_flat, delta_task
+from mola.reporting.statistics import delta_flat, delta_task
 from mola.reporting.tables.estimates import ARROWS, Column, estimate, of_records
 from mola.types import Direction, Task
-
-SHOWN: Mapping[Unit, tuple[int, int, str]] = {  # factor, digits, how the title names the unit
-    "fraction": (100, 2, " (%)"),
-    "metres": (1, 4, " (m)"),
-    "ratio": (1, 4, ""),
-    "degrees": (1, 2, " (°)"),
-}
-CALLED = {
-    "miou": "mIoU",
-    "abs_error": "abs. error",
-    "rel_error": "rel. error",
-    "mean_angle": "mean",
-    "median_angle": "median",
-    "within_11": "within 11.25°",
-    "within_22": "within 22.5°",
-    "within_30": "within 30°",
-}  # others: their name without underscores
 
 
 def ranking_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
     """The ranking metric of every task, named after the task."""
-    return [_measured(rows, t.name, t.name, t, *t.ranking) for t in tasks]
+    return [_measured(rows, task.name, task.name, task, ranking(task)) for task in tasks]
 
 
 def metric_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
     """Every metric of every task, with its unit and an arrow towards the better."""
     return [
-        _measured(
-            rows, f"{task.name}_{metric}", f"{task.name} {_titled(metric)} {ARROWS[better]}", task, metric, better
-        )
-        for task in tasks
-        for metric, better in task.metrics.items()
+        _measured(rows, f"{t.name}_{m.name}", f"{t.name} {m.label} {ARROWS[m.better]}", t, m)
+        for t in tasks
+        for m in of(t)
     ]
 
 
@@ -97,18 +79,13 @@ def weighs_metrics(tasks: Sequence[Task]) -> bool:
     return len({len(task.metrics) for task in tasks}) > 1
 
 
-def _titled(metric: str) -> str:
-    return CALLED.get(metric, metric.replace("_", " ")) + SHOWN[UNITS[metric]][2]
+def _measured(rows: Sequence[Row], key: str, title: str, task: Task, metric: Metric) -> Column:
+    value = partial(_score, task=task.name, metric=metric)
+    return of_records(rows, key, title, value, digits=metric.unit.digits, better=metric.better)
 
 
-def _measured(rows: Sequence[Row], key: str, title: str, task: Task, metric: str, better: Direction) -> Column:
-    factor, digits, _ = SHOWN[UNITS[metric]]
-    value = partial(_score, task=task.name, metric=metric, factor=factor)
-    return of_records(rows, key, title, value, digits=digits, better=better)
-
-
-def _score(record: Record, task: str, metric: str, factor: int) -> float:
-    return factor * record.test[task][metric]
+def _score(record: Record, task: str, metric: Metric) -> float:
+    return metric.unit.factor * record.test[task][metric.name]
 
 
 def _delta(
@@ -118,15 +95,14 @@ def _delta(
     reference: str | None,
     prefix: str,
     name: str,
-    formula: Callable[[Values, Values, Directions], float],
+    formula: Callable[[Scores, Scores, Sequence[Task]], float],
     better: Direction,
     arrow: bool,
 ) -> Column:
-    directions = {task.name: task.metrics for task in tasks}
     estimates = []
     for row in rows:
         pairs = [(record.test, base[seed].test) for seed, record in row.records.items() if seed in base]
-        gains = [formula(a, b, directions) for a, b in pairs]
+        gains = [formula(a, b, tasks) for a, b in pairs]
         estimates.append(None if row.label == reference else estimate(gains))
     title = f"{prefix}Δ_{name}{f' {ARROWS[better]}' if arrow else ''}"
     return Column(f"{prefix.replace(' ', '_')}delta_{name}", title, tuple(estimates), better=better, signed=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mola.metrics import of
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import Row
 from mola.reporting.tables.layout import spans
@@ -17,10 +18,11 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
         if not base:
             lines.append(f"no finished run of the reference {reference}: no Δ")
         for task in results.tasks:
-            for metric in task.metrics:
-                if zeros := [seed for seed, record in base.items() if not record.test[task.name][metric]]:
-                    name = f"{task.name} {metric.replace('_', ' ')}"
-                    lines.append(f"{reference}, seeds {spans(zeros)}: {name} is 0, so that Δ is not defined")
+            for metric in of(task):
+                values = {seed: record.test[task.name][metric.name] for seed, record in base.items()}
+                if zeros := [seed for seed, value in values.items() if metric.undefined(value)]:
+                    what = f"{task.name} {metric.words} is 0, so that Δ is not defined"
+                    lines.append(f"{reference}, seeds {spans(zeros)}: {what}")
     return tuple(lines)
 
 

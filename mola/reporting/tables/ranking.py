@@ -97,10 +97,9 @@ def _iqm(results: Sequence[Results], whole: Sequence[int], reference: str | None
 
 def _gains(results: Results, row: int, reference: str | None) -> Floats:
     """(S,) Δ_task by seed."""
-    directions = {task.name: task.metrics for task in results.tasks}
     base = results.base(reference)
     records = results.rows[row].records
-    return np.array([delta_task(r.test, base[seed].test, directions) for seed, r in records.items() if seed in base])
+    return np.array([delta_task(r.test, base[s].test, results.tasks) for s, r in records.items() if s in base])
 
 
 def _improvements(results: Sequence[Results], whole: Sequence[int], base: str | None) -> dict[int, Estimate]:
