@@ -20,7 +20,7 @@ WITH_TORCH = ("mola.methods", "mola.balancers", "mola.benchmarks")  # rooms whos
 
 @cache
 def options_class(module: str, name: str) -> type[Options]:
-    """The ``Options`` of the class ``name`` in a module: its own, or else those of its first parent that has any."""
+    """The ``Options`` of the class ``name`` in a module: its own, or else the most derived of its parents'."""
     node = _definition(module, name)
     if isinstance(node, ast.ImportFrom):
         return options_class(*_origin(node, module, name))
@@ -28,8 +28,8 @@ def options_class(module: str, name: str) -> type[Options]:
         return Options
     nested = next((n for n in node.body if isinstance(n, ast.ClassDef) and n.name == "Options"), None)
     if nested is None:
-        parents = (options_class(module, base.id) for base in node.bases if isinstance(base, ast.Name))
-        return next((parent for parent in parents if parent is not Options), Options)
+        parents = [options_class(module, base.id) for base in node.bases if isinstance(base, ast.Name)]
+        return max(parents, key=lambda parent: len(parent.__mro__), default=Options)
     try:
         executed: type[Options] = _executed(nested, module, {"__qualname__": f"{name}.Options"})
         return executed

@@ -1,30 +1,45 @@
-"""What all balancers share: the names of the tasks, and no state unless a balancer says so."""
+"""What all balancers share: the names of the tasks, and no state unless a balancer keeps some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mola.options import Configurable
+from mola.options import Options as AnyOptions
 from mola.types import SearchSpace, Task
 
+Cost = Literal["weighting", "features", "jacobian"]
 
-class Base:
-    """A stateless balancer. A subclass takes ``(tasks, device, *, …options)``; each option has a type and a literal
-    default, the published one.
+
+class Base(Configurable):
+    """A stateless balancer. A subclass that has options nests them; each has a type and its published default.
 
     tasks:  the T tasks of the benchmark; a batch may lack some of them.
-    device: where the losses will be; the balancer's own tensors live there.
+    device: where the losses will be, and where the balancer keeps its tensors.
     """
 
-    search_space: ClassVar[SearchSpace] = {}  # what tuning may change
+    class Options(AnyOptions):
+        """Nothing to choose."""
 
-    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
+    search_space: ClassVar[SearchSpace] = {}  # what tuning may change
+    cost: ClassVar[Cost]  # how many passes a step takes, and through what
+    size: ClassVar[Literal["sum", "mean", "logarithms"] | None] = None  # of the update; None: a size of its own
+    draws: ClassVar[bool] = False  # whether an update depends on random numbers, drawn in the order of the tasks
+
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
         self.names = tuple(task.name for task in tasks)
         self.device = device
+        self.options = options
+
+    @classmethod
+    def create(cls, tasks: Sequence[Task] = (), device: torch.device | None = None, **options: Any) -> Self:
+        """The balancer with these options by name. Raises pydantic's ValidationError for a wrong one."""
+        return super().create(tasks, device, **options)
 
     def alone(self, losses: Mapping[str, Tensor]) -> bool:
         """Whether there is nothing to balance: the only task of the benchmark, not the only one of a batch."""

@@ -11,13 +11,13 @@ from torch import Tensor
 def levels(end: Tensor, stop: Any = None) -> Iterator[list[Tensor]]:
     """The leaves that stand 1, 2, 3 … operations before ``end``; nothing behind the node ``stop``."""
     nodes: list[Any] = [end.grad_fn]
-    seen = {end.grad_fn, stop}
+    visited = {end.grad_fn, stop}
     while nodes:
         before: list[Any] = []
         for node in nodes:
             for earlier, _ in node.next_functions:
-                if earlier is not None and earlier not in seen:
-                    seen.add(earlier)
+                if earlier is not None and earlier not in visited:
+                    visited.add(earlier)
                     before.append(earlier)
         yield [node.variable for node in before if hasattr(node, "variable")]
         nodes = before
@@ -25,14 +25,14 @@ def levels(end: Tensor, stop: Any = None) -> Iterator[list[Tensor]]:
 
 def users(end: Tensor, leaves: Sequence[Tensor]) -> set[Any]:
     """The nodes behind ``end`` that take one of the leaves."""
-    wanted = {id(leaf) for leaf in leaves}
-    waiting, seen, found = [end.grad_fn], {None, end.grad_fn}, set[Any]()
+    ids = {id(leaf) for leaf in leaves}
+    waiting, visited, takers = [end.grad_fn], {None, end.grad_fn}, set[Any]()
     while waiting:
         node: Any = waiting.pop()
         for earlier, _ in node.next_functions if node else ():
-            if id(getattr(earlier, "variable", None)) in wanted:
-                found.add(node)
-            elif earlier not in seen:
-                seen.add(earlier)
+            if id(getattr(earlier, "variable", None)) in ids:
+                takers.add(node)
+            elif earlier not in visited:
+                visited.add(earlier)
                 waiting.append(earlier)
-    return found
+    return takers

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mola.balancers._base import Base, accumulate, total_of
+from mola.balancers._base import Base, Cost, accumulate, total_of
 
 COLUMNS = 1 << 14  # of the Jacobian, in one product
 
@@ -23,6 +24,7 @@ class Jacobian(Base, ABC):
     Under vmap the T passes take longer on a CPU than one by one, and hold T gradients of every activation.
     """
 
+    cost: ClassVar[Cost] = "jacobian"
     _kept: Tensor | None = None
 
     @abstractmethod
@@ -34,24 +36,25 @@ class Jacobian(Base, ABC):
         losses: Mapping[str, Tensor],
         aux_loss: Tensor | None,
         shared: list[Parameter],
-        own: list[Parameter],
+        rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
-        """T backward passes, and one more for an auxiliary loss. A benchmark of one task, or nothing shared: plain training."""
-        shared, own = trainable(shared), trainable(own)
+        """T backward passes, and one more for an auxiliary loss. With one task, or nothing shared: plain training."""
+        shared, rest = trainable(shared), trainable(rest)
         if self.alone(losses) or not shared:
             torch.autograd.backward(total_of(losses.values(), aux_loss))
             return
-        if aux_loss is not None:  # first, so that the last pass frees the graph
+        if aux_loss is not None:
+            # first, so that the last pass frees the graph
             torch.autograd.backward(aux_loss, retain_graph=True)
-        matrix, reached = self._rows(losses, shared, own)
+        matrix, reached = self._rows(losses, shared, rest)
         parts = torch.split(self.combine(matrix, losses), [p.numel() for p in shared])
         for parameter, part, is_reached in zip(shared, parts, reached, strict=True):
             if is_reached:
                 accumulate(parameter, part.view_as(parameter))
 
     def _rows(
-        self, losses: Mapping[str, Tensor], shared: list[Parameter], own: list[Parameter]
+        self, losses: Mapping[str, Tensor], shared: list[Parameter], rest: list[Parameter]
     ) -> tuple[Tensor, list[bool]]:
         """G (T, P), and which shared parameters any loss reaches: the others keep no gradient, as under the sum.
 
@@ -59,10 +62,11 @@ class Jacobian(Base, ABC):
         of them together took a CPU 5 % of the step, and half of its peak memory.
         """
         sizes = [p.numel() for p in shared]
-        matrix, rows = self._room(list(losses), sum(sizes), shared[0])
+        matrix, rows = self._matrix(list(losses), sum(sizes), shared[0])
         reached = [False] * len(shared)
         before = [p.grad for p in shared]
-        name, waiting = "", dict[int, Tensor]()  # of the pass that runs: its task, and where gradients go
+        # of the pass that runs: its task, and where gradients go
+        name, waiting = "", dict[int, Tensor]()
 
         def move(i: int, parameter: Tensor) -> None:
             assert parameter.grad is not None
@@ -79,7 +83,7 @@ class Jacobian(Base, ABC):
                 p.grad = None
             for t, (name, row) in enumerate(zip(losses, rows, strict=True), start=1):
                 waiting = dict(enumerate(torch.split(row, sizes)))
-                torch.autograd.backward(losses[name], retain_graph=t < len(losses), inputs=[*shared, *own])
+                torch.autograd.backward(losses[name], retain_graph=t < len(losses), inputs=[*shared, *rest])
                 for place in waiting.values():
                     self._put(name, place, None)
         finally:
@@ -89,14 +93,14 @@ class Jacobian(Base, ABC):
                 p.grad = gradient
         return matrix, reached
 
-    def _room(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def _matrix(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """G (T, P), and for each loss its row. Kept for the next step: new pages for it cost a tenth of a step on a
         CPU.
         """
-        found = self._kept
-        if found is None or found.shape[1] != columns or len(found) < len(names) or found.device != like.device:
-            self._kept = found = like.new_empty((len(names), columns))
-        matrix = found[: len(names)]
+        kept = self._kept
+        if kept is None or kept.shape[1] != columns or len(kept) < len(names) or kept.device != like.device:
+            self._kept = kept = like.new_empty((len(names), columns))
+        matrix = kept[: len(names)]
         return matrix, list(matrix)
 
     def _put(self, name: str, place: Tensor, gradient: Tensor | None) -> None:
@@ -121,18 +125,19 @@ class GramianWeighting(Jacobian):
     def alpha(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """G (T, P) → α (T,), on the CPU.
 
-        A task whose gradient is exactly zero has nothing to say: left in, it would make MGDA and CAGrad stand still.
+        A task whose gradient is exactly zero is left out: MGDA and CAGrad would stand still for it.
         Raises ArithmeticError where a gradient is not finite.
         """
-        gramian = gramian_of(matrix).cpu()  # the one wait for the GPU
+        # the one wait for the GPU
+        gramian = gramian_of(matrix).cpu()
         if not gramian.isfinite().all():
             raise ArithmeticError("a gradient of the shared parameters is not finite")
-        trace, heard = gramian.trace(), gramian.diagonal() > 0
+        trace, active = gramian.trace(), gramian.diagonal() > 0
         alpha = gramian.new_zeros(len(gramian))
-        if heard.any():
-            gramian = gramian[heard][:, heard] / trace
-            of_heard = {name: losses[name] for name, is_heard in zip(losses, heard.tolist(), strict=True) if is_heard}
-            alpha[heard] = self.scale(float(trace)) * self.weights(gramian, of_heard).to(alpha)
+        if active.any():
+            gramian = gramian[active][:, active] / trace
+            kept = {name: loss for (name, loss), keep in zip(losses.items(), active.tolist(), strict=True) if keep}
+            alpha[active] = self.scale(float(trace)) * self.weights(gramian, kept).to(alpha)
         return alpha
 
     def scale(self, trace: float) -> float:

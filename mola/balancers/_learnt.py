@@ -14,10 +14,10 @@ from mola.types import Task
 
 
 class Learnt(LossWeighting):
-    """s_t, a parameter () per task name, stepped by the run's optimiser beside the method's; an absent task's stays."""
+    """s_t, a parameter () per task name, stepped by the run's optimiser with the method's; an absent task's stays."""
 
-    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
-        super().__init__(tasks, device)
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: LossWeighting.Options) -> None:
+        super().__init__(tasks, device, options)
         self.s = {name: Parameter(torch.zeros((), device=device)) for name in self.names}
 
     def parameters(self) -> list[Parameter]:

@@ -22,10 +22,11 @@ def gradient_norms(losses: Sequence[Tensor], layer: Sequence[Parameter]) -> Tens
     Of one convolution with few output positions the gradients themselves are not made, see :func:`_of_convolution`: a
     norm is then exact to about 10⁻⁷ of ‖X‖ ‖G_t‖.
     """
-    found = {user for loss in losses for user in users(loss, layer)}
-    if len(found) == len(layer) == 1 and _is_weight_of(user := found.pop(), layer[0]):
+    takers = {user for loss in losses for user in users(loss, layer)}
+    if len(takers) == len(layer) == 1 and _is_weight_of(user := takers.pop(), layer[0]):
         convolution = Convolve(user._saved_stride, user._saved_padding, user._saved_dilation)
-        x = user._saved_input  # once: a checkpoint would run its block again for each look
+        # once: a checkpoint would run its block again for each look
+        x = user._saved_input
         if _pays(convolution, x, layer[0], len(losses)):
             return _of_convolution(losses, user, _inner(convolution, x, layer[0].shape[2:]))
     return torch.stack([_norm(loss, layer) for loss in losses])
@@ -43,15 +44,16 @@ def _of_convolution(losses: Sequence[Tensor], user: Any, inner: Tensor) -> Tenso
         else:
             g = gradient.flatten(2).transpose(1, 2).flatten(0, 1)
             squares.append(((inner @ g) * g).sum())
-    return torch.stack(squares).clamp(min=0).sqrt()  # rounding may leave less than 0 of a gradient that is 0
+    # rounding may leave less than 0 of a gradient that is 0
+    return torch.stack(squares).clamp(min=0).sqrt()
 
 
 def _is_weight_of(user: Any, leaf: Parameter) -> bool:
     """Whether the node is a plain 2-D convolution whose weight, and nothing else, is the leaf, as it is."""
     if user.name() != "ConvolutionBackward0" or user._saved_transposed or user._saved_groups != 1:
         return False
-    taken = [getattr(node, "variable", None) is leaf for node, _ in user.next_functions]
-    return taken == [False, True, False] and leaf.dim() == 4 and not leaf._backward_hooks
+    inputs = [getattr(node, "variable", None) is leaf for node, _ in user.next_functions]
+    return inputs == [False, True, False] and leaf.dim() == 4 and not leaf._backward_hooks
 
 
 def _pays(convolution: Convolve, x: Tensor, weight: Tensor, tasks: int) -> bool:
@@ -68,6 +70,6 @@ def _inner(convolution: Convolve, x: Tensor, kernel: torch.Size) -> Tensor:
 
 
 def _norm(loss: Tensor, layer: Sequence[Parameter]) -> Tensor:
-    found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True)
-    norms = [torch.linalg.vector_norm(gradient) for gradient in found if gradient is not None]
+    gradients = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True)
+    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients if gradient is not None]
     return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros_like(loss)

@@ -17,6 +17,8 @@ class LossWeighting(Base, ABC):
     weighted loss too, as published.
     """
 
+    cost = "weighting"
+
     @abstractmethod
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Losses () of the tasks present, by name → ()."""
@@ -26,7 +28,7 @@ class LossWeighting(Base, ABC):
         losses: Mapping[str, Tensor],
         aux_loss: Tensor | None,
         shared: list[Parameter],
-        own: list[Parameter],
+        rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """One backward pass. Where the benchmark has one task there is nothing to balance: plain training."""

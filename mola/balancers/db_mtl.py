@@ -6,7 +6,7 @@ Source: Lin et al. 2023, Dual-Balancing for Multi-Task Learning, arXiv 2308.1202
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat
@@ -24,23 +24,19 @@ class DBMTL(Jacobian):
     """d = max_k ‖ĝ_k‖ Σ_t ĝ_t/‖ĝ_t‖; ĝ_t ← b ĝ_t + (1 − b) ∇ log L_t, b = beta / n^sigma at the task's n-th batch,
     from ĝ_t = 0.
 
-    beta:  0 to 1; 0 keeps no averages (a checkpoint holds T copies of the shared gradient otherwise).
-    sigma: how fast b falls.
-    Own parameters follow ∇ log L_t, as published.
+    With averages a checkpoint holds T copies of the shared gradient. Own parameters follow ∇ log L_t, as published.
     """
 
+    class Options(Jacobian.Options):
+        beta: float = Field(0.9, ge=0, le=1, description="how much of the average stays; 0 keeps none")
+        sigma: NonNegativeFloat = Field(0.5, description="how fast b falls")
+
+    options: Options
+    size = "logarithms"
     search_space: ClassVar[SearchSpace] = {"beta": Range(0.0, 0.99), "sigma": Range(0.1, 1.0)}
 
-    def __init__(
-        self,
-        tasks: Sequence[Task] = (),
-        device: torch.device | None = None,
-        *,
-        beta: Annotated[float, Field(ge=0, le=1)] = 0.9,
-        sigma: NonNegativeFloat = 0.5,
-    ) -> None:
-        super().__init__(tasks, device)
-        self.beta, self.sigma = beta, sigma
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
+        super().__init__(tasks, device, options)
         self.counts: dict[str, int] = {}  # n
 
     def backward(
@@ -48,14 +44,14 @@ class DBMTL(Jacobian):
         losses: Mapping[str, Tensor],
         aux_loss: Tensor | None,
         shared: list[Parameter],
-        own: list[Parameter],
+        rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """As for any Jacobian, of the losses' logarithms. A benchmark of one task: plain training."""
         if self.alone(losses):
             torch.autograd.backward(total_of(losses.values(), aux_loss))
             return
-        super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, aux_loss, shared, own)
+        super().backward({name: (loss + EPSILON).log() for name, loss in losses.items()}, aux_loss, shared, rest)
 
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """ĝ (T, P) of all tasks of the benchmark, summed over those present at one length."""
@@ -64,17 +60,18 @@ class DBMTL(Jacobian):
         combined: Tensor = (norms[present].max() / (norms + EPSILON) * present) @ matrix
         return combined
 
-    def _room(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def _matrix(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """G holds the averages themselves: a row for every task, which waits where the task is absent."""
-        found = self._kept
-        if found is None or found.shape[1] != columns or found.device != like.device:
-            self._kept = found = like.new_zeros((len(self.names), columns))
-        for name in names if self.beta else ():
+        kept = self._kept
+        if kept is None or kept.shape[1] != columns or kept.device != like.device:
+            self._kept = kept = like.new_zeros((len(self.names), columns))
+        for name in names if self.options.beta else ():
             self.counts[name] = self.counts.get(name, 0) + 1
-        return found, [found[self.names.index(name)] for name in names]
+        return kept, [kept[self.names.index(name)] for name in names]
 
     def _put(self, name: str, place: Tensor, gradient: Tensor | None) -> None:
-        keep = self.beta / self.counts[name] ** self.sigma if self.beta else 0.0
+        beta, sigma = self.options.beta, self.options.sigma
+        keep = beta / self.counts[name] ** sigma if beta else 0.0
         if gradient is None:
             place.mul_(keep)
         else:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from mola.balancers._base import total_of
@@ -26,16 +26,20 @@ class DWA(LossWeighting):
     TorchJD's refuses a batch that lacks a task, and saves no state.
     """
 
+    class Options(LossWeighting.Options):
+        temperature: PositiveFloat = Field(2.0, description="of the softmax; the higher, the more even")
+
+    options: Options
+    size = "sum"
     search_space: ClassVar[SearchSpace] = {"temperature": Range(0.5, 10.0, log=True)}
 
-    def __init__(
-        self, tasks: Sequence[Task] = (), device: torch.device | None = None, *, temperature: PositiveFloat = 2.0
-    ) -> None:
-        super().__init__(tasks, device)
-        self.temperature = temperature
-        self.sums: dict[str, Tensor] = {}  # this epoch's losses: sum and number
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
+        super().__init__(tasks, device, options)
+        # this epoch's losses: sum and number
+        self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self.means: dict[str, list[Tensor]] = {}  # of the last two epochs, older first
+        # of the last two epochs, older first
+        self.means: dict[str, list[Tensor]] = {}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t w_t L_t; remembers the losses."""
@@ -43,7 +47,7 @@ class DWA(LossWeighting):
             self.sums[name] = self.sums.get(name, 0.0) + loss.detach()
             self.counts[name] = self.counts.get(name, 0) + 1
         rates = torch.stack([self._rate(name, loss.detach()) for name, loss in losses.items()])
-        weights = len(losses) * torch.softmax(rates / self.temperature, 0)
+        weights = len(losses) * torch.softmax(rates / self.options.temperature, 0)
         return total_of(weight * loss for weight, loss in zip(weights, losses.values(), strict=True))
 
     def _rate(self, name: str, like: Tensor) -> Tensor:

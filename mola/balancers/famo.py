@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from mola.balancers._base import total_of
@@ -23,41 +23,39 @@ EPSILON = 1e-8  # the released code's, against log 0
 class FAMO(LossWeighting):
     """L = c Σ_t z_t log L_t, z = softmax(xi), c = 1 / Σ_t z_t/L_t; xi descends on z · (log L_before − log L_after).
 
-    lr, decay: of xi's own Adam (as in the released code); the paper's 0.025 and 0.001.
+    xi has an Adam of its own, as in the released code, with the paper's rate and decay.
     Differs from the original: L_after is the task's loss on its next batch, where the original runs a second forward
     pass on the same one. The softmax runs over the tasks present. A loss of at most 1e-8 counts as absent: a batch
     without a pixel that counts says nothing of how fast the task learns, and 1/L would take all weight from the rest.
     """
 
+    class Options(LossWeighting.Options):
+        lr: PositiveFloat = Field(0.025, description="of xi's own Adam")
+        decay: NonNegativeFloat = Field(0.001, description="weight decay of xi's own Adam")
+
+    size = "mean"
     search_space: ClassVar[SearchSpace] = {"lr": Range(0.001, 0.1, log=True), "decay": Range(1e-5, 1e-1, log=True)}
 
-    def __init__(
-        self,
-        tasks: Sequence[Task] = (),
-        device: torch.device | None = None,
-        *,
-        lr: PositiveFloat = 0.025,
-        decay: NonNegativeFloat = 0.001,
-    ) -> None:
-        super().__init__(tasks, device)
-        self.xi = Stepped(self.names, 0.0, device, lr, decay)
-        self.before: dict[str, Tensor] = {}  # log L of each task's last batch
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
+        super().__init__(tasks, device, options)
+        self.xi = Stepped(self.names, 0.0, device, options.lr, options.decay)
+        # log L of each task's last batch
+        self.before: dict[str, Tensor] = {}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Steps xi by what the last step did to the losses, then weighs them."""
         values = torch.stack(list(losses.values())).detach()
-        heard = (values > EPSILON).tolist()
-        if not any(heard):
+        counts = (values > EPSILON).tolist()
+        if not any(counts):
             return total_of(losses.values())
-        logs = {
-            n: (loss + EPSILON).log() for (n, loss), is_heard in zip(losses.items(), heard, strict=True) if is_heard
-        }
+        logs = {n: (loss + EPSILON).log() for (n, loss), kept in zip(losses.items(), counts, strict=True) if kept}
         self._step({name: self.before[name] - log.detach() for name, log in logs.items() if name in self.before})
         self.before |= {name: log.detach() for name, log in logs.items()}
         weights = self.xi.of(list(logs)).softmax(0)
-        weights = weights / (weights / (values[heard] + EPSILON)).sum()
-        unheard = [0 * loss for name, loss in losses.items() if name not in logs]  # own parameters keep their zero
-        return total_of([*(weight * log for weight, log in zip(weights, logs.values(), strict=True)), *unheard])
+        weights = weights / (weights / (values[counts] + EPSILON)).sum()
+        # a task that is left out still gives its own parameters a gradient, of zero
+        zeros = [0 * loss for name, loss in losses.items() if name not in logs]
+        return total_of([*(weight * log for weight, log in zip(weights, logs.values(), strict=True)), *zeros])
 
     def _step(self, fallen: Mapping[str, Tensor]) -> None:
         if len(fallen) < 2:

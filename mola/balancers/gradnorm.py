@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import ClassVar, cast
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -28,8 +28,6 @@ class GradNorm(LossWeighting):
     """L = Σ_t w_t L_t. After every batch w descends on Σ_t |w_t n_t − mean_k(w_k n_k) · r_t^alpha|, and is scaled to
     keep its sum, T; n_t = ‖∂L_t/∂W‖, r_t the task's L/L(0) over its mean of the tasks present.
 
-    alpha: how hard slow tasks are pulled; the paper's 1.5.
-    lr:    of the weights' own Adam.
     W is the shared weight nearest to the losses that all of them reach, the paper's "last shared layer" (LibMTL takes
     all shared parameters, at T backward passes). For Cross-stitch that is its last unit, of which each task reaches a
     row of its own. ∂n_t/∂w is taken in closed form, without a gradient of a gradient.
@@ -37,20 +35,19 @@ class GradNorm(LossWeighting):
     their own sum. Where no shared weight has a gradient of all losses present, w stands still.
     """
 
+    class Options(LossWeighting.Options):
+        alpha: NonNegativeFloat = Field(1.5, description="how hard slow tasks are pulled; the paper's")
+        lr: PositiveFloat = Field(0.025, description="of the weights' own Adam")
+
+    options: Options
+    size = "sum"
     search_space: ClassVar[SearchSpace] = {"alpha": Range(0.1, 3.0, log=True), "lr": Range(0.001, 0.1, log=True)}
 
-    def __init__(
-        self,
-        tasks: Sequence[Task] = (),
-        device: torch.device | None = None,
-        *,
-        alpha: NonNegativeFloat = 1.5,
-        lr: PositiveFloat = 0.025,
-    ) -> None:
-        super().__init__(tasks, device)
-        self.alpha = alpha
-        self.w = Stepped(self.names, 1.0, device, lr)
-        self.first: dict[str, Tensor] = {}  # L(0)
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
+        super().__init__(tasks, device, options)
+        self.w = Stepped(self.names, 1.0, device, options.lr)
+        # L(0)
+        self.first: dict[str, Tensor] = {}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t w_t L_t."""
@@ -61,16 +58,17 @@ class GradNorm(LossWeighting):
         losses: Mapping[str, Tensor],
         aux_loss: Tensor | None,
         shared: list[Parameter],
-        own: list[Parameter],
+        rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
         """T passes to the last shared layer, then one through everything."""
         layer = last_shared(losses, shared) if len(self.names) > 1 and len(losses) > 1 else []
         norms = gradient_norms(list(losses.values()), layer) if layer else None
-        for name, loss in losses.items():  # a batch without a pixel that counts has loss 0, which is no beginning
+        # a batch without a pixel that counts has loss 0, which is no beginning
+        for name, loss in losses.items():
             first = self.first.get(name, loss.detach())
             self.first[name] = torch.where(first > 0, first, loss.detach())
-        super().backward(losses, aux_loss, shared, own)
+        super().backward(losses, aux_loss, shared, rest)
         if norms is not None:
             self._step(losses, norms)
 
@@ -79,7 +77,7 @@ class GradNorm(LossWeighting):
         ratios = torch.stack([losses[name].detach() / self.first[name].clamp(min=SMALLEST) for name in names])
         before = self.w.of(names)
         weighted = before * norms  # (T,)
-        target = weighted.mean() * (ratios / ratios.mean().clamp(min=SMALLEST)) ** self.alpha
+        target = weighted.mean() * (ratios / ratios.mean().clamp(min=SMALLEST)) ** self.options.alpha
         self.w.step(dict(zip(names, (weighted - target).sign() * norms, strict=True)))
         with torch.no_grad():
             values: list[Tensor] = [self.w.values[name] for name in names]
@@ -103,12 +101,12 @@ def last_shared(losses: Mapping[str, Tensor], shared: list[Parameter]) -> list[P
     """The shared weights (not biases or scales) that all losses reach, and fewest operations part from the loss that is
     farthest; none if none is trained.
     """
-    wanted = {id(p): p for p in shared if p.dim() > 1}
+    weights = {id(p): p for p in shared if p.dim() > 1}
     reached: list[set[int]] = [set() for _ in losses]
     for level in zip_longest(*(levels(loss) for loss in losses.values()), fillvalue=()):
         for ids, leaves in zip(reached, level, strict=True):
-            ids.update(id(leaf) for leaf in leaves if id(leaf) in wanted)
+            ids.update(id(leaf) for leaf in leaves if id(leaf) in weights)
         common = set.intersection(*reached)
         if common:
-            return [p for key, p in wanted.items() if key in common]
+            return [p for key, p in weights.items() if key in common]
     return []

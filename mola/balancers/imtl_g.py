@@ -23,6 +23,8 @@ class IMTLG(GramianWeighting):
     α = 0 where the solutions sum to nothing, as for two opposite gradients.
     """
 
+    size = "mean"
+
     def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """The closed form, in double."""
         gramian = gramian.double()

@@ -20,6 +20,8 @@ class IMTLL(Learnt):
     TorchJD's is the same formula, but refuses a batch that lacks a task.
     """
 
+    size = "sum"
+
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t e^(s_t) L_t − s_t."""
         return total_of(torch.exp(self.s[name]) * loss - self.s[name] for name, loss in losses.items())

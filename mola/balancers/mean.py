@@ -16,6 +16,8 @@ from mola.balancers._weighting import LossWeighting
 class Mean(LossWeighting):
     """L = 1/T Σ_t L_t over the T tasks present."""
 
+    size = "mean"
+
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """1/T Σ_t L_t."""
         return total_of(losses.values()) / len(losses)

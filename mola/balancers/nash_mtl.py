@@ -14,18 +14,21 @@ from mola.balancers._jacobian import GramianWeighting
 
 
 class NashMTL(GramianWeighting):
-    """M α = 1/α with M = G Gᵀ/‖G Gᵀ‖_F; d = Gᵀ α.
+    """G Gᵀ α = 1/α; d = Gᵀ α, so that ‖d‖ = √T whatever the sizes of the losses.
 
-    The division is the released code's, and gives d the size of the gradients; its clip of ‖d‖ to 1 is left out.
+    The released code's clip of ‖d‖ to 1 is left out.
     Solved exactly, by Newton's method on ½ αᵀ M α − Σ_t log α_t, where the original (and TorchJD) takes up to 20 steps
     of a sequence of convex programs, whose solver ECOS is under the GPL.
     Own parameters get plain gradients, where the released code weighs them by α too.
     """
 
     def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-        """α."""
-        gramian = gramian.double()
-        return bargain(gramian / gramian.norm())
+        """α of G Gᵀ over its trace."""
+        return bargain(gramian.double())
+
+    def scale(self, trace: float) -> float:
+        """G Gᵀ = trace · M: its α is that of M over √trace."""
+        return float(trace**-0.5)
 
 
 def bargain(m: Tensor, ridge: float = 1e-8) -> Tensor:
@@ -35,7 +38,8 @@ def bargain(m: Tensor, ridge: float = 1e-8) -> Tensor:
     The objective is self-concordant: steps of Δ/(1 + λ), λ the Newton decrement, stay inside α > 0 and always converge.
     """
     norms = m.diagonal().sqrt()
-    m = m / norms / norms[:, None] + ridge * torch.eye(len(m), dtype=m.dtype)  # cosines: the same α · norms solves
+    # cosines: the same α · norms solves
+    m = m / norms / norms[:, None] + ridge * torch.eye(len(m), dtype=m.dtype)
     alpha = torch.ones(len(m), dtype=m.dtype)
     for _ in range(200):
         gradient = m @ alpha - 1 / alpha

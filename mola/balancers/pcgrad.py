@@ -16,6 +16,9 @@ from mola.balancers._jacobian import GramianWeighting
 class PCGrad(GramianWeighting):
     """g_i ← g_i − (g_i·g_j / ‖g_j‖²) g_j for every j in random order with g_i·g_j < 0; d = Σ_i g_i."""
 
+    size = "sum"
+    draws = True
+
     def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """The order is drawn from torch's generator of the CPU, which a checkpoint holds."""
         alpha: Tensor = PCGradWeighting()(gramian.double())

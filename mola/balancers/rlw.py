@@ -17,6 +17,9 @@ from mola.balancers._weighting import LossWeighting
 class RLW(LossWeighting):
     """L = Σ_t w_t L_t, w = softmax of a standard normal draw per task present; the weights sum to 1, as published."""
 
+    size = "mean"
+    draws = True
+
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Draws from torch's generator of the losses' device, which a checkpoint holds."""
         total: Tensor = Random()(torch.stack(list(losses.values())))

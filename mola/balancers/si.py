@@ -21,6 +21,8 @@ class SI(LossWeighting):
     Differs from the original: a loss below 1e-8 has no gradient, where the original has an infinite one.
     """
 
+    size = "logarithms"
+
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t log L_t."""
         return total_of(loss.clamp(min=SMALLEST).log() for loss in losses.values())

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from mola import registry
@@ -21,21 +21,17 @@ from mola.types import BadInput, PerTask, Range, SearchSpace, Task
 class Static(LossWeighting):
     """L = Σ_t w_t L_t.
 
-    weights: by task name; a task that is not named weighs 1. Tuning sweeps them with mean 1, on the simplex as in the
-             source, where it is a grid or random.
+    Tuning sweeps the weights with mean 1, on the simplex as in the source, where it is a grid or random.
     """
+
+    class Options(LossWeighting.Options):
+        weights: dict[str, NonNegativeFloat] | None = Field(None, description="by task name; 1 where not named")
 
     search_space: ClassVar[SearchSpace] = {"weights": PerTask(Range(0.1, 10.0, log=True))}
 
-    def __init__(
-        self,
-        tasks: Sequence[Task] = (),
-        device: torch.device | None = None,
-        *,
-        weights: dict[str, NonNegativeFloat] | None = None,
-    ) -> None:
-        super().__init__(tasks, device)
-        self.weights = dict(weights or {})
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
+        super().__init__(tasks, device, options)
+        self.weights = dict(options.weights or {})
         for name in self.weights:
             if name not in self.names:
                 hint = registry.did_you_mean(name, self.names)

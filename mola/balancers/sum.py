@@ -17,6 +17,8 @@ from mola.balancers._weighting import LossWeighting
 class Sum(LossWeighting):
     """L = Σ_t L_t over the tasks present, plus the method's auxiliary loss."""
 
+    size = "sum"
+
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t L_t."""
         return total_of(losses.values())

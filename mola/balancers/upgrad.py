@@ -24,8 +24,10 @@ class UPGrad(GramianWeighting):
     is under the GPL, on a regularised matrix.
     """
 
-    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
-        super().__init__(tasks, device)
+    size = "mean"
+
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: GramianWeighting.Options) -> None:
+        super().__init__(tasks, device, options)
         self.weighting = UPGradWeighting(projector=NonNegative())
 
     def weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
@@ -41,5 +43,5 @@ class NonNegative(DualConeProjector):
         """U (…, T), M (T, T) → v (…, T)."""
         values, vectors = torch.linalg.eigh(G)
         root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-        more = [torch.from_numpy(nnls(root.numpy(), -(root @ u).numpy())[0]) for u in U.flatten(0, -2)]
-        return U + torch.stack(more).view_as(U)
+        projections = [torch.from_numpy(nnls(root.numpy(), -(root @ u).numpy())[0]) for u in U.flatten(0, -2)]
+        return U + torch.stack(projections).view_as(U)

@@ -23,8 +23,10 @@ class UW(Learnt):
     it, acts on s as well.
     """
 
-    def __init__(self, tasks: Sequence[Task] = (), device: torch.device | None = None) -> None:
-        super().__init__(tasks, device)
+    size = "sum"
+
+    def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Learnt.Options) -> None:
+        super().__init__(tasks, device, options)
         self.factor = {task.name: 1.0 if task.kind in ("classes", "segmentation") else 0.5 for task in tasks}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -47,7 +47,7 @@ def entries(case: Case, setting: Setting, tasks: int) -> dict[str, Entry]:
             named,
             batch,
             setting,
-            Sum(),
+            Sum.create(named, setting.on),
         )
         for name, (method, options) in methods.items()
     }

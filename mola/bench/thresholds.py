@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mola import registry
+from mola.balancers._base import Cost
 from mola.bench.report import Row
 from mola.bench.workloads import CASES, Case, Setting
 
@@ -22,12 +24,6 @@ class Bar(NamedTuple):
     of_flops: bool = False  # the bound is on time against the row's FLOPs, not against the base's time
 
 
-LOSS_WEIGHTING = ("mean", "static", "si", "rlw", "dwa", "uw", "imtl_l", "famo", "gradnorm")
-OVER_FEATURES = ("mgda_ub", "aligned_mtl_ub")
-JACOBIAN = (
-    *("mgda", "pcgrad", "gradvac", "graddrop", "cagrad", "imtl_g"),
-    *("nash_mtl", "aligned_mtl", "fairgrad", "upgrad", "db_mtl"),
-)
 BARS = (
     Bar("resnet50", "grad E=4", "plain", 1.45, 1.15),
     Bar("resnet50", "router E=4", "plain", 1.45, 1.20),
@@ -39,19 +35,28 @@ BARS = (
     Bar("resnet18", "small router network", "plain step", 0.03, None),
     Bar("resnet18", "TwD, B = 256", "plain step", 0.01, None),
     Bar("resnet50", "small router network", "plain step", 0.03, None),
-    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.05) for name in LOSS_WEIGHTING),
-    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.15) for name in OVER_FEATURES),
-    *(Bar("resnet18", f"{name}, T = 4", "plain step", 3.0, 1.5) for name in JACOBIAN),
-    *(Bar("resnet18", f"{name}, T = 9", "plain step", 8.0) for name in JACOBIAN),
     *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.3, of_flops=True) for name in ("mtan", "cgc", "ltb")),
 )
+OF_BALANCERS: dict[Cost, tuple[Bar, ...]] = {  # by what a balancer's steps cost
+    "weighting": (Bar("resnet18", "{name}, T = 4", "plain step", 1.05),),
+    "features": (Bar("resnet18", "{name}, T = 4", "plain step", 1.15),),
+    "jacobian": (
+        Bar("resnet18", "{name}, T = 4", "plain step", 3.0, 1.5),
+        Bar("resnet18", "{name}, T = 9", "plain step", 8.0),
+    ),
+}
 
 
 def held(case: Case, setting: Setting, rows: Sequence[Row]) -> list[str]:
     """A line for each bar whose two rows were measured, met or not; none where the case or the setting is another."""
     found = {row.name: row for row in rows}
+    balancers = {name for name in registry.names("balancers") for row in found if row.startswith(f"{name}, T = ")}
+    bars = [*BARS]
+    for name in sorted(balancers):
+        family = OF_BALANCERS[registry.load("balancers", name).cost]
+        bars += [bar._replace(row=bar.row.format(name=name)) for bar in family]
     lines = []
-    for bar in BARS:
+    for bar in bars:
         if setting != Setting() or case != CASES[bar.case] or not {bar.row, bar.base} <= found.keys():
             continue
         row, base = found[bar.row], found[bar.base]

@@ -17,7 +17,7 @@ def tasks(number, kind="classes"):
 
 def make(balancer, number, **options):
     checked = registry.check_options("balancers", balancer, options, balancer)
-    return registry.load("balancers", balancer)(tasks(number), **checked)
+    return registry.create("balancers", balancer, tasks(number), None, options=checked)
 
 
 class Problem:

@@ -16,7 +16,6 @@ from mola.training.loading import load
 from mola.types import Batch, PerTask, Range
 
 BALANCERS = registry.names("balancers")
-DRAWS = {"rlw", "pcgrad", "gradvac"}  # from a generator, by task: another order is another draw
 every = pytest.mark.parametrize("name", BALANCERS)
 
 
@@ -45,8 +44,10 @@ def test_the_update_is_finite_and_lowers_the_sum(name):
     assert (own > 0).all()
 
 
-@pytest.mark.parametrize("name", [name for name in BALANCERS if name not in DRAWS])
+@every
 def test_the_order_of_the_tasks_says_nothing(name):
+    if registry.load("balancers", name).draws:
+        pytest.skip("draws in the order of the tasks: another order is another draw")
     order = [2, 0, 1]
     first, second = make(name, 3), make(name, 3)
     for values in (VALUES, VALUES.flip(0), VALUES * 0.5):
@@ -84,23 +85,24 @@ def parts_of(state, name):
     return [part for part in found if part is not None and part != []]
 
 
-@pytest.mark.parametrize("name", ["gradnorm", "dwa", "gradvac", "db_mtl", "famo"])
+@every
 def test_what_is_kept_for_an_absent_task_stands_still(name):
     balancer = make(name, 3)
-    for _ in range(2):
-        Problem(CONFLICT, VALUES).update(balancer)
-        balancer.end_epoch()
 
     def kept():
         return {task: copy.deepcopy(parts_of(balancer.state_dict(), task)) for task in NAMES[:3]}
 
+    start = kept()
+    for _ in range(2):
+        Problem(CONFLICT, VALUES).update(balancer)
+        balancer.end_epoch()
     before = kept()
-    assert all(before.values())
+    follows = repr(before) != repr(start)  # the losses; what the run's optimiser steps stands still here
     Problem(CONFLICT[[0, 2]], 2 * VALUES[[0, 2]], ("a", "c")).update(balancer)
     balancer.end_epoch()
     after = kept()
     assert repr(after["b"]) == repr(before["b"])
-    assert repr(after["a"]) != repr(before["a"]) and repr(after["c"]) != repr(before["c"])
+    assert (repr(after["a"]) != repr(before["a"])) == (repr(after["c"]) != repr(before["c"])) == follows
 
 
 @every
@@ -228,7 +230,7 @@ PASSES = 20  # within which a method that draws has drawn everything
 
 def step(name, method, named, batch, unused=frozenset()):
     """The names of the parameters that steps of the balancer give no gradient."""
-    balancer = registry.load("balancers", name)(named)
+    balancer = registry.load("balancers", name).create(named)
     silent = {k: p for k, p in method.named_parameters() if p.requires_grad and k not in unused}
     for _ in range(PASSES):
         method.zero_grad(set_to_none=True)
@@ -303,4 +305,4 @@ def test_search_space_names_options_whose_values_are_accepted(name):
 
 def test_tasks_of_every_kind_have_a_balancer():
     for name in BALANCERS:
-        registry.load("balancers", name)(tasks(2, "depth"))
+        registry.load("balancers", name).create(tasks(2, "depth"))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from linear import CONFLICT, NAMES, VALUES, Problem, make, tasks, update
 
+from mola import registry
 from mola.types import BadInput
 
 
@@ -82,9 +83,7 @@ def test_dwa_of_the_tasks_present():
     ],
 )
 def test_learnt_scales(name, kind, weight, slope):
-    from mola import registry
-
-    balancer, s = registry.load("balancers", name)(tasks(3, kind)), [0.3, -0.2, 0.7]
+    balancer, s = registry.load("balancers", name).create(tasks(3, kind)), [0.3, -0.2, 0.7]
     with torch.no_grad():
         for parameter, value in zip(balancer.parameters(), s, strict=True):
             parameter.fill_(value)

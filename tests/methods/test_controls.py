@@ -18,7 +18,9 @@ def trained(method, tasks, batches, lr=0.01):
     for batch in batches:
         optimizer.zero_grad()
         output = method(batch)
-        Sum().backward(task_losses(tasks, output, batch), None, method.shared_parameters(), method.own_parameters())
+        Sum.create().backward(
+            task_losses(tasks, output, batch), None, method.shared_parameters(), method.own_parameters()
+        )
         optimizer.step()
     return method
 

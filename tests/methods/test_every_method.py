@@ -91,7 +91,7 @@ def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
     silent = {key: p for key, p in method.named_parameters() if p.requires_grad and id(p) not in unused}
     for _ in range(PASSES):
         output = method(batch)
-        Sum().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, own)
+        Sum.create().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, own)
         silent = {key: p for key, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
         if not silent:
             break
@@ -174,6 +174,6 @@ def test_a_step_on_every_embedded_benchmark(name, kind, data_root):
     output = method(few)
     losses = task_losses(data.tasks, output, few)
     assert set(losses) == set(few.y)
-    Sum().backward(losses, output.aux_loss, shared, own)
+    Sum.create().backward(losses, output.aux_loss, shared, own)
     reached = [p.grad for p in method.parameters() if p.grad is not None]
     assert reached and all(gradient.isfinite().all() for gradient in reached)

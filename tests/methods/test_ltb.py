@@ -86,7 +86,7 @@ def test_the_warm_up_draws_evenly_and_leaves_theta_alone(benchmark, batch):
     for step in range(4):
         tree.zero_grad()
         output = tree(batch)
-        Sum().backward(task_losses(benchmark.tasks, output, batch), None, tree.shared_parameters(), [])
+        Sum.create().backward(task_losses(benchmark.tasks, output, batch), None, tree.shared_parameters(), [])
         assert (tree.parents.grad is None) == (tree.leaves.grad is None) == (step < 2)
         seen |= {output.features.shape[1]}
     assert max(seen) == 2  # afterwards both nodes are looked at
@@ -118,7 +118,7 @@ def test_the_temperature_falls_and_theta_learns_which_node_is_better(digits, mon
     optimizer = make_optimizer(Training(lr=0.02), [p for p in tree.parameters() if p.requires_grad])
     for _ in range(24):
         optimizer.zero_grad()
-        Sum().backward(task_losses(digits.tasks, tree(batch), batch), None, tree.shared_parameters(), [])
+        Sum.create().backward(task_losses(digits.tasks, tree(batch), batch), None, tree.shared_parameters(), [])
         optimizer.step()
     assert temperatures[::2][:4] == pytest.approx([2.0, 2.0, 2.0 / 2**0.5, 2.0 / 3**0.5])
     assert (tree.leaves[:, 0] > tree.leaves[:, 1]).all()
@@ -134,7 +134,7 @@ def test_noise_decides_no_tree_in_a_few_steps(digits, optimizer, lr):
     steps = make_optimizer(Training(optimizer=optimizer, lr=lr), list(tree.parameters()))
     for _ in range(6):
         steps.zero_grad()
-        Sum().backward(task_losses(digits.tasks, tree(noise), noise), None, tree.shared_parameters(), [])
+        Sum.create().backward(task_losses(digits.tasks, tree(noise), noise), None, tree.shared_parameters(), [])
         steps.step()
     for theta in (tree.parents, tree.leaves):
         assert 0.5 < (tree.rate * theta).softmax(-1).max() < 0.8  # some learning, nothing settled
@@ -167,7 +167,7 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
         data = FakeDense({"train": 8, "valid": 2, "test": 2})
         torch.manual_seed(3)
         cpu, file = torch.device("cpu"), path / "run.pt"
-        outcome = fit(method, Sum(), data, training, seed=0, device=cpu, path=file, fingerprint="f")
+        outcome = fit(method, Sum.create(), data, training, seed=0, device=cpu, path=file, fingerprint="f")
         return method, outcome
 
     whole, one = trained("whole", 3)
@@ -186,7 +186,7 @@ def test_a_short_run_beats_chance(data_root, tmp_path):
     tree = build("ltb", data.tasks, branches=2, warmup=8, rate=100.0, temperature=1.0)
     training = Training(epochs=16, batch_size=32, lr=0.004)
     cpu = torch.device("cpu")
-    outcome = fit(tree, Sum(), data, training, seed=0, device=cpu, path=tmp_path / "run.pt", fingerprint="f")
+    outcome = fit(tree, Sum.create(), data, training, seed=0, device=cpu, path=tmp_path / "run.pt", fingerprint="f")
     scores = [score["accuracy"] for score in outcome.test.values()]
     assert sum(scores) / len(scores) > 0.2  # of ten classes
     assert (tree.rate * tree.leaves).softmax(-1).max(-1).values.min() > 0.9  # a tree was found

@@ -80,7 +80,7 @@ def test_a_dense_run_learns_selects_and_ends_with_finite_test_metrics(tmp_path):
     model, benchmark = method("mola_grad", where=r"layer[34]\..*conv\d"), FakeDense()
     training = Training(epochs=6, batch_size=4, lr=3e-3, schedule="constant")
     outcome = fit(
-        model, Sum(), benchmark, training, seed=0, device=CPU, path=tmp_path / "checkpoint.pt", fingerprint="f"
+        model, Sum.create(), benchmark, training, seed=0, device=CPU, path=tmp_path / "checkpoint.pt", fingerprint="f"
     )
     first, last = (sum(outcome.curve[i]["train"].values()) for i in (0, -1))
     assert last < 0.8 * first
