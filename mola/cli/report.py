@@ -90,10 +90,10 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         typer.echo(bind(suite, config))
         return
     from mola.reporting.render import page, several, to_markdown
-    from mola.reporting.results.trees import tree
+    from mola.reporting.results.snapshots import snapshot
     from mola.reporting.tables.compare import compare as tables_of
 
-    one, other = (tree(side, suite.folder, drafts) for side in compare)
+    one, other = (snapshot(side, suite.folder, drafts) for side in compare)
     tables = tables_of(one, other, list(suite.methods))
     text = "\n".join(to_markdown(table) for table in tables)
     typer.echo(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -75,7 +75,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[2] = Field(VERSION, description="of this list of keys")  # type: ignore[assignment]
+    version: Literal[2] = Field(VERSION, description="of this list of keys")  # type: ignore[arg-type]
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="name of the benchmark")
     method: str = Field(description="label of the row")
@@ -138,12 +138,6 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1, which had no ``version``, with the keys of today."""
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw
-    settings = dict(raw["config"])
-    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", {}))
-    if "batch" in training:
-        training["batch_size"] = training.pop("batch")
-    if "paper_rule" in probes:
-        probes["oracle_selection"] = probes.pop("paper_rule")
     curve = [
         {**epoch, "train": {"aux_loss" if k == "penalty" else k: v for k, v in epoch["train"].items()}}
         for epoch in raw.get("curve", [])
@@ -151,10 +145,21 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in raw.items() if key not in ("config", "paper_rule", "curve")}
     return rest | {
         "version": VERSION,
-        "settings": {**settings, "training": training, "probes": probes},
+        "settings": upgraded_settings(raw["config"]),
         "oracle_selection": raw.get("paper_rule"),
         "curve": curve,
     }
+
+
+def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of version 1 with the keys of today; those of today are left as they are."""
+    settings = dict(settings)
+    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", settings.get("probes", {})))
+    if "batch" in training:
+        training["batch_size"] = training.pop("batch")
+    if "paper_rule" in probes:
+        probes["oracle_selection"] = probes.pop("paper_rule")
+    return {**settings, "training": training, "probes": probes}
 
 
 def document() -> str:
@@ -164,7 +169,8 @@ def document() -> str:
         "Every run writes `results/<suite>/<benchmark>/<method>/seed<k>/record.json`, and tables read nothing else. "
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
-        f"\nIts keys are those of version {VERSION}. Records of version 1 are read, too; of a newer version they are refused.\n"
+        f"\nIts keys are those of version {VERSION}. "
+        "Records of version 1 are read, too; of a newer version they are refused.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

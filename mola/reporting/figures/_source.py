@@ -1,4 +1,4 @@
-"""What the figures of a benchmark are drawn from: records, what the watches saw, what tuning left."""
+"""What the figures of a benchmark are drawn from: records, what probes saw, and what tuning left."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from typing import Any
 import pandas as pd
 
 from mola.config import Suite
-from mola.experiment import tuned
-from mola.reporting.results.records import Cell
-from mola.reporting.tables.layout import Results
-from mola.reporting.tables.write import read_results
+from mola.reporting.results.read import Results, read_results
+from mola.reporting.results.records import Row
 from mola.types import Task
 
 
@@ -29,13 +27,13 @@ class Source:
 
     @property
     def tasks(self) -> Sequence[Task]:
-        """The benchmark's, in their order."""
+        """The benchmark's tasks, in their order."""
         return self.results.tasks
 
     @property
-    def cells(self) -> Sequence[Cell]:
+    def rows(self) -> Sequence[Row]:
         """The rows, with the records that count."""
-        return self.results.cells
+        return self.results.rows
 
     @property
     def asked(self) -> int:
@@ -44,25 +42,21 @@ class Source:
 
     @cached_property
     def analyses(self) -> Mapping[str, Mapping[str, Any]]:
-        """Label → what the watches saw in the suite's first seed; only of runs that count."""
-        found = {}
-        for cell in self.cells:
-            for seed in [s for s in self.suite.seeds[:1] if s in cell.records]:
-                told = _json(self.suite.cell(self.benchmark, cell.label) / f"seed{seed}" / "analysis.json")
-                if told.get("fingerprint") == cell.records[seed]["fingerprint"]["all"]:
-                    found[cell.label] = told
-        return found
+        """Label → what the probes saw in the suite's first seed; only of runs that count."""
+        seed, analyses = self.suite.seeds[0], {}
+        for row in self.rows:
+            if row.experiment and seed in row.records:
+                analysis = _json(row.experiment.run_folder(seed) / "analysis.json")
+                if analysis.get("fingerprint") == row.records[seed].fingerprint.all:
+                    analyses[row.label] = analysis
+        return analyses
 
     def studies(self, name: str) -> Mapping[str, pd.DataFrame]:
-        """Label → a table that its study wrote; only of studies that found what runs train with now: finished, of the
-        search and of the number of trials asked for.
+        """Label → a table that its study wrote; only of studies whose result the runs train with now: finished, of the
+        search and of the number of trials that the suite asks for.
         """
-        found = {}
-        for cell in self.cells if self.suite.tune is not None else ():
-            path = tuned.folder(self.suite, self.benchmark, cell.label) / name
-            if tuned.read(self.suite, self.benchmark, cell.label) is not None and path.is_file():
-                found[cell.label] = pd.read_csv(path)
-        return found
+        paths = {row.label: row.experiment.study_folder / name for row in self.rows if row.experiment and row.tuning}
+        return {label: pd.read_csv(path) for label, path in paths.items() if path.is_file()}
 
 
 def sources(suite: Suite, drafts: bool = False) -> list[Source]:
@@ -73,7 +67,7 @@ def sources(suite: Suite, drafts: bool = False) -> list[Source]:
 def _json(path: Path) -> Mapping[str, Any]:
     """Empty where there is no such file, or one that can't be read: what it belongs to is then left out."""
     try:
-        told = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,125 +1,120 @@
-"""Records: what the runs of a suite left, and what is wrong with them. Tables read nothing else."""
+"""What the runs of a benchmark left: a record per run, or why it does not count. Tables read nothing else."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from mola.config import Suite
-from mola.experiment import tuned
-from mola.experiment.inputs import inputs
+from mola.experiment import record as stored
 from mola.experiment.provenance import uncommitted
-from mola.types import Task
-
-Record = dict[str, Any]
+from mola.experiment.record import Record
+from mola.experiment.spec import Experiment, other_versions
+from mola.types import BadInput, Task
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One (benchmark, method): a record per finished seed, and a reason for every other seed."""
+class Row:
+    """The runs of one row on one benchmark: a record per finished seed, and a reason for every other seed.
+
+    records:    by seed, in the suite's order.
+    problems:   why a seed has no record that counts: failed, missing, unreadable, or of other code, settings or data.
+    remarks:    what a reader must know of records that count, by seed: drafts, and other versions of packages.
+    experiment: None for runs of a snapshot, which no configuration describes.
+    """
 
     label: str
-    records: dict[int, Record]  # by seed, in the suite's order
-    problems: dict[int, str]  # failed, missing, unreadable, or of other code, settings, splits or data
-    group: str | None = None  # the heading it stands under
+    records: dict[int, Record]
+    problems: dict[int, str]
+    remarks: dict[int, list[str]] = field(default_factory=dict)
+    experiment: Experiment | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every seed of the suite is there."""
+        """Whether every seed of the suite has a record that counts."""
         return not self.problems
 
+    @property
+    def group(self) -> str | None:
+        """The heading that the row stands under."""
+        return self.experiment.suite.methods[self.label].group if self.experiment else None
 
-def collect(
-    suite: Suite, benchmark: str, tasks: Sequence[Task] = (), data: str | None = None, drafts: bool = False
-) -> list[Cell]:
-    """The cells of a benchmark in the suite's order, groups together. A record that does not belong is named as a
-    problem, never mixed in.
+    @property
+    def tuning(self) -> Mapping[str, Any]:
+        """What tuning cost, ``finished`` and ``pruned`` trials among it; empty where the suite does not tune."""
+        return (self.experiment.tuning_result if self.experiment and self.experiment.is_tuned else None) or {}
 
-    tasks:  whose metrics every record must have.
-    data:   identity of the prepared data; None where it is not there: then what most records were made on counts.
-    drafts: also take runs of code that is in no commit.
+
+def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), drafts: bool = False) -> list[Row]:
+    """The rows of a benchmark, groups together. A record that does not belong is a problem, and is never mixed in.
+
+    experiments: of one benchmark, in the suite's order.
+    tasks:       whose metrics every record must have.
+    drafts:      also take runs of code that is in no commit.
     """
-    cells = [_cell(suite, benchmark, label, tasks, drafts) for label in suite.methods]
-    told = "is there now" if data else "most runs of this table"
-    same_data(cells, f"{told}; train it anew", data)
-    groups = list(dict.fromkeys(cell.group for cell in cells))
-    return sorted(cells, key=lambda cell: groups.index(cell.group))
-
-
-def read(path: Path) -> tuple[Record, str | None]:
-    """A record with its fingerprint and status, or what is wrong with the file."""
-    try:
-        return parse(path.read_bytes())
-    except FileNotFoundError:
-        return {}, "missing: not trained"
-    except OSError as error:
-        return {}, f"unreadable record: {error.strerror}"
-
-
-def parse(content: bytes) -> tuple[Record, str | None]:
-    """The same of a file's content."""
-    try:
-        record: Record = json.loads(content)
-        record["fingerprint"]["all"], record["status"]
-    except (ValueError, KeyError, TypeError) as error:
-        return {}, f"unreadable record: {type(error).__name__}: {error}"
-    return record, None if record["status"] == "done" else f"failed: {record.get('reason')}"
+    rows = [_row(experiment, tasks, drafts) for experiment in experiments]
+    same_data(rows, "most runs of this table; train it anew")
+    groups = list(dict.fromkeys(row.group for row in rows))
+    return sorted(rows, key=lambda row: groups.index(row.group))
 
 
 def fault(record: Record, tasks: Sequence[Task]) -> str | None:
     """The first score that a finished run must have and that is no finite number."""
-    for rule in ("test", *(["oracle_selection"] if record.get("oracle_selection") else [])):
+    parts = {"test": record.test} | (
+        {"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {}
+    )
+    for rule, scores in parts.items():
         for task in tasks:
             for metric in task.metrics:
-                try:
-                    found: Any = (record if rule == "test" else record[rule])["test"][task.name][metric]
-                except (KeyError, TypeError, IndexError):
-                    found = "none"
-                if not isinstance(found, int | float) or not math.isfinite(found):
+                value = scores.get(task.name, {}).get(metric)
+                if value is None or not math.isfinite(value):
+                    found = "none" if value is None else value
                     return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {found}"
     return None
 
 
-def _cell(suite: Suite, benchmark: str, label: str, tasks: Sequence[Task], drafts: bool) -> Cell:
-    fingerprint = inputs(suite, benchmark, label)["fingerprint"]["all"]
-    study = tuned.read(suite, benchmark, label) if suite.tune is not None else None
-    cell = Cell(label, {}, {}, suite.methods[label].group)
-    for seed in suite.seeds:
-        record, problem = read(suite.cell(benchmark, label) / f"seed{seed}" / "record.json")
-        if record and record["fingerprint"]["all"] != fingerprint:
-            problem = "left out: trained with other code, settings or splits"
-        problem = problem or fault(record, tasks)
-        if not problem and record.get("dirty") and (files := uncommitted(suite.settings(benchmark, label))):
-            told = f"trained with code that is in no commit ({files})"
-            if drafts:
-                record = {**record, "draft": f"{told}: a draft"}
-            else:
-                problem = f"left out: {told}; commit it, then: mola table; or, as a draft: mola table --drafts"
-        if study and record.get("tuned"):  # a record tells the budget alone
-            record = {**record, "tuned": record["tuned"] | {key: study.get(key) for key in ("finished", "pruned")}}
-        if problem:
-            cell.problems[seed] = problem
-        else:
-            cell.records[seed] = record
-    return cell
-
-
 def majority(runs: Sequence[Record], of: Callable[[Record], object]) -> object:
     """What most of the runs have; of equally many, what the newest has."""
-    found = Counter(map(of, runs))
-    return of(max(runs, key=lambda record: (found[of(record)], record.get("time", ""))))
+    counts = Counter(map(of, runs))
+    return of(max(runs, key=lambda record: (counts[of(record)], record.time)))
 
 
-def same_data(cells: Sequence[Cell], told: str, data: str | None = None) -> None:
-    """Leave out the records that were made on other prepared data than this, or else than most; told: than what."""
-    if runs := [record for cell in cells for record in cell.records.values()]:
-        wanted = data or majority(runs, lambda record: record.get("data"))
-        for cell in cells:
-            for seed in [s for s, record in cell.records.items() if record.get("data") != wanted]:
-                del cell.records[seed]
-                cell.problems[seed] = f"left out: made on other prepared data than {told}"
+def same_data(rows: Sequence[Row], basis: str) -> None:
+    """Leave out the records that were made on other prepared data than most; ``basis`` says than what."""
+    if runs := [record for row in rows for record in row.records.values()]:
+        usual = majority(runs, lambda record: record.data)
+        for row in rows:
+            for seed in [seed for seed, record in row.records.items() if record.data != usual]:
+                del row.records[seed]
+                row.problems[seed] = f"left out: made on other prepared data than {basis}"
+
+
+def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
+    row = Row(experiment.label, {}, {}, {}, experiment)
+    for seed in experiment.suite.seeds:
+        try:
+            record = stored.read(experiment.run_folder(seed) / stored.NAME)
+        except (FileNotFoundError, BadInput) as error:
+            row.problems[seed] = str(error) if isinstance(error, BadInput) else "missing: not trained"
+            continue
+        problem, remarks = _problem(record, experiment, tasks), []
+        if not problem and record.dirty and (files := uncommitted(experiment)):
+            code = f"trained with code that is in no commit ({files})"
+            problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
+            if drafts:
+                problem, remarks = None, [f"{code}: a draft"]
+        if problem:
+            row.problems[seed] = problem
+            continue
+        if versions := other_versions(record):
+            remarks.append(f"trained with {', '.join(versions)}; mola train --renew trains such runs again")
+        row.records[seed], row.remarks[seed] = record, remarks
+    return row
+
+
+def _problem(record: Record, experiment: Experiment, tasks: Sequence[Task]) -> str | None:
+    if reason := experiment.stale(record):
+        return f"left out: {reason}"
+    return f"failed: {record.reason}" if record.status == "failed" else fault(record, tasks)

@@ -7,14 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from mola.reporting.statistics.intervals import DRAWS, SEED, Floats, expanded
+from mola.reporting.statistics.intervals import ALIKE, DRAWS, SEED, Floats, expanded
 
 Interval = tuple[float, float, float]  # the estimate, its low and its high end
 
 
 def mean_ranks(scores: Floats) -> Floats:
-    """Mean over benchmarks of each method's rank, 1 is best, ties averaged: (K, M), higher is better → (M,)."""
-    return np.asarray(stats.rankdata(-scores, axis=1).mean(axis=0))
+    """Mean over benchmarks of each method's rank: (K, M), higher is better → (M,)."""
+    return np.asarray(ranks(scores).mean(axis=0))
+
+
+def ranks(scores: Floats) -> Floats:
+    """Each method's rank on each benchmark, 1 is best, ties averaged: (K, M), higher is better → (K, M).
+
+    Scores are tied, too, where they differ by no more than rounding: by 1e-9 of the largest of their benchmark.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    falling = np.take_along_axis(scores, order, axis=1)
+    apart = -np.diff(falling, axis=1, prepend=falling[:, :1]) > ALIKE * np.abs(scores).max(axis=1, keepdims=True)
+    levels = np.empty(scores.shape)
+    np.put_along_axis(levels, order, np.cumsum(apart, axis=1), axis=1)
+    return np.asarray(stats.rankdata(levels, axis=1))
 
 
 def iqm(values: Floats) -> Floats:
@@ -45,16 +58,18 @@ def probability_of_improvement(rows: Sequence[Floats], base: Sequence[Floats]) -
     draw = np.random.default_rng(SEED)
     shares, drawn = [], np.zeros(DRAWS)
     for ours, theirs in zip(rows, base, strict=True):
-        wins = (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
+        gains = ours[:, None] - theirs
+        tied = np.abs(gains) <= ALIKE * np.maximum(np.abs(ours)[:, None], np.abs(theirs))
+        wins = np.where(tied, 0.5, gains > 0)
         a, b = (draw.multinomial(len(x), np.full(len(x), 1 / len(x)), DRAWS) / len(x) for x in (ours, theirs))
         drawn += np.einsum("ri,ij,rj->r", a, wins, b, optimize=True) / len(rows)
         shares.append(wins.mean())
     return _interval(float(np.mean(shares)), drawn, min(map(len, [*rows, *base])), len(rows))
 
 
-def _interval(found: float, drawn: Floats, n: int, strata: int) -> Interval:
+def _interval(estimate: float, drawn: Floats, n: int, strata: int) -> Interval:
     if n < 2:
-        return found, np.nan, np.nan
+        return estimate, np.nan, np.nan
     cut = expanded(n, strata * (n - 1))
     low, high = np.quantile(drawn, [cut, 1 - cut])
-    return found, float(low), float(high)
+    return estimate, float(low), float(high)

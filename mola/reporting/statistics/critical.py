@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mola.reporting.statistics.across import mean_ranks
+from mola.reporting.statistics.across import ranks
 from mola.reporting.statistics.intervals import Floats
 
 BENCHMARKS = 5  # fewer don't carry the test; the metrics of one benchmark and its seeds are no benchmarks
@@ -44,22 +44,24 @@ def critical(scores: Floats, benchmarks: Sequence[str], methods: Sequence[str]) 
     names = tuple(methods), tuple(benchmarks)
     if missing := [m for m, column in zip(methods, scores.T, strict=True) if not np.isfinite(column).all()]:
         return Critical(*names, f"not every run of {', '.join(missing)} is there")
-    ranks = tuple(float(rank) for rank in mean_ranks(scores))
+    ranked = ranks(scores)
+    means = tuple(float(rank) for rank in ranked.mean(axis=0))
     if len(benchmarks) < BENCHMARKS:
-        told = f"expected at least {BENCHMARKS} independent benchmarks, found {len(benchmarks)}"
-        return Critical(*names, told, ranks)
+        reason = f"expected at least {BENCHMARKS} independent benchmarks, found {len(benchmarks)}"
+        return Critical(*names, reason, means)
     if len(methods) < METHODS:
-        return Critical(*names, f"expected at least {METHODS} methods, found {len(methods)}", ranks)
+        return Critical(*names, f"expected at least {METHODS} methods, found {len(methods)}", means)
     with np.errstate(invalid="ignore"):
-        friedman = float(stats.friedmanchisquare(*scores.T).pvalue)
-    if not friedman < ALPHA:  # NaN where all scores are equal
-        return Critical(*names, f"Friedman's test sees no difference (p = {friedman:.3f})", ranks, friedman)
+        friedman = float(stats.friedmanchisquare(*-ranked.T).pvalue)
+    # NaN where all scores are equal
+    if not friedman < ALPHA:
+        return Critical(*names, f"Friedman's test sees no difference (p = {friedman:.3f})", means, friedman)
     import scikit_posthocs  # seconds
 
-    table = pd.DataFrame(-scores, index=list(benchmarks), columns=list(methods))
-    found = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()
-    pairs = tuple(tuple(float(p) for p in row) for row in found)
-    return Critical(*names, None, ranks, friedman, critical_distance(len(benchmarks), len(methods)), pairs)
+    table = pd.DataFrame(ranked, index=list(benchmarks), columns=list(methods))
+    nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()
+    pairs = tuple(tuple(float(p) for p in row) for row in nemenyi)
+    return Critical(*names, None, means, friedman, critical_distance(len(benchmarks), len(methods)), pairs)
 
 
 def critical_distance(benchmarks: int, methods: int, alpha: float = ALPHA) -> float:

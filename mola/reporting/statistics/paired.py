@@ -33,24 +33,24 @@ def differences(rows: Sequence[Floats]) -> list[Difference | None]:
     """Each row's paired differences (n,) → their summary, with Holm's correction over all rows; None for an empty row
     or one that is not finite.
     """
-    found: list[Difference | None] = []
+    tested: list[Difference | None] = []
     for row in rows:
         if not len(row) or not np.isfinite(row).all():
-            found.append(None)
+            tested.append(None)
             continue
         low, high = bootstrap_interval(row)
-        found.append(Difference(float(row.mean()), float(low), float(high), len(row), sign_flip(row)))
-    corrected = holm([None if d is None else d.p for d in found])
+        tested.append(Difference(float(row.mean()), float(low), float(high), len(row), sign_flip(row)))
+    corrected = holm([None if d is None else d.p for d in tested])
     return [
         None if d is None else Difference(d.mean, d.low, d.high, d.n, d.p, p)
-        for d, p in zip(found, corrected, strict=True)
+        for d, p in zip(tested, corrected, strict=True)
     ]
 
 
 def sign_flip(row: Floats) -> float | None:
     """Two-sided p of paired differences (n,) with mean zero: the share of all 2ⁿ sign patterns whose mean is as far
-    from zero as the one seen. None below six, where no p is under .05; from 99,999 seeded draws, the one seen counted
-    among them, above sixteen.
+    from zero as the observed one. None below six, where no p is under .05; from 99,999 seeded draws, the observed one
+    counted among them, above sixteen.
 
     Source: Fisher 1935; exact where the differences are symmetric around zero under the null.
     """

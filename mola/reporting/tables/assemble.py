@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mola.metrics import averageable
-from mola.reporting.results.cited import cited_columns, cited_notes
+from mola.reporting.results.read import Results
 from mola.reporting.tables import captions
+from mola.reporting.tables.cited import cited_columns, cited_notes
 from mola.reporting.tables.columns import (
     average_column,
     delta_columns,
@@ -16,25 +17,23 @@ from mola.reporting.tables.columns import (
 )
 from mola.reporting.tables.costs import cost_columns, runs_column
 from mola.reporting.tables.estimates import Column
-from mola.reporting.tables.layout import Results, Table
+from mola.reporting.tables.layout import Table
 from mola.reporting.tables.notes import condensed, notes
-
-__all__ = ["Results", "Table", "benchmark_table", "summary_table"]
 
 
 def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> Table:
     """The table of one benchmark: test scores at the epoch that was selected on valid. For classes the ranking metric
     of every task; for dense tasks every metric.
     """
-    tasks, cells = results.tasks, results.cells
+    tasks, rows = results.tasks, results.rows
     base = results.base(reference)
-    columns = (metric_columns if results.dense else ranking_columns)(cells, tasks)
+    columns = (metric_columns if results.dense else ranking_columns)(rows, tasks)
     if averageable(tasks):
-        columns.append(average_column(cells, tasks, "average", "average"))
+        columns.append(average_column(rows, tasks, "average", "average"))
     if base:
-        columns += delta_columns(cells, base, tasks, reference, arrows=results.dense)
+        columns += delta_columns(rows, base, tasks, reference, arrows=results.dense)
     cited = cited_columns(results.cited, results.labels, columns, f"paper_numbers: {name}")
-    columns += [*optimism_columns(cells, tasks), *cost_columns(cells), *runs_column(cells), *cited]
+    columns += [*optimism_columns(rows, tasks), *cost_columns(rows), *runs_column(rows), *cited]
     caption = captions.of_benchmark(name, results, seeds, reference if base else None, columns)
     lines = (*results.remarks, *notes(results, reference), *cited_notes(results.cited, results.labels))
     return Table(
@@ -48,14 +47,15 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
     lines: list[tuple[str, str]] = []
     incomplete: frozenset[str] = frozenset()
     for name, results in benchmarks.items():
-        tasks, cells = results.tasks, results.cells
+        tasks, rows = results.tasks, results.rows
         if averageable(tasks):
-            columns.append(average_column(cells, tasks, f"{name}_average", name))
+            columns.append(average_column(rows, tasks, f"{name}_average", name))
         if base := results.base(reference):
-            columns += delta_columns(cells, base, tasks, reference, f"{name} ")
+            columns += delta_columns(rows, base, tasks, reference, f"{name} ")
         lines += [(name, line) for line in (*results.remarks, *notes(results, reference))]
         incomplete |= results.incomplete
     caption = captions.of_summary(suite, benchmarks, seeds, reference)
     first = next(iter(benchmarks.values()))
-    told = condensed(lines)
-    return Table("summary", first.labels, tuple(columns), caption, told, incomplete, first.groups, asked=len(seeds))
+    return Table(
+        "summary", first.labels, tuple(columns), caption, condensed(lines), incomplete, first.groups, asked=len(seeds)
+    )

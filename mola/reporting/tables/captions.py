@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mola.metrics import averageable
+from mola.reporting.results.read import Results
 from mola.reporting.tables.columns import weighs_metrics
 from mola.reporting.tables.costs import CAPTION, PRUNED
 from mola.reporting.tables.estimates import Column
-from mola.reporting.tables.layout import Results, spans
+from mola.reporting.tables.layout import spans
 
 
 def of_benchmark(
@@ -30,7 +31,7 @@ def of_benchmark(
     if results.held_out:
         text += "The epoch is selected on the validation split"
         if "optimism" in keys:
-            text += ", never on test, which is scored after every epoch too, for the columns of the paper's rule only. "
+            text += ", never on test, which is scored after every epoch too, for the columns of oracle selection only. "
         else:
             text += "; the test split is read once, after that. "
     else:
@@ -40,12 +41,13 @@ def of_benchmark(
         text += f"Δ: mean relative gain over {reference} with the same seed, in percent, over all metrics. "
         text += f"{meaning('Δ_task', 'positive', 'tasks')} {meaning('Δ_flat', 'negative', 'metrics')} "
     elif reference:
-        told = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
-        text += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {told}. "
+        metrics = ", ".join(dict.fromkeys(metric.replace("_", " ") for task in tasks for metric in task.metrics))
+        text += f"Δ_task: mean relative gain over {reference} with the same seed, in percent, over {metrics}. "
     if "optimism" in keys:
         text += (
-            "Paper's rule: the epoch of the lowest loss on test, as in the released code; optimism: what the same runs "
-            f"gain by that, {'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
+            "Oracle selection: the epoch of the lowest loss on test, as the released code selects, so that its scores "
+            "are too good; optimism: what the same runs gain by that, "
+            f"{'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
         )
     text += CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
     return text + (PRUNED if "tuning_pruned" in keys else "")
@@ -68,7 +70,7 @@ def of_summary(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[in
 
 
 def interval(seeds: Sequence[int]) -> str:
-    """What stands behind ±."""
+    """What the number behind ± is."""
     return f"mean ± half-width of the 95 % t interval over {len(seeds)} seeds ({spans(seeds)})"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from mola.experiment.record import OracleSelection, Record
 from mola.metrics import UNITS, Unit, averageable, overall
-from mola.reporting.results.records import Cell, Record
+from mola.reporting.results.records import Row
 from mola.reporting.statistics import Directions, Values, delta_flat, delta_task
 from mola.reporting.tables.estimates import ARROWS, Column, estimate, of_records
 from mola.types import Direction, Task
@@ -29,56 +30,55 @@ CALLED = {
 }  # others: their name without underscores
 
 
-def ranking_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]:
+def ranking_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
     """The ranking metric of every task, named after the task."""
-    return [_measured(cells, t.name, t.name, t, *t.ranking) for t in tasks]
+    return [_measured(rows, t.name, t.name, t, *t.ranking) for t in tasks]
 
 
-def metric_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]:
+def metric_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
     """Every metric of every task, with its unit and an arrow towards the better."""
     return [
         _measured(
-            cells, f"{task.name}_{metric}", f"{task.name} {_titled(metric)} {ARROWS[better]}", task, metric, better
+            rows, f"{task.name}_{metric}", f"{task.name} {_titled(metric)} {ARROWS[better]}", task, metric, better
         )
         for task in tasks
         for metric, better in task.metrics.items()
     ]
 
 
-def average_column(cells: Sequence[Cell], tasks: Sequence[Task], key: str, title: str) -> Column:
+def average_column(rows: Sequence[Row], tasks: Sequence[Task], key: str, title: str) -> Column:
     """Mean over tasks of the ranking metric, in percent; all of them fractions."""
-    return of_records(cells, key, title, partial(score, tasks=tasks), better="higher")
+    return of_records(rows, key, title, partial(score, tasks=tasks), better="higher")
 
 
-def optimism_columns(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Column]:
-    """What the released code's rule of selection gives, where records tell it: the average, if there is one, and how
-    much it is better than ours, by seed.
+def optimism_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
+    """What selection on the test split gives, where records have it (DomainBed calls it oracle selection): the average,
+    if there is one, and by how much it is better than the honest score, by seed.
     """
-    if not any(record.get("oracle_selection") for cell in cells for record in cell.records.values()):
+    if not any(record.oracle_selection for row in rows for record in row.records.values()):
         return []
 
-    def theirs(record: Record) -> float | None:
-        return score(record["oracle_selection"], tasks) if record.get("oracle_selection") else None
+    def oracle(record: Record) -> float | None:
+        return score(record.oracle_selection, tasks) if record.oracle_selection else None
 
     def optimism(record: Record) -> float | None:
-        found = theirs(record)
-        return None if found is None else found - score(record, tasks)
+        value = oracle(record)
+        return None if value is None else value - score(record, tasks)
 
-    shown = (
-        [of_records(cells, "average_oracle_selection", "average (paper's rule)", theirs)] if averageable(tasks) else []
-    )
-    return [*shown, of_records(cells, "optimism", "optimism", optimism, signed=True)]
+    title = "average (oracle selection)"
+    averages = [of_records(rows, "average_oracle_selection", title, oracle)] if averageable(tasks) else []
+    return [*averages, of_records(rows, "optimism", "optimism", optimism, signed=True)]
 
 
-def score(record: Record, tasks: Sequence[Task]) -> float:
+def score(scored: Record | OracleSelection, tasks: Sequence[Task]) -> float:
     """What ranks a run, × 100, on test: percent where it is a mean of fractions, else near to percent in differences
     (``mola.metrics.overall``).
     """
-    return 100 * overall(record["test"], tasks)
+    return 100 * overall(scored.test, tasks)
 
 
 def delta_columns(
-    cells: Sequence[Cell],
+    rows: Sequence[Row],
     base: Mapping[int, Record],
     tasks: Sequence[Task],
     reference: str | None,
@@ -86,9 +86,9 @@ def delta_columns(
     arrows: bool = False,
 ) -> list[Column]:
     """Δ_task, and Δ_flat where it is more than −Δ_task, of every seed that the reference row has too."""
-    columns = [_delta(cells, base, tasks, reference, prefix, "task", delta_task, "higher", arrows)]
+    columns = [_delta(rows, base, tasks, reference, prefix, "task", delta_task, "higher", arrows)]
     if weighs_metrics(tasks):
-        columns.append(_delta(cells, base, tasks, reference, prefix, "flat", delta_flat, "lower", arrows))
+        columns.append(_delta(rows, base, tasks, reference, prefix, "flat", delta_flat, "lower", arrows))
     return columns
 
 
@@ -101,18 +101,18 @@ def _titled(metric: str) -> str:
     return CALLED.get(metric, metric.replace("_", " ")) + SHOWN[UNITS[metric]][2]
 
 
-def _measured(cells: Sequence[Cell], key: str, title: str, task: Task, metric: str, better: Direction) -> Column:
+def _measured(rows: Sequence[Row], key: str, title: str, task: Task, metric: str, better: Direction) -> Column:
     factor, digits, _ = SHOWN[UNITS[metric]]
     value = partial(_score, task=task.name, metric=metric, factor=factor)
-    return of_records(cells, key, title, value, digits=digits, better=better)
+    return of_records(rows, key, title, value, digits=digits, better=better)
 
 
 def _score(record: Record, task: str, metric: str, factor: int) -> float:
-    return factor * float(record["test"][task][metric])
+    return factor * record.test[task][metric]
 
 
 def _delta(
-    cells: Sequence[Cell],
+    rows: Sequence[Row],
     base: Mapping[int, Record],
     tasks: Sequence[Task],
     reference: str | None,
@@ -124,9 +124,9 @@ def _delta(
 ) -> Column:
     directions = {task.name: task.metrics for task in tasks}
     estimates = []
-    for cell in cells:
-        pairs = [(r["test"], base[seed]["test"]) for seed, r in cell.records.items() if seed in base]
-        own = cell.label == reference
-        estimates.append(None if own else estimate([formula(a, b, directions) for a, b in pairs]))
+    for row in rows:
+        pairs = [(record.test, base[seed].test) for seed, record in row.records.items() if seed in base]
+        gains = [formula(a, b, directions) for a, b in pairs]
+        estimates.append(None if row.label == reference else estimate(gains))
     title = f"{prefix}Δ_{name}{f' {ARROWS[better]}' if arrow else ''}"
     return Column(f"{prefix.replace(' ', '_')}delta_{name}", title, tuple(estimates), better=better, signed=True)

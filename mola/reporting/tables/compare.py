@@ -7,41 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from mola import registry
-from mola.reporting.results.records import Cell, Record, fault, same_data
-from mola.reporting.results.trees import Tree
+from mola.experiment.record import Record
+from mola.reporting.results.records import Row, fault, same_data
+from mola.reporting.results.snapshots import UNCLEAN, Snapshot
 from mola.reporting.statistics.paired import differences
 from mola.reporting.tables.columns import score
 from mola.reporting.tables.estimates import Column, Estimate, estimate
 from mola.reporting.tables.layout import Table, spans
-from mola.reporting.tables.notes import condensed, of_cell
-from mola.reporting.tables.significance import INTERVAL, difference_columns, limits, paired, told_of, unit
+from mola.reporting.tables.notes import condensed, of_row
+from mola.reporting.tables.significance import INTERVAL, difference_columns, limits, meaning_of_p, paired, unit
 from mola.types import BadInput, Task
 
+PARTS = {
+    "code": "the code that a run executes",
+    "manifest": "the split manifest",
+    "files": "the content of a file that the settings name",
+}
 
-def compare(a: Tree, b: Tree, order: Sequence[str] = ()) -> list[Table]:
+
+def compare(a: Snapshot, b: Snapshot, order: Sequence[str] = ()) -> list[Table]:
     """A table per benchmark: each row's score in A and in B, and the difference B − A of runs with one seed and one
     prepared data. Rows stand in the order of these labels, others behind them.
     """
-    found = dict.fromkeys([*a.records, *b.records, *a.problems, *b.problems])
-    rows = sorted(found, key=lambda row: order.index(row[1]) if row[1] in order else len(order))
-    names = sorted({name for name, _ in rows})
-    return [_table(name, [label for benchmark, label in rows if benchmark == name], a, b) for name in names]
+    keys = dict.fromkeys([*a.records, *b.records, *a.problems, *b.problems])
+    ordered = sorted(keys, key=lambda key: order.index(key[1]) if key[1] in order else len(order))
+    names = sorted({name for name, _ in ordered})
+    return [_table(name, [label for benchmark, label in ordered if benchmark == name], a, b) for name in names]
 
 
-def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
-    tasks = _tasks(name, [r for t in (a, b) for label in labels for r in t.records.get((name, label), {}).values()])
+def _table(name: str, labels: Sequence[str], a: Snapshot, b: Snapshot) -> Table:
+    tasks = _tasks(
+        name, [r for side in (a, b) for label in labels for r in side.records.get((name, label), {}).values()]
+    )
     if tasks is None:
         return Table(name, (), (), f"{name} is no benchmark of this version: nothing is compared.", ())
     lines: list[tuple[str, str]] = []
-    sides = {letter: _side(tree, name, labels, tasks) for letter, tree in (("A", a), ("B", b))}
-    for letter, cells in sides.items():
-        for cell in cells:
-            told = [f"{letter}, {line}" for line in of_cell(cell)]
-            lines += [(cell.label, line) for line in told or ([] if cell.records else [f"no runs in {letter}"])]
+    sides = {letter: _side(side, name, labels, tasks) for letter, side in (("A", a), ("B", b))}
+    for letter, rows in sides.items():
+        for row in rows:
+            notes = [f"{letter}, {line}" for line in of_row(row)]
+            lines += [(row.label, line) for line in notes or ([] if row.records else [f"no runs in {letter}"])]
     pairs = []
     for label, one, other in zip(labels, *sides.values(), strict=True):
         ours, theirs = one.records, other.records
-        alike = {seed: r for seed, r in theirs.items() if seed in ours and r.get("data") == ours[seed].get("data")}
+        alike = {seed: r for seed, r in theirs.items() if seed in ours and r.data == ours[seed].data}
         pairs.append(paired(alike, ours, tasks))
         if apart := [seed for seed in theirs if seed in ours and seed not in alike]:
             lines.append((label, f"seeds {spans(apart)} were made on other prepared data in B: no difference"))
@@ -52,12 +61,13 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
             lines.append((label, "nothing that a run depends on changed"))
     lines += [("tests", line) for line in limits(pairs)]
     columns = (
-        *(column for letter, cells in sides.items() for column in _scores(letter, cells, tasks)),
+        *(column for letter, rows in sides.items() for column in _scores(letter, rows, tasks)),
         *difference_columns(differences(pairs), "B − A"),
     )
     caption = (
         f"{name}: {unit(tasks).rstrip(',')}. A: {a.name}; B: {b.name}. Mean ± half-width of the 95 % t interval over "
-        f"each side's seeds, n (A) and n (B) of them; B − A by seed with the {INTERVAL}, n pairs; {told_of(pairs)}."
+        f"each side's seeds, n (A) and n (B) of them; B − A by seed with the {INTERVAL}, n pairs; "
+        f"{meaning_of_p(pairs)}."
     )
     return Table(name, tuple(labels), columns, caption, condensed(lines, labels))
 
@@ -65,7 +75,7 @@ def _table(name: str, labels: Sequence[str], a: Tree, b: Tree) -> Table:
 def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
     """The benchmark's, with the options of the runs; None where there is no such benchmark any more."""
     try:
-        options = records[0]["config"]["benchmark_options"] if records else {}
+        options = records[0].settings["benchmark_options"] if records else {}
         given = {key: value for key, value in options.items() if key in registry.option_names("benchmarks", name)}
         tasks: Sequence[Task] = registry.create("benchmarks", name, Path("data"), options=given).tasks
     except (BadInput, FileNotFoundError, KeyError):
@@ -73,38 +83,40 @@ def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
     return tasks
 
 
-def _side(tree: Tree, name: str, labels: Sequence[str], tasks: Sequence[Task]) -> list[Cell]:
+def _side(side: Snapshot, name: str, labels: Sequence[str], tasks: Sequence[Task]) -> list[Row]:
     """A side's rows: the runs whose scores are numbers, all on the same prepared data."""
-    cells = []
+    rows = []
     for label in labels:
-        runs, problems = tree.records.get((name, label), {}), dict(tree.problems.get((name, label), {}))
-        problems |= {seed: told for seed, record in runs.items() if (told := fault(record, tasks))}
-        cells.append(Cell(label, {seed: r for seed, r in runs.items() if seed not in problems}, problems))
-    same_data(cells, "most runs of this side")
-    return cells
+        runs, problems = side.records.get((name, label), {}), dict(side.problems.get((name, label), {}))
+        problems |= {seed: problem for seed, record in runs.items() if (problem := fault(record, tasks))}
+        records = {seed: record for seed, record in runs.items() if seed not in problems}
+        remarks = {seed: [f"{UNCLEAN}: a draft"] for seed, record in records.items() if record.dirty}
+        rows.append(Row(label, records, problems, remarks))
+    same_data(rows, "most runs of this side")
+    return rows
 
 
-def _scores(letter: str, cells: Sequence[Cell], tasks: Sequence[Task]) -> tuple[Column, Column]:
+def _scores(letter: str, rows: Sequence[Row], tasks: Sequence[Task]) -> tuple[Column, Column]:
     """A side's means, and of how many runs."""
-    key, rows = letter.lower(), [[score(record, tasks) for record in cell.records.values()] for cell in cells]
-    runs = tuple(Estimate(len(row)) for row in rows)
+    key, scores = letter.lower(), [[score(record, tasks) for record in row.records.values()] for row in rows]
+    runs = tuple(Estimate(len(row)) for row in scores)
     return (
-        Column(key, letter, tuple(estimate(row) for row in rows)),
+        Column(key, letter, tuple(map(estimate, scores))),
         Column(f"{key}_runs", f"n ({letter})", runs, 0, interval=False),
     )
 
 
 def _changes(a: Record, b: Record) -> Iterator[str]:
     """What the runs differ in, from A to B."""
-    for part, told in (("code", "the code that a run executes"), ("manifest", "the split manifest")):
-        if a["fingerprint"].get(part) != b["fingerprint"].get(part):
-            yield f"{told} changed"
-    for key in ("config", "versions", "device", "threads"):
-        before, after = _flat(a.get(key), key), _flat(b.get(key), key)
+    for part, name in PARTS.items():
+        if getattr(a.fingerprint, part) != getattr(b.fingerprint, part):
+            yield f"{name} changed"
+    for key in ("settings", "versions", "device", "threads"):
+        before, after = _flat(getattr(a, key), key), _flat(getattr(b, key), key)
         for place in dict.fromkeys([*before, *after]):
             if before.get(place) != after.get(place):
-                was, now = (str(side.get(place, "–")) for side in (before, after))
-                yield f"{place.removeprefix('config.')} {was} → {now}"
+                was, now = (str(values.get(place, "–")) for values in (before, after))
+                yield f"{place.removeprefix('settings.')} {was} → {now}"
 
 
 def _flat(value: Any, place: str) -> dict[str, Any]:

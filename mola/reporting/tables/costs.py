@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mola.reporting.results.records import Cell, Record
-from mola.reporting.tables.estimates import Column, Estimate, of_records
+from mola.experiment.record import Record
+from mola.reporting.results.records import Row
+from mola.reporting.tables.estimates import Column, Estimate, estimate
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A number somewhere in a record."""
+    """A number that a run has, or that its row's tuning has."""
 
     key: str
     title: str
-    path: tuple[str, ...]
-    factor: float
+    value: Callable[[Row, Record], float | None]
     digits: int
     rare: bool = False  # shown only where some row has more than 0
 
 
+def _tuning(key: str) -> Callable[[Row, Record], float | None]:
+    return lambda row, record: row.tuning.get(key) if record.tuned else None
+
+
 COSTS = (
-    Cost("parameters_trainable", "trained (M)", ("parameters", "trainable"), 1e-6, 2),
-    Cost("parameters_inference", "params (M)", ("parameters", "inference"), 1e-6, 2),
-    Cost("gflops_per_sample", "GFLOPs", ("flops_per_sample",), 1e-9, 3),
-    Cost("milliseconds_per_step", "ms/step", ("seconds_per_step",), 1e3, 0),
-    Cost("peak_memory_mib", "memory (MiB)", ("peak_memory_bytes",), 2**-20, 0),
-    Cost("tuning_trials", "trials", ("tuned", "finished"), 1, 0),
-    Cost("tuning_pruned", "pruned", ("tuned", "pruned"), 1, 0, rare=True),
+    Cost("parameters_trainable", "trained (M)", lambda _, record: 1e-6 * record.parameters.trainable, 2),
+    Cost("parameters_inference", "params (M)", lambda _, record: 1e-6 * record.parameters.inference, 2),
+    Cost("gflops_per_sample", "GFLOPs", lambda _, record: 1e-9 * record.flops_per_sample, 3),
+    Cost("milliseconds_per_step", "ms/step", lambda _, record: _times(1e3, record.seconds_per_step), 0),
+    Cost("peak_memory_mib", "memory (MiB)", lambda _, record: 2**-20 * record.peak_memory_bytes, 0),
+    Cost("tuning_trials", "trials", _tuning("finished"), 0),
+    Cost("tuning_pruned", "pruned", _tuning("pruned"), 0, rare=True),
 )
 CAPTION = (
     "trained: all parameters that training changes; params: those that a prediction depends on; GFLOPs: forward, per "
@@ -39,29 +42,27 @@ CAPTION = (
 PRUNED = " pruned: of these, stopped early: budgets are equal in epochs, not in trials."
 
 
-def cost_columns(cells: Sequence[Cell]) -> list[Column]:
-    """Means over the seeds; – for a row whose records don't tell. None of them is marked as best."""
-    columns = [
-        of_records(cells, c.key, c.title, lambda record, c=c: _found(record, c), digits=c.digits, interval=False)  # type: ignore[misc]
-        for c in COSTS
-    ]
+def cost_columns(rows: Sequence[Row]) -> list[Column]:
+    """Means over the seeds; – for a row whose records don't have the number. None of them is marked as best."""
+    columns = [(cost, tuple(_mean(row, cost) for row in rows)) for cost in COSTS]
     return [
-        column
-        for cost, column in zip(COSTS, columns, strict=True)
-        if not cost.rare or any(e is not None and e.mean > 0 for e in column.estimates)
+        Column(cost.key, cost.title, means, cost.digits, interval=False)
+        for cost, means in columns
+        if not cost.rare or any(mean is not None and mean.mean > 0 for mean in means)
     ]
 
 
-def runs_column(cells: Sequence[Cell]) -> list[Column]:
+def runs_column(rows: Sequence[Row]) -> list[Column]:
     """How many seeds each row has, where some row lacks one."""
-    if all(cell.complete for cell in cells):
+    if all(row.complete for row in rows):
         return []
-    rows = tuple(Estimate(len(cell.records)) for cell in cells)
-    return [Column("seeds", "n", rows, digits=0, interval=False)]
+    counts = tuple(Estimate(len(row.records)) for row in rows)
+    return [Column("seeds", "n", counts, digits=0, interval=False)]
 
 
-def _found(record: Record, cost: Cost) -> float | None:
-    value: Any = record
-    for key in cost.path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return None if value is None else cost.factor * float(value)
+def _mean(row: Row, cost: Cost) -> Estimate | None:
+    return estimate([v for record in row.records.values() if (v := cost.value(row, record)) is not None])
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value

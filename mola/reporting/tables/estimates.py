@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mola.reporting.results.records import Cell, Record
+from mola.experiment.record import Record
+from mola.reporting.results.records import Row
 from mola.reporting.statistics import t_half_width
 from mola.types import Direction
 
@@ -46,8 +47,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def of_records(
-    cells: Sequence[Cell], key: str, title: str, value: Callable[[Record], float | None], **looks: object
+    rows: Sequence[Row], key: str, title: str, value: Callable[[Record], float | None], **looks: object
 ) -> Column:
     """A column whose rows are means over their records; those that have no such value are left out."""
-    rows = ([v for r in cell.records.values() if (v := value(r)) is not None] for cell in cells)
-    return Column(key, title, tuple(estimate(row) for row in rows), **looks)  # type: ignore[arg-type]
+    values = ([v for record in row.records.values() if (v := value(record)) is not None] for row in rows)
+    return Column(key, title, tuple(map(estimate, values)), **looks)  # type: ignore[arg-type]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mola.reporting.results.cited import Cited
-from mola.reporting.results.records import Cell, Record
 from mola.reporting.tables.estimates import Column
-from mola.types import Task
 
 Mark = Literal["best", "second"]
 
@@ -41,41 +38,6 @@ class Table:
         for row, group in enumerate(self.groups):
             rows.setdefault(group, []).append(row)
         return list(rows.items())
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a benchmark's table is made from."""
-
-    tasks: Sequence[Task]
-    cells: Sequence[Cell]
-    remarks: Sequence[str] = ()  # the benchmark's own, see ``Benchmark.remarks``
-    held_out: bool = True  # whether the epoch is selected on images that no table reports
-    cited: Cited | None = None  # numbers of others
-
-    @property
-    def dense(self) -> bool:
-        """Whether some task is a dense one: then every metric is a result of its own."""
-        return any(task.kind != "classes" for task in self.tasks)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The rows."""
-        return tuple(cell.label for cell in self.cells)
-
-    @property
-    def groups(self) -> tuple[str | None, ...]:
-        """The rows' headings."""
-        return tuple(cell.group for cell in self.cells)
-
-    @property
-    def incomplete(self) -> frozenset[str]:
-        """Rows that lack seeds."""
-        return frozenset(cell.label for cell in self.cells if not cell.complete)
-
-    def base(self, reference: str | None) -> Mapping[int, Record]:
-        """The records of the reference row, by seed."""
-        return next((cell.records for cell in self.cells if cell.label == reference), {})
 
 
 def with_marks(table: Table) -> list[tuple[Column, dict[int, Mark]]]:

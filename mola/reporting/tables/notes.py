@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mola.reporting.results.records import Cell
-from mola.reporting.tables.layout import Results, spans
+from mola.reporting.results.read import Results
+from mola.reporting.results.records import Row
+from mola.reporting.tables.layout import spans
 
 
 def notes(results: Results, reference: str | None) -> tuple[str, ...]:
     """What is left out, failed, a draft, or not defined."""
-    lines = [f"{cell.label}, {line}" for cell in results.cells for line in of_cell(cell)]
+    lines = [f"{row.label}, {line}" for row in results.rows for line in of_row(row)]
     if reference is not None:
         base = results.base(reference)
         if not base:
             lines.append(f"no finished run of the reference {reference}: no Δ")
         for task in results.tasks:
             for metric in task.metrics:
-                if zeros := [seed for seed, record in base.items() if not record["test"][task.name][metric]]:
-                    told = f"{task.name} {metric.replace('_', ' ')}"
-                    lines.append(f"{reference}, seeds {spans(zeros)}: {told} is 0, so that Δ is not defined")
+                if zeros := [seed for seed, record in base.items() if not record.test[task.name][metric]]:
+                    name = f"{task.name} {metric.replace('_', ' ')}"
+                    lines.append(f"{reference}, seeds {spans(zeros)}: {name} is 0, so that Δ is not defined")
     return tuple(lines)
 
 
-def of_cell(cell: Cell) -> Iterator[str]:
-    """What is left out, and what is a draft: a line per reason."""
+def of_row(row: Row) -> Iterator[str]:
+    """What is left out, and what must be known of the rest (drafts, other versions): a line per reason."""
     reasons: dict[str, list[int]] = {}
-    for seed, reason in cell.problems.items():
+    for seed, reason in row.problems.items():
         reasons.setdefault(reason, []).append(seed)
-    for seed, record in cell.records.items():
-        if "draft" in record:
-            reasons.setdefault(record["draft"], []).append(seed)
+    for seed, remarks in row.remarks.items():
+        for remark in remarks:
+            reasons.setdefault(remark, []).append(seed)
     for reason, seeds in reasons.items():
         yield f"seeds {spans(seeds)}: {reason}"
 

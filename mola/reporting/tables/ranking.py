@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mola.reporting.results.read import Results
 from mola.reporting.statistics import delta_task
 from mola.reporting.statistics.across import Interval, interquartile, mean_ranks, probability_of_improvement
 from mola.reporting.statistics.critical import Critical, critical
 from mola.reporting.statistics.intervals import Floats
 from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Results, Table
+from mola.reporting.tables.layout import Table
 from mola.reporting.tables.significance import NO_BASE, scores_of
 
 Benchmarks = Mapping[str, Results]
@@ -29,7 +30,7 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
     first = results[0]
     incomplete = frozenset().union(*(r.incomplete for r in results))
     whole = [row for row, label in enumerate(first.labels) if label not in incomplete]
-    found = critical_of(benchmarks)
+    difference = critical_of(benchmarks)
     columns = (
         _column("mean_rank", "mean rank", _ranks(results, whole), len(first.labels), better="lower", interval=False),
         _column("iqm_delta_task", "IQM of Δ_task", _iqm(results, whole, reference), len(first.labels), signed=True),
@@ -41,7 +42,8 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
         f"P(better): the chance that a run beats one of {base or 'the row compared with'}, on a random benchmark. "
         "[95 % intervals]: bootstrap, stratified by benchmark, of seeds: they say nothing about other benchmarks."
     )
-    lines = [f"no critical difference: {found.reason}"] if found.reason else [_critical_told(found)]
+    reason = difference.reason
+    lines = [f"no critical difference: {reason}" if reason else _described(difference)]
     lines += [] if base else [NO_BASE]
     if reference is None:
         lines.append("no IQM: there is no reference for Δ")
@@ -54,8 +56,8 @@ def critical_of(benchmarks: Benchmarks) -> Critical:
     scores = np.array(
         [
             [
-                row.mean() if cell.complete else math.nan
-                for cell, row in zip(r.cells, scores_of(r.cells, r.tasks), strict=True)
+                scores.mean() if row.complete else math.nan
+                for row, scores in zip(r.rows, scores_of(r.rows, r.tasks), strict=True)
             ]
             for r in results
         ]
@@ -63,15 +65,15 @@ def critical_of(benchmarks: Benchmarks) -> Critical:
     return critical(scores, list(benchmarks), results[0].labels)
 
 
-def critical_as_json(found: Critical) -> dict[str, Any]:
+def critical_as_json(difference: Critical) -> dict[str, Any]:
     """For the figure: plain data."""
-    return {"shown": found.reason is None, **asdict(found)}
+    return {"shown": difference.reason is None, **asdict(difference)}
 
 
-def _critical_told(found: Critical) -> str:
+def _described(difference: Critical) -> str:
     return (
-        f"Friedman's test over {len(found.benchmarks)} benchmarks: p = {found.friedman:.2g}; Nemenyi: mean ranks "
-        f"that are less than {found.distance:.2f} apart are not told apart"
+        f"Friedman's test over {len(difference.benchmarks)} benchmarks: p = {difference.friedman:.2g}; Nemenyi: mean "
+        f"ranks that are less than {difference.distance:.2f} apart are not told apart"
     )
 
 
@@ -83,22 +85,22 @@ def _ranks(results: Sequence[Results], whole: Sequence[int]) -> dict[int, Estima
 
 
 def _iqm(results: Sequence[Results], whole: Sequence[int], reference: str | None) -> dict[int, Estimate]:
-    found = {}
-    if all(results_.base(reference) for results_ in results):
+    estimates = {}
+    if all(r.base(reference) for r in results):
         for row in whole:
             gains = [_gains(r, row, reference) for r in results]
             same = len({len(values) for values in gains}) == 1  # else the reference lacks seeds
             if same and results[0].labels[row] != reference and np.isfinite(gains).all():
-                found[row] = _estimate(interquartile(np.array(gains)), gains[0].size)
-    return found
+                estimates[row] = _estimate(interquartile(np.array(gains)), gains[0].size)
+    return estimates
 
 
 def _gains(results: Results, row: int, reference: str | None) -> Floats:
     """(S,) Δ_task by seed."""
     directions = {task.name: task.metrics for task in results.tasks}
     base = results.base(reference)
-    records = results.cells[row].records
-    return np.array([delta_task(r["test"], base[s]["test"], directions) for s, r in records.items() if s in base])
+    records = results.rows[row].records
+    return np.array([delta_task(r.test, base[seed].test, directions) for seed, r in records.items() if seed in base])
 
 
 def _improvements(results: Sequence[Results], whole: Sequence[int], base: str | None) -> dict[int, Estimate]:
@@ -106,21 +108,22 @@ def _improvements(results: Sequence[Results], whole: Sequence[int], base: str | 
     if base not in labels or labels.index(base) not in whole:
         return {}
     theirs = [_chosen(r, [labels.index(base)])[0] for r in results]
-    found = {}
+    estimates = {}
     for row in whole:
         if labels[row] != base:
             ours = [_chosen(r, [row])[0] for r in results]
-            found[row] = _estimate(probability_of_improvement(ours, theirs), len(ours[0]))
-    return found
+            estimates[row] = _estimate(probability_of_improvement(ours, theirs), len(ours[0]))
+    return estimates
 
 
 def _chosen(results: Results, rows: Sequence[int]) -> list[Floats]:
-    return scores_of([results.cells[row] for row in rows], results.tasks)
+    return scores_of([results.rows[row] for row in rows], results.tasks)
 
 
-def _estimate(found: Interval, n: int) -> Estimate:
-    return Estimate(found[0], n=n, ends=(found[1], found[2]))
+def _estimate(interval: Interval, n: int) -> Estimate:
+    mean, low, high = interval
+    return Estimate(mean, n=n, ends=(low, high))
 
 
-def _column(key: str, title: str, found: Mapping[int, Estimate], rows: int, **looks: Any) -> Column:
-    return Column(key, title, tuple(found.get(row) for row in range(rows)), **looks)
+def _column(key: str, title: str, estimates: Mapping[int, Estimate], rows: int, **looks: Any) -> Column:
+    return Column(key, title, tuple(estimates.get(row) for row in range(rows)), **looks)

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mola.experiment.record import Record
 from mola.metrics import averageable
-from mola.reporting.results.records import Cell, Record
+from mola.reporting.results.read import Results
+from mola.reporting.results.records import Row
 from mola.reporting.statistics.across import probability_of_improvement
 from mola.reporting.statistics.intervals import Floats
 from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
 from mola.reporting.tables.columns import score
 from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Results, Table
+from mola.reporting.tables.layout import Table
 from mola.types import Task
 
 NOT_TESTABLE = "not testable"
@@ -24,20 +26,18 @@ INTERVAL = "95 % interval of the bootstrap (studentised)"
 def tests_table(name: str, results: Results, base: str | None) -> Table:
     """Each row's paired difference from the row ``base``: mean, interval, p, corrected p, P(better)."""
     against = results.base(base)
-    rows = [
-        paired(cell.records, {} if cell.label == base else against, results.tasks)  # the row itself: nothing to test
-        for cell in results.cells
-    ]
+    # the row itself: nothing to test
+    pairs = [paired(row.records, {} if row.label == base else against, results.tasks) for row in results.rows]
     columns = (
-        *difference_columns(differences(rows), f"difference from {base}"),
+        *difference_columns(differences(pairs), f"difference from {base}"),
         _improvement(results, base),
     )
     lines = [] if against else [f"no finished run of {base}: nothing to compare with" if base else NO_BASE]
-    lines += limits(rows)
+    lines += limits(pairs)
     title = f"{name}: tests"
     caption = (
         f"{name}: difference of the {unit(results.tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
-        f"{told_of(rows)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
+        f"{meaning_of_p(pairs)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
     )
     return Table(title, results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
 
@@ -50,18 +50,18 @@ def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequ
     return np.array([score(r, tasks) - score(theirs[seed], tasks) for seed, r in ours.items() if seed in theirs])
 
 
-def difference_columns(found: Sequence[Difference | None], title: str) -> tuple[Column, ...]:
+def difference_columns(rows: Sequence[Difference | None], title: str) -> tuple[Column, ...]:
     """Mean with interval, p, Holm's p, and n."""
-    means = tuple(None if d is None else Estimate(d.mean, n=d.n, ends=(d.low, d.high)) for d in found)
+    means = tuple(None if d is None else Estimate(d.mean, n=d.n, ends=(d.low, d.high)) for d in rows)
     return (
         Column("difference", title, means, signed=True),
-        Column("p", "p", tuple(_p(d, None if d is None else d.p) for d in found), digits=4, interval=False),
-        Column("p_holm", "p (Holm)", tuple(_p(d, None if d is None else d.holm) for d in found), 4, interval=False),
-        Column("pairs", "n", tuple(None if d is None else Estimate(d.n) for d in found), 0, interval=False),
+        Column("p", "p", tuple(_p(d, None if d is None else d.p) for d in rows), digits=4, interval=False),
+        Column("p_holm", "p (Holm)", tuple(_p(d, None if d is None else d.holm) for d in rows), 4, interval=False),
+        Column("pairs", "n", tuple(None if d is None else Estimate(d.n) for d in rows), 0, interval=False),
     )
 
 
-def told_of(rows: Sequence[Floats]) -> str:
+def meaning_of_p(rows: Sequence[Floats]) -> str:
     """What p is, for these rows."""
     drawn = any(len(row) > EXHAUSTIVE for row in rows)
     how = f"from {FLIPS:,} sign patterns, drawn, where n > {EXHAUSTIVE}" if drawn else "over all sign patterns"
@@ -90,27 +90,27 @@ def unit(tasks: Sequence[Task]) -> str:
 
 def _improvement(results: Results, base: str | None) -> Column:
     theirs = _scores(results.base(base), results.tasks)
-    found: list[Estimate | None] = []
-    for cell in results.cells:
-        ours = _scores(cell.records, results.tasks)
-        if cell.label == base or not len(ours) or not len(theirs):
-            found.append(None)
+    estimates: list[Estimate | None] = []
+    for row in results.rows:
+        ours = _scores(row.records, results.tasks)
+        if row.label == base or not len(ours) or not len(theirs):
+            estimates.append(None)
         else:
             mean, low, high = probability_of_improvement([ours], [theirs])
-            found.append(Estimate(mean, n=min(len(ours), len(theirs)), ends=(low, high)))
-    return Column("probability_of_improvement", "P(better)", tuple(found))
+            estimates.append(Estimate(mean, n=min(len(ours), len(theirs)), ends=(low, high)))
+    return Column("probability_of_improvement", "P(better)", tuple(estimates))
 
 
 def _scores(records: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
     return np.array([score(record, tasks) for record in records.values()])
 
 
-def scores_of(cells: Sequence[Cell], tasks: Sequence[Task]) -> list[Floats]:
+def scores_of(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Floats]:
     """Each row's scores, by seed."""
-    return [_scores(cell.records, tasks) for cell in cells]
+    return [_scores(row.records, tasks) for row in rows]
 
 
-def _p(found: Difference | None, p: float | None) -> Estimate | None:
-    if found is None:
+def _p(difference: Difference | None, p: float | None) -> Estimate | None:
+    if difference is None:
         return None
     return Estimate(math.nan, words=NOT_TESTABLE) if p is None else Estimate(p)

@@ -1,0 +1,74 @@
+"""All results of a suite, benchmark by benchmark: what its tables and figures are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mola.config import Suite
+from mola.experiment.record import Record
+from mola.experiment.spec import Experiment, experiments
+from mola.reporting.results.cited import Cited, cited
+from mola.reporting.results.records import Row, collect
+from mola.types import Task
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a benchmark's table is made from.
+
+    remarks:  what a reader must know of the data that the runs were made on, see ``Benchmark.remarks``.
+    held_out: whether the epoch is selected on images that no table reports.
+    cited:    numbers that others published.
+    """
+
+    tasks: Sequence[Task]
+    rows: Sequence[Row]
+    remarks: Sequence[str] = ()
+    held_out: bool = True
+    cited: Cited | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether some task is a dense one: then every metric is a result of its own."""
+        return any(task.kind != "classes" for task in self.tasks)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The rows' labels."""
+        return tuple(row.label for row in self.rows)
+
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """The rows' headings."""
+        return tuple(row.group for row in self.rows)
+
+    @property
+    def incomplete(self) -> frozenset[str]:
+        """Labels of the rows that lack seeds."""
+        return frozenset(row.label for row in self.rows if not row.complete)
+
+    def base(self, reference: str | None) -> Mapping[int, Record]:
+        """The records of the reference row, by seed."""
+        return next((row.records for row in self.rows if row.label == reference), {})
+
+
+def read_results(suite: Suite, drafts: bool = False) -> dict[str, Results]:
+    """Benchmark → its results. Raises BadInput.
+
+    drafts: also take runs of code that is in no commit.
+    """
+    numbers = cited(suite.paper_numbers)
+    benchmarks: dict[str, list[Experiment]] = {}
+    for experiment in experiments(suite):
+        benchmarks.setdefault(experiment.benchmark, []).append(experiment)
+    return {name: _results(rows, numbers.get(name), drafts) for name, rows in benchmarks.items()}
+
+
+def _results(experiments: Sequence[Experiment], numbers: Cited | None, drafts: bool) -> Results:
+    data = experiments[0].data
+    rows = collect(experiments, data.tasks, drafts)
+    records = [record for row in rows for record in row.records.values()]
+    # of the data that the runs saw, not of what lies in the folder today
+    remarks = tuple(dict.fromkeys(line for record in records for line in record.remarks))
+    return Results(data.tasks, rows, remarks if records else data.remarks(), data.held_out, numbers)
