@@ -17,7 +17,7 @@ test: lint tests smoke
 setup: .venv/.done
 
 .venv/.done: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if v in ("3.11", "3.12") else "mola needs Python 3.11 or 3.12, found " + v + "; make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if v in ("3.11", "3.12", "3.13") else "mola needs Python 3.11, 3.12 or 3.13, found " + v + "; make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
@@ -29,6 +29,9 @@ lint: setup
 	snakefmt --check Snakefile workflow
 	lint-imports
 	mypy
+	deptry mola
+	deptry mola tools tests tests/*/ --ignore DEP004
+	python tools/lint_words.py mola tests tools
 
 tests: setup
 	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal

@@ -301,16 +301,16 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
     return suite
 
 
-def schema() -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """The JSON schema of a configuration file."""
     # Snakemake's validate() needs "$schema", which pydantic leaves out
-    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
-    made["properties"]["seeds"] = {"anyOf": [made["properties"]["seeds"], {"type": "integer", "minimum": 1}]}
-    made["properties"]["tune"]["anyOf"].append({"const": False})  # "off"
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
+    schema["properties"]["seeds"] = {"anyOf": [schema["properties"]["seeds"], {"type": "integer", "minimum": 1}]}
+    schema["properties"]["tune"]["anyOf"].append({"const": False})  # "off"
     for entry in ("benchmarks", "methods"):  # "digits:" with nothing behind it reads as null
-        value = made["properties"][entry]
+        value = schema["properties"][entry]
         value["additionalProperties"] = {"anyOf": [value["additionalProperties"], {"type": "null"}]}
-    return made
+    return schema
 
 
 def _balancer(value: Balancing, where: str) -> tuple[str, dict[str, Any]]:
@@ -371,12 +371,12 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML lets a key stand twice and keeps the last: a row of the table would vanish without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in own:
-            if own.count(key) > 1:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
                 raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))

@@ -84,7 +84,7 @@ def _origin(node: ast.ImportFrom, module: str, name: str) -> tuple[str, str]:
 def _definition(module: str, name: str) -> ast.stmt | None:
     """The statement at the top of a module that defines a name: the last, as when it is executed."""
     path = module_file(module)
-    found = None
+    definition = None
     for node in syntax_tree(path).body if path else ():
         if isinstance(node, ast.Import | ast.ImportFrom):
             defined = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
@@ -95,5 +95,5 @@ def _definition(module: str, name: str) -> ast.stmt | None:
         else:
             defined = {getattr(node, "name", "")}
         if name in defined:
-            found = node
-    return found
+            definition = node
+    return definition

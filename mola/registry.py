@@ -105,7 +105,9 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
         str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
     ]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{'.'.join(filter(None, [where, *keys]))}: {message[:1].lower()}{message[1:]}, found {first['input']!r}"
+    line = f"{'.'.join(filter(None, [where, *keys]))}: {message[:1].lower()}{message[1:]}"
+    # what lacks a key may be a whole file
+    return line if first["type"] == "missing" else f"{line}, found {first['input']!r}"
 
 
 def _file(kind: Kind, name: str) -> Path:

@@ -14,12 +14,12 @@ FILES = sorted((ROOT / "config").glob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_committed_configurations_are_valid_for_us_and_for_the_schema(path):
     assert config.load(path).methods
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
 
 
 def test_committed_schema_is_the_models():
     committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
-    assert committed == config.schema(), "python -m mola.config > workflow/schemas/config.schema.json"
+    assert committed == config.json_schema(), "python -m mola.config > workflow/schemas/config.schema.json"
 
 
 def test_layers_of_settings(suite_file):
@@ -46,17 +46,17 @@ def test_a_balancer_by_name_or_with_its_options(suite_file):
             "plain": {"method": "shared", "balancer": "famo"},
         },
     )
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
     suite = config.load(path)
-    found = {label: suite.settings("digits", label) for label in suite.methods}
-    assert {label: told.balancer for label, told in found.items()} == {
+    settings = {label: suite.settings("digits", label) for label in suite.methods}
+    assert {label: values.balancer for label, values in settings.items()} == {
         "shared": "dwa",
         "vac": "gradvac",
         "plain": "famo",
     }
-    assert found["shared"].balancer_options == {"temperature": 1.0}
-    assert found["vac"].balancer_options == {"beta": 0.5}
-    assert found["plain"].balancer_options == {"lr": 0.025, "decay": 0.001}
+    assert settings["shared"].balancer_options == {"temperature": 1.0}
+    assert settings["vac"].balancer_options == {"beta": 0.5}
+    assert settings["plain"].balancer_options == {"lr": 0.025, "decay": 0.001}
 
 
 def test_an_integer_counts_seeds(suite_file):
@@ -130,7 +130,7 @@ def test_numbers_written_like_1e_3_are_numbers(suite_file):
 @pytest.mark.parametrize("value", [None, False])
 def test_tuning_is_off_unless_asked_for(suite_file, value):
     path = suite_file(tune=value)
-    jsonschema.validate(config.read(path), config.schema())
+    jsonschema.validate(config.read(path), config.json_schema())
     assert config.load(path).tune is None
     assert config.load(suite_file(tune={})).tune.trials == 20
 
@@ -164,8 +164,8 @@ def test_a_balancer_may_belong_to_a_benchmark(suite_file):
             methods={"shared": None, "own": {"method": "shared", "balancer": "uw"}},
         )
     )
-    found = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
-    assert found == {
+    settings = {(b, m): suite.settings(b, m).balancer for b in suite.benchmarks for m in suite.methods}
+    assert settings == {
         ("digits", "shared"): "rlw", ("glyphs", "shared"): "mean", ("digits", "own"): "uw", ("glyphs", "own"): "uw"
     }  # fmt: skip
 

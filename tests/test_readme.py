@@ -30,9 +30,9 @@ def test_the_code_that_the_method_names_is_in_the_file_it_links():
     for name, file in named:
         scope = ast.parse((ROOT / "docs" / file).read_text()).body
         for part in name.split("."):
-            found = [n for n in scope if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == part]
-            assert found, f"docs/method.md: {name} is not in {file}"
-            scope = found[0].body
+            links = [n for n in scope if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == part]
+            assert links, f"docs/method.md: {name} is not in {file}"
+            scope = links[0].body
 
 
 def test_the_protocol_tells_the_split_of_every_downloaded_benchmark():
@@ -43,10 +43,10 @@ def test_the_protocol_tells_the_split_of_every_downloaded_benchmark():
             continue
         ours = [ours for name, ours, _ in rows if name == path.stem]
         shares = [str(share) for share in rule.get("percent", {}).values() if share]
-        assert ours and (not shares or any(" / ".join(shares) in told for told in ours)), path.stem
+        assert ours and (not shares or any(" / ".join(shares) in text for text in ours)), path.stem
 
 
 def test_documents_link_to_files_that_exist():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

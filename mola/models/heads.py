@@ -40,11 +40,11 @@ class Heads(nn.Module):
         """
         predictions = {}
         for name in batch.y:
-            head, own = self.tasks[name], features[batch.rows(name)]
+            head, rows = self.tasks[name], features[batch.rows(name)]
             if isinstance(head, PyramidHead):
-                predictions[name] = resized(head(own), (batch.x.shape[-2], batch.x.shape[-1]))
+                predictions[name] = resized(head(rows), (batch.x.shape[-2], batch.x.shape[-1]))
             else:
-                predictions[name] = head(own if own.dim() == 2 else own.mean((2, 3)))
+                predictions[name] = head(rows if rows.dim() == 2 else rows.mean((2, 3)))
         return predictions
 
 

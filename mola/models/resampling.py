@@ -40,14 +40,14 @@ def _pyramid(size: tuple[int, int], levels: tuple[int, ...], device: torch.devic
 
 def _averages(length: int, cells: int) -> Tensor:
     """(cells, length): cell i averages the pixels ⌊i·length/cells⌋ … ⌈(i + 1)·length/cells⌉ − 1."""
-    cell, pixel = torch.arange(cells)[:, None], torch.arange(length)
-    inside = (pixel >= cell * length // cells) & (pixel < -((cell + 1) * -length // cells))
+    number, pixel = torch.arange(cells)[:, None], torch.arange(length)
+    inside = (pixel >= number * length // cells) & (pixel < -((number + 1) * -length // cells))
     return inside.double() / inside.sum(1, keepdim=True)
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def _interpolation(length: int, wanted: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(wanted, length): the centre of each wanted pixel between the centres of its two neighbours, or at the border."""
-    place = ((torch.arange(wanted).double() + 0.5) * length / wanted - 0.5).clamp(0, length - 1)
+def _interpolation(length: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(size, length): each new pixel's centre between the centres of its two neighbours, or at the border."""
+    place = ((torch.arange(size).double() + 0.5) * length / size - 0.5).clamp(0, length - 1)
     return (1 - (place[:, None] - torch.arange(length)).abs()).clamp(min=0).to(device, dtype)

@@ -34,39 +34,40 @@ def stages(backbone: nn.Module) -> list[Stage]:
     transformer) is cut into four parts. What comes behind the last stage (norm, last convolution, pooling) is no stage.
     Raises BadInput for a model whose stages timm does not name.
     """
-    told = getattr(backbone, "feature_info", None)
-    if not told:
+    feature_info = getattr(backbone, "feature_info", None)
+    if not feature_info:
         raise BadInput(f"backbone.name: expected a model with stages; timm names none of {title(backbone)}")
-    found = [
+    result = [
         Stage(entry["module"], entry["num_chs"], entry["reduction"])
-        for entry in (told if isinstance(told, list) else told.info)
+        for entry in (feature_info if isinstance(feature_info, list) else feature_info.info)
     ]
-    found = [stage for stage in found if stage.stride >= STEM] or found
-    if len(found) > PARTS and len({(stage.channels, stage.stride) for stage in found}) == 1:
-        found = [found[(part + 1) * len(found) // PARTS - 1] for part in range(PARTS)]
+    result = [stage for stage in result if stage.stride >= STEM] or result
+    if len(result) > PARTS and len({(stage.channels, stage.stride) for stage in result}) == 1:
+        result = [result[(part + 1) * len(result) // PARTS - 1] for part in range(PARTS)]
     modules = dict(backbone.named_modules())
-    for stage in found:
+    for stage in result:
         if not stage.name or not _is_called(modules.get(stage.name)):
             raise BadInput(
                 f"backbone.name: expected stages that are modules; of {title(backbone)}, '{stage.name}' is none"
             )
-    return found
+    return result
 
 
 def title(backbone: nn.Module) -> str:
     """timm's name of a backbone, for messages."""
-    told = getattr(backbone, "pretrained_cfg", None) or {}
-    return str(told.get("architecture") or type(backbone).__name__)
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    return str(config.get("architecture") or type(backbone).__name__)
 
 
 @contextmanager
-def at_stages(backbone: nn.Module, seen: Callable[[int, Tensor], Tensor | None]) -> Iterator[None]:
-    """``with at_stages(backbone, seen): y = backbone(x)`` calls ``seen(i, output)`` as stage i ends; what that returns,
-    unless None, takes the output's place.
+def at_stages(backbone: nn.Module, on_output: Callable[[int, Tensor], Tensor | None]) -> Iterator[None]:
+    """``with at_stages(backbone, on_output): y = backbone(x)`` calls ``on_output(i, output)`` as stage i ends.
+
+    What that returns, unless None, takes the output's place.
     """
 
     def hook(number: int) -> Callable[[nn.Module, Any, Any], Any]:
-        return lambda module, args, output: seen(number, _tensor(backbone, output))
+        return lambda module, args, output: on_output(number, _tensor(backbone, output))
 
     handles = [
         backbone.get_submodule(stage.name).register_forward_hook(hook(number))
@@ -146,14 +147,14 @@ class _StopAtStage(Exception):  # no error: it leaves the forward that it interr
 
 def _units(module: nn.Module, cuts: list[list[str]]) -> list[nn.Module]:
     """The largest modules that are called and hold no cut inside; the cuts are among them."""
-    found: dict[nn.Module, None] = {}
+    units: dict[nn.Module, None] = {}
     for name, child in module.named_children():
         inside = [path[1:] for path in cuts if path[0] == name and len(path) > 1]
         if inside or not _is_called(child):
-            found |= dict.fromkeys(_units(child, inside))
+            units |= dict.fromkeys(_units(child, inside))
         else:
-            found[child] = None
-    return list(found)
+            units[child] = None
+    return list(units)
 
 
 def _is_called(module: nn.Module | None) -> bool:
@@ -163,6 +164,6 @@ def _is_called(module: nn.Module | None) -> bool:
 
 def _tensor(backbone: nn.Module, output: object) -> Tensor:
     if not isinstance(output, Tensor):
-        found = type(output).__name__
-        raise BadInput(f"backbone.name: expected stages that give a tensor; those of {title(backbone)} give {found}")
+        kind = type(output).__name__
+        raise BadInput(f"backbone.name: expected stages that give a tensor; those of {title(backbone)} give {kind}")
     return output

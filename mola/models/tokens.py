@@ -53,8 +53,8 @@ class Layout:
             if math.prod(grid) == patches:
                 break
         else:
-            found = f"{x.shape[2]} for images of {down}×{across}"
-            raise BadInput(f"backbone.name: expected a token for every square patch; found {found}")
+            count = f"{x.shape[2]} for images of {down}×{across}"
+            raise BadInput(f"backbone.name: expected a token for every square patch; found {count}")
         lone, patch = x[:, :, :ahead, 0], x[:, :, ahead:, 0]
         y: Tensor = convolution(patch.reshape(*patch.shape[:2], *grid)).flatten(2)
         if ahead:

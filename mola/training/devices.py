@@ -20,14 +20,14 @@ POLL = 5.0  # seconds between two looks for a free GPU
 
 
 @contextmanager
-def claim(wanted: str) -> Iterator[torch.device]:
+def claim(kind: str) -> Iterator[torch.device]:
     """The device to train on, held until the block ends or the process dies.
 
-    wanted: "cpu", "cuda" (BadInput where there is none) or "auto" (a GPU if there is any). Waits while all GPUs are
+    kind: "cpu", "cuda" (BadInput where there is none) or "auto" (a GPU if there is any). Waits while all GPUs are
             held.
     """
-    gpus = torch.cuda.device_count() if wanted != "cpu" else 0
-    if wanted == "cuda" and not gpus:
+    gpus = torch.cuda.device_count() if kind != "cpu" else 0
+    if kind == "cuda" and not gpus:
         raise BadInput("device: expected a CUDA GPU, found none that torch can use")
     if not gpus:
         yield torch.device("cpu")

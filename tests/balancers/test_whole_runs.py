@@ -7,6 +7,7 @@ import torch
 
 from mola.config import load
 from mola.experiment import run as runs
+from mola.experiment.spec import experiment
 from mola.types import BadInput
 
 
@@ -34,10 +35,12 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
 
         if turn == "cut":
             with pytest.raises(KeyboardInterrupt):
-                runs.train(suite, "digits", "mola_grad", 0, stop)
+                runs.train(experiment(suite, "digits", "mola_grad"), 0, stop)
             torch.rand(5)  # whatever the new process drew before
-        folder = suite.cell("digits", "mola_grad") / "seed0"
-        assert runs.train(suite, "digits", "mola_grad", 0) == "done", (folder / "log.txt").read_text()
+        folder = experiment(suite, "digits", "mola_grad").folder / "seed0"
+        assert runs.train(experiment(suite, "digits", "mola_grad"), 0).status == "done", (
+            folder / "log.txt"
+        ).read_text()
         told.append(json.loads((folder / "record.json").read_text()))
     whole, cut = told
     assert whole["weights_sha256"] == cut["weights_sha256"]
@@ -48,5 +51,5 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
 def test_what_a_balancer_refuses_is_bad_input_and_writes_nothing(suite_file):
     suite = load(suite_file(balancer={"name": "static", "weights": {"mnits": 2.0}}))
     with pytest.raises(BadInput, match=r"balancer\.weights: expected names of .*, found 'mnits', did you mean 'mnist'"):
-        runs.train(suite, "digits", "shared", 0)
-    assert not suite.cell("digits", "shared").exists()
+        runs.train(experiment(suite, "digits", "shared"), 0)
+    assert not experiment(suite, "digits", "shared").folder.exists()

@@ -79,12 +79,12 @@ def test_what_cannot_be_built(how, message):
         ({"name": "resnet18.no_such_tag"}, "backbone.name: timm can't make resnet18.no_such_tag: Invalid pretrained"),
     ],
 )
-def test_weights_that_cannot_be_had_are_told_in_one_line(how, told, monkeypatch):
+def test_weights_that_cannot_be_had_are_told_in_one_line(how, message, monkeypatch):
     def cut(*args, **kwargs):
         raise FileNotFoundError("no connection")
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", cut)
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         builder(**how)()
 
 

@@ -161,10 +161,10 @@ def test_no_operation_of_a_training_step_lacks_a_deterministic_backward():
 
 
 def operations(tensor):
-    seen, waiting = set(), [tensor.grad_fn]
+    calls, waiting = set(), [tensor.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
+        if node is not None and node not in calls:
+            calls.add(node)
             waiting += [following for following, _ in node.next_functions]
-    return {node.name() for node in seen}
+    return {node.name() for node in calls}

@@ -29,18 +29,18 @@ def build(name, dense=False):
 def test_step_by_step_is_the_plain_pass(name, dense):
     x = torch.randn(2, 3, 32, 32)
     plain, stepped = build(name, dense), build(name, dense)
-    seen = []
-    with at_stages(plain, lambda number, output: seen.append(output)):
+    outputs = []
+    with at_stages(plain, lambda number, output: outputs.append(output)):
         torch.manual_seed(1)  # for stochastic depth
-        wanted = plain(x)
+        expected = plain(x)
     torch.manual_seed(1)
     point = begin(x)
     for number, stage in enumerate(stages(stepped)):
         point = step(stepped, point)
         assert point.done == number + 1
         assert stage.channels in point.value.shape[1:]
-        torch.testing.assert_close(point.value, seen[number])
-    torch.testing.assert_close(step(stepped, point).value, wanted)
+        torch.testing.assert_close(point.value, outputs[number])
+    torch.testing.assert_close(step(stepped, point).value, expected)
     for (key, one), other in zip(plain.state_dict().items(), stepped.state_dict().values(), strict=True):
         assert torch.equal(one, other), key  # BatchNorm has seen the batch once
     assert not any("_call_impl" in vars(module) for module in stepped.modules())
@@ -78,14 +78,14 @@ def test_a_pass_goes_on_in_another_backbone_with_other_rows():
 
 def test_hooks_run_once():
     x, backbone = torch.randn(2, 3, 32, 32), build("test_resnet")
-    seen = []
+    outputs = []
     for name in ("conv1", "layer1", "layer1.0", "layer4"):
-        backbone.get_submodule(name).register_forward_hook(lambda *args, name=name: seen.append(name))
+        backbone.get_submodule(name).register_forward_hook(lambda *args, name=name: outputs.append(name))
     backbone.layer2.register_forward_hook(lambda module, args, output: 2 * output)
     point = begin(x)
     for _ in range(len(stages(backbone)) + 1):
         point = step(backbone, point)
-    assert seen == ["conv1", "layer1.0", "layer1", "layer4"]
+    assert outputs == ["conv1", "layer1.0", "layer1", "layer4"]
     torch.testing.assert_close(point.value, backbone(x))
 
 

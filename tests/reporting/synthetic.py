@@ -1,6 +1,6 @@
 """Suites of records that no run made: any number of methods, benchmarks and seeds, of chosen or of drawn scores.
 
-``python tests/reporting/synthetic.py FOLDER`` writes the one that the time of tables and figures is told for:
+``python tests/reporting/synthetic.py FOLDER`` writes the one whose tables and figures are timed:
 20 methods on 6 benchmarks with 10 seeds, tuned, of 20 epochs.
 """
 
@@ -13,10 +13,13 @@ import yaml
 
 from mola import registry
 from mola.config import load
-from mola.experiment import tuned
-from mola.experiment.inputs import inputs, write_cell
+from mola.experiment import record as stored
+from mola.experiment import spec
+from mola.experiment.inputs import write_inputs
+from mola.experiment.record import VERSION
 from mola.metrics import UNITS
-from mola.reporting.tables.write import _identity
+
+OTHER = dict.fromkeys(("code", "settings", "manifest", "all"), "other")  # the fingerprint of no experiment
 
 
 def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchmarks=("digits",), seeds=6, **changes):
@@ -26,7 +29,7 @@ def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchm
         {m: {} if m in known else {"method": "shared"} for m in methods} if not isinstance(methods, dict) else methods
     )
     content = {
-        "suite": "made",
+        "suite": "synthetic",
         "results": str(folder / "results"),
         "data": str(folder / "data"),
         "seeds": seeds,
@@ -39,18 +42,18 @@ def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchm
     return load(path)
 
 
-def benchmark(suite, name):
-    return registry.load("benchmarks", name)(suite.data)
+def experiment(suite, label, name="digits"):
+    return spec.experiment(suite, name, label)
 
 
-def tune(suite, name, label, **changes):
+def tune(suite, name, label, parameters=None, **changes):
     """What a finished study leaves, to be written before the records that depend on it. changes: of ``tuned.json``."""
-    told, folder = tuned.study(suite, name, label), tuned.folder(suite, name, label)
+    study, folder = experiment(suite, label, name).study, experiment(suite, label, name).study_folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(json.dumps(told))
-    found = {"fingerprint": told["fingerprint"], "trials": told["trials"], "value": 0.7, "parameters": {}}
-    found |= {"finished": told["trials"], "failed": 1, "pruned": 0}
-    (folder / "tuned.json").write_text(json.dumps(found | changes))
+    (folder / "study.json").write_text(json.dumps(study))
+    result = {key: study[key] for key in ("fingerprint", "trials")} | {"value": 0.7, "parameters": parameters or {}}
+    result |= {"finished": study["trials"], "failed": 1, "pruned": 0}
+    (folder / "tuned.json").write_text(json.dumps(result | changes))
     history = "trial,state,value,best,lr\n0,complete,0.5,0.5,0.1\n1,failed,,0.5,9\n2,complete,0.7,0.7,0.2\n"
     (folder / "history.csv").write_text(history)
     (folder / "importance.csv").write_text("knob,importance\ntraining.lr,0.75\nmethod.rank,0.25\n")
@@ -60,49 +63,69 @@ def fill(suite, score, epochs=1, **more):
     """A record for every run. score(benchmark, method, seed) in [0, 1]: what every fraction is; errors are its inverse.
     more: further keys of all records, or functions of the same three.
     """
-    for name in suite.benchmarks:
-        tasks, identity = benchmark(suite, name).tasks, _identity(benchmark(suite, name))
-        for label in suite.methods:
-            told = inputs(suite, name, label)
-            write_cell(suite, name, label)
-            for seed in suite.seeds:
-                value = score(name, label, seed)
-                scores = {t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in tasks}
-                extra = {key: made(name, label, seed) if callable(made) else made for key, made in more.items()}
-                write(suite, name, label, seed, told, identity, scores, epochs, **extra)
+    planned = spec.experiments(suite)
+    write_inputs(planned)
+    for run in planned:
+        for seed in suite.seeds:
+            value = score(run.benchmark, run.label, seed)
+            scores = {
+                t.name: {m: value if UNITS[m] == "fraction" else 1 - value for m in t.metrics} for t in run.data.tasks
+            }
+            changes = {key: v(run.benchmark, run.label, seed) if callable(v) else v for key, v in more.items()}
+            write(run, seed, scores, epochs, **changes)
 
 
-def write(suite, name, label, seed, told, identity, scores, epochs, **more):
-    record = {
-        "suite": suite.suite,
-        "benchmark": name,
-        "method": label,
+def write(experiment, seed, scores, epochs=1, **changes):
+    """A complete record, with these changes."""
+    content = {
+        "version": VERSION,
+        "suite": experiment.suite.suite,
+        "benchmark": experiment.benchmark,
+        "method": experiment.label,
         "seed": seed,
-        "config": told["settings"],
-        "fingerprint": told["fingerprint"],
-        "data": identity,
+        "settings": spec.plain(experiment.settings),
+        "fingerprint": experiment.fingerprint,
+        "data": experiment.data_identity or "not prepared here",
+        "tuned": experiment.tuned_summary,
+        "remarks": list(experiment.data.remarks()),
+        "versions": {},
+        "commit": None,
+        "dirty": False,
+        "device": "cpu",
+        "threads": 1,
+        "time": "2026-01-01T00:00:00",
         "status": "done",
         "reason": None,
-        "dirty": False,
+        "selected": {"model": 1},
+        "valid": scores,
         "test": scores,
-        **({"tuned": told["tuned"]} if "tuned" in told else {}),
+        "oracle_selection": None,
         "curve": [
-            {"epoch": e, "train_seconds": 90.0, "train": dict.fromkeys(scores, 1 / e), "valid": scores}
+            {
+                "epoch": e,
+                "lr": 0.1,
+                "steps": 1,
+                "train_seconds": 90.0,
+                "train": dict.fromkeys(scores, 1 / e),
+                "valid": scores,
+            }
             for e in range(1, epochs + 1)
         ],
         "parameters": {"inference": 2_000_000, "trainable": 3_000_000},
         "flops_per_sample": 5_000_000,
+        "seconds": 90.0,
         "seconds_per_step": 0.25,
         "peak_memory_bytes": 2**30,
+        "weights_sha256": None,
     }
-    path = suite.cell(name, label) / f"seed{seed}" / "record.json"
+    path = experiment.run_folder(seed) / stored.NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record | more))
+    path.write_text(json.dumps(content | changes))
     return path
 
 
 def record(suite, label, seed):
-    return suite.cell("digits", label) / f"seed{seed}" / "record.json"
+    return experiment(suite, label).run_folder(seed) / stored.NAME
 
 
 def edit(path, **changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mola.reporting.statistics.across import interquartile, iqm, mean_ranks, probability_of_improvement
+from mola.reporting.statistics.across import interquartile, iqm, mean_ranks, probability_of_improvement, ranks
 from mola.reporting.statistics.critical import critical, critical_distance
 
 METHODS = ("C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf")
@@ -97,3 +97,15 @@ def test_the_interval_of_p_better_is_as_wide_as_the_smaller_side_asks_for():
     other = probability_of_improvement([few], [many])
     assert (1 - found, 1 - high, 1 - low) == pytest.approx(other, abs=0.05), "whichever side the few stand on"
     assert np.isnan(probability_of_improvement([many], [few[:1]])[1:]).all(), "one run has no spread"
+
+
+def test_scores_that_rounding_alone_tells_apart_are_tied():
+    draws = np.random.default_rng(0)
+    seeds = [draws.integers(30, 60, 6) / 100 for _ in range(40)]
+    scores = np.array([[draws.permutation(row).mean() for _ in range(3)] for row in seeds])
+    assert np.ptp(scores, axis=1).max() > 0, "the order of a sum shows in its last bit"
+    assert (ranks(scores) == 2).all()
+    difference = critical(scores[:6], [f"set{i}" for i in range(6)], ["a", "b", "c"])
+    assert difference.ranks == (2, 2, 2) and "sees no difference" in difference.reason
+    assert ranks(np.array([[0.5, 0.5 + 1e-7, 0.5 - 1e-7, -3.0]])).tolist() == [[2, 1, 3, 4]]
+    assert probability_of_improvement([scores[0, :1]], [scores[0, :1] + 1e-16])[0] == 0.5

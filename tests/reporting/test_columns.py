@@ -1,4 +1,4 @@
-"""Columns beside the scores: groups, cited numbers, the released code's rule, costs; and the HTML page."""
+"""Columns next to the scores: groups, cited numbers, the released code's rule, costs; and the HTML page."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from synthetic import drawn, fill, make_suite, tune
+from synthetic import drawn, experiment, fill, make_suite, tune
 
 from mola.experiment.inputs import inputs
 from mola.reporting.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
@@ -21,7 +21,7 @@ ROWS = {
 }
 
 
-def made(suite, name="digits"):
+def table_of(suite, name="digits"):
     return tables(suite, read_results(suite))[name]
 
 
@@ -32,20 +32,20 @@ def lines(table):
 def test_groups_stand_together_under_their_heading(tmp_path):
     suite = make_suite(tmp_path, methods=ROWS, seeds=2)
     fill(suite, drawn({}))
-    table = made(suite)
-    wanted = ["*references*", "single_task", "shared", "*LoRA mixtures*", "rank2", "rank8"]
-    assert [line[0].split(" |")[0] for line in lines(table)[2:]] == wanted
+    table = table_of(suite)
+    expected = ["*references*", "single_task", "shared", "*LoRA mixtures*", "rank2", "rank8"]
+    assert [line[0].split(" |")[0] for line in lines(table)[2:]] == expected
     latex = to_latex(table)
     assert latex.count(r"\midrule") == 2 and r"}{l}{\emph{LoRA mixtures}} \\" in latex
     assert '<th colspan="13" scope="rowgroup">LoRA mixtures</th>' in to_html(table)
-    found = [row["group"] for row in csv.DictReader(io.StringIO(to_csv(table)))]
-    assert found == ["references", "references", "LoRA mixtures", "LoRA mixtures"]
+    groups = [row["group"] for row in csv.DictReader(io.StringIO(to_csv(table)))]
+    assert groups == ["references", "references", "LoRA mixtures", "LoRA mixtures"]
 
 
 def test_a_group_is_no_part_of_a_run(tmp_path):
     grouped = make_suite(tmp_path, methods=ROWS)
     plain = make_suite(tmp_path, methods={k: {o: v for o, v in row.items() if o != "group"} for k, row in ROWS.items()})
-    assert inputs(grouped, "digits", "rank2") == inputs(plain, "digits", "rank2")
+    assert inputs(experiment(grouped, "rank2")) == inputs(experiment(plain, "rank2"))
 
 
 def numbers(tmp_path, content):
@@ -55,10 +55,10 @@ def numbers(tmp_path, content):
 
 
 def test_cited_numbers_stand_apart_and_win_nothing(tmp_path):
-    told = {"digits": {"source": "Someone 2020", "rows": {"shared": {"average": 99.5}, "other": {"average": 1.0}}}}
-    suite = make_suite(tmp_path, seeds=2, **numbers(tmp_path, told))
+    cited = {"digits": {"source": "Someone 2020", "rows": {"shared": {"average": 99.5}, "other": {"average": 1.0}}}}
+    suite = make_suite(tmp_path, seeds=2, **numbers(tmp_path, cited))
     fill(suite, drawn({"mola_grad": 0.2}))
-    table = made(suite)
+    table = table_of(suite)
     head, _, *body = lines(table)
     assert head[-1] == "*cited: average*" and [row[-1] for row in body] == ["–", "*99.50*", "–"]
     assert next(row for row in body if row[0] == "mola_grad")[5].startswith("**")  # best of the runs, as before
@@ -70,7 +70,7 @@ def test_cited_numbers_stand_apart_and_win_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"digits": {"rows": {}}}, "numbers.yaml: digits.source: field required"),
         ({"digits": {"source": "x", "rows": {"shared": {"average": "high"}}}}, "digits.rows.shared.average"),
@@ -80,15 +80,15 @@ def test_cited_numbers_stand_apart_and_win_nothing(tmp_path):
         ),
     ],
 )
-def test_cited_numbers_that_cannot_be_read(tmp_path, content, told):
+def test_cited_numbers_that_cannot_be_read(tmp_path, content, message):
     suite = make_suite(tmp_path, seeds=1, **numbers(tmp_path, content))
-    with pytest.raises(BadInput, match=told):
-        made(suite)
+    with pytest.raises(BadInput, match=message):
+        table_of(suite)
 
 
 def test_the_committed_file_of_cited_numbers_is_empty(tmp_path):
     suite = make_suite(tmp_path, seeds=1, paper_numbers="config/cited/paper.yaml")
-    assert not any(column.cited for column in made(suite).columns)
+    assert not any(column.cited for column in table_of(suite).columns)
 
 
 def test_the_released_codes_rule_and_its_optimism(tmp_path):
@@ -100,32 +100,35 @@ def test_the_released_codes_rule_and_its_optimism(tmp_path):
         return {"selected": {"model": 1}, "test": dict.fromkeys(tasks, accuracy)} if label != "shared" else None
 
     fill(suite, lambda b, m, s: 0.5, oracle_selection=rule)
-    table = made(suite)
+    table = table_of(suite)
     head, _, *body = lines(table)
     at = head.index("optimism")
-    assert head[at - 1] == "average (paper's rule)"
+    assert head[at - 1] == "average (oracle selection)"
     # 3, 4 and 5 points: t = 4.3027, sd 1
     assert body[0][at - 1 : at + 1] == ["54.00 ± 2.48", "+4.00 ± 2.48"]
     assert body[1][at - 1 : at + 1] == ["–", "–"]
     assert "optimism: what the same runs gain by that, in points of the average" in table.caption
     assert "test, which is scored after every epoch too" in table.caption and "read once" not in table.caption
     fill(suite, lambda b, m, s: 0.5, oracle_selection=None)
-    assert "optimism" not in to_markdown(made(suite))
-    assert "the test split is read once, after that" in made(suite).caption
+    assert "optimism" not in to_markdown(table_of(suite))
+    assert "the test split is read once, after that" in table_of(suite).caption
 
 
 def test_a_rule_without_scores_is_a_corrupt_record(tmp_path):
     suite = make_suite(tmp_path, seeds=1)
     fill(suite, lambda b, m, s: 0.5, oracle_selection={"selected": {}, "test": {}})
     assert any(
-        "oracle_selection: expected a number for mnist accuracy, found none" in note for note in made(suite).notes
+        "oracle_selection: expected a number for mnist accuracy, found none" in note for note in table_of(suite).notes
     )
 
 
 def test_costs_and_trials(tmp_path):
-    suite = make_suite(tmp_path, seeds=2)
-    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: {"finished": 20} if m == "shared" else None)
-    head, _, *body = lines(made(suite))
+    suite = make_suite(tmp_path, seeds=2, tune={"trials": 20})
+    for label in suite.methods:
+        tune(suite, "digits", label)
+    result = {"trials": 20, "value": 0.7, "parameters": {}}
+    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: result if m == "shared" else None)
+    head, _, *body = lines(table_of(suite))
     assert head[-6:] == ["trained (M)", "params (M)", "GFLOPs", "ms/step", "memory (MiB)", "trials"]
     assert [row[-6:] for row in body[:2]] == [
         ["3.00", "2.00", "0.005", "250", "1024", "–"],
@@ -137,17 +140,17 @@ def test_under_a_pruner_the_trials_that_there_were_are_told(tmp_path):
     suite = make_suite(tmp_path, seeds=2, tune={"trials": 20, "pruner": "median"})
     for label, (finished, pruned) in {"single_task": (20, 0), "shared": (31, 19), "mola_grad": (26, 11)}.items():
         tune(suite, "digits", label, finished=finished, pruned=pruned)
-    fill(suite, lambda b, m, s: 0.5, tuned={"trials": 20, "value": 0.7, "parameters": {}})
-    head, _, *body = lines(made(suite))
+    fill(suite, lambda b, m, s: 0.5)
+    head, _, *body = lines(table_of(suite))
     assert head[-2:] == ["trials", "pruned"] and [row[-2:] for row in body] == [["20", "0"], ["31", "19"], ["26", "11"]]
-    assert "budgets are equal in epochs, not in trials" in made(suite).caption
+    assert "budgets are equal in epochs, not in trials" in table_of(suite).caption
 
 
 def test_remarks_are_those_of_the_runs(tmp_path):
     suite = make_suite(tmp_path, seeds=2)
     fill(suite, lambda b, m, s: 0.5, remarks=["data: as it was then"])
-    assert made(suite).notes == ("data: as it was then",)
-    assert made(suite, "summary").notes == ("digits: data: as it was then",)
+    assert table_of(suite).notes == ("data: as it was then",)
+    assert table_of(suite, "summary").notes == ("digits: data: as it was then",)
 
 
 class Page(HTMLParser):
@@ -170,7 +173,7 @@ class Page(HTMLParser):
 def test_the_page_asks_for_nothing_and_scrolls(tmp_path):
     suite = make_suite(tmp_path, methods=ROWS, benchmarks=("scenes",), seeds=2)
     fill(suite, drawn({}))
-    table = made(suite, "scenes")
+    table = table_of(suite, "scenes")
     text = to_html(table)
     page = Page()
     page.feed(text)
@@ -183,7 +186,7 @@ def test_the_page_asks_for_nothing_and_scrolls(tmp_path):
 def test_labels_are_escaped_everywhere(tmp_path):
     suite = make_suite(tmp_path, methods={"single_task": {}, "a&b": {"method": "shared", "group": "x<y_1"}}, seeds=1)
     fill(suite, lambda b, m, s: 0.5)
-    table = made(suite)
+    table = table_of(suite)
     assert "a&amp;b" in to_html(table) and "x&lt;y_1" in to_html(table) and "x<y" not in to_html(table)
     assert r"a\&b" in to_latex(table) and r"\emph{x$<$y\_1}" in to_latex(table)
     assert all(render(table) for render in RENDERERS.values())

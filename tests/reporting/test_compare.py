@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import drawn, edit, fill, make_suite, record
+from synthetic import OTHER, drawn, edit, fill, make_suite, record
 
 from mola.reporting.render import several, to_markdown
-from mola.reporting.results.trees import tree
+from mola.reporting.results.snapshots import snapshot
 from mola.reporting.tables.compare import compare
 from mola.types import BadInput
 
@@ -40,7 +40,9 @@ def lines(table):
 
 
 def test_two_commits(repository):
-    (table,) = compare(tree("HEAD~1", repository.folder), tree("HEAD", repository.folder), list(repository.methods))
+    (table,) = compare(
+        snapshot("HEAD~1", repository.folder), snapshot("HEAD", repository.folder), list(repository.methods)
+    )
     head, _, *body = lines(table)
     assert head == ["method", "A", "n (A)", "B", "n (B)", "B − A", "p", "p (Holm)", "n"]
     assert [row[0] for row in body] == ["single_task", "shared", "mola_grad"]
@@ -53,9 +55,10 @@ def test_two_commits(repository):
 
 def test_a_folder_and_a_commit_and_a_folder_in_one(repository):
     folder = str(repository.folder)
-    for other in ("HEAD", "HEAD:results/made"):
+    for other in ("HEAD", "HEAD:results/synthetic"):
         (table,) = compare(
-            tree(folder, repository.folder), tree(other, Path("results/elsewhere/made" if ":" in other else folder))
+            snapshot(folder, repository.folder),
+            snapshot(other, Path("results/elsewhere/synthetic" if ":" in other else folder)),
         )
         assert {row[5] for row in lines(table)[2:]} == {"+0.00 [+0.00, +0.00]"}
         assert table.notes == ("nothing that a run depends on changed",)
@@ -63,16 +66,16 @@ def test_a_folder_and_a_commit_and_a_folder_in_one(repository):
 
 def test_what_is_wrong_is_named_and_left_out(repository):
     edit(record(repository, "shared", 0), status="failed", reason="OutOfMemoryError")
-    edit(record(repository, "shared", 1), fingerprint={"all": "other"})
+    edit(record(repository, "shared", 1), fingerprint=OTHER)
     record(repository, "shared", 2).write_text("{")
     edit(record(repository, "shared", 3), test={})
     edit(record(repository, "shared", 4), data="other")
     edit(record(repository, "shared", 5), dirty=True)
     record(repository, "shared", 10).unlink()
-    (table,) = compare(tree("HEAD", repository.folder), tree(str(repository.folder), repository.folder))
+    (table,) = compare(snapshot("HEAD", repository.folder), snapshot(str(repository.folder), repository.folder))
     row = next(row for row in lines(table) if row[0] == "shared")
     assert row[2::2] == ["11", "4", "not testable", "4"]
-    for told in (
+    for note in (
         "shared: B, seeds 0: failed: OutOfMemoryError",
         "shared: B, seeds 1: left out: of other code, settings or splits than the inputs.json beside it",
         "shared: B, seeds 2: unreadable record",
@@ -80,12 +83,12 @@ def test_what_is_wrong_is_named_and_left_out(repository):
         "shared: B, seeds 4: left out: made on other prepared data than most runs of this side",
         "shared: B, seeds 5: left out: trained from a working tree with uncommitted changes; counted as a draft with",
     ):
-        assert any(note.startswith(told) for note in table.notes), (told, table.notes)
+        assert any(line.startswith(note) for line in table.notes), (note, table.notes)
 
 
 def test_means_are_of_one_prepared_data_on_either_side(repository, tmp_path):
     fill(repository, lambda b, m, s: 0.9 if s < 3 else 0.5, data=lambda b, m, s: "older" if s < 3 else "newer")
-    (table,) = compare(tree(str(repository.folder), repository.folder), tree("HEAD", repository.folder))
+    (table,) = compare(snapshot(str(repository.folder), repository.folder), snapshot("HEAD", repository.folder))
     for row in lines(table)[2:]:
         assert row[1:3] == ["50.00 ± 0.00", "8"] and row[5:] == ["–"] * 4
     assert "A, seeds 0–2: left out: made on other prepared data than most runs of this side" in table.notes
@@ -96,22 +99,22 @@ def test_means_are_of_one_prepared_data_on_either_side(repository, tmp_path):
 def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
     other = make_suite(tmp_path, methods=("shared", "mmoe"), benchmarks=("glyphs",), suite="other", seeds=2)
     fill(other, drawn({}))
-    found = compare(tree("HEAD", repository.folder), tree(str(other.folder), other.folder))
-    assert [table.title for table in found] == ["digits", "glyphs"]
-    assert found[0].notes == ("no runs in B",) and found[1].notes == ("no runs in A",)
-    assert lines(found[1])[2][1:3] == ["–", "0"] and lines(found[1])[2][4:] == ["2", *["–"] * 4]
-    text = several({table.title: table for table in found})
+    compared = compare(snapshot("HEAD", repository.folder), snapshot(str(other.folder), other.folder))
+    assert [table.title for table in compared] == ["digits", "glyphs"]
+    assert compared[0].notes == ("no runs in B",) and compared[1].notes == ("no runs in A",)
+    assert lines(compared[1])[2][1:3] == ["–", "0"] and lines(compared[1])[2][4:] == ["2", *["–"] * 4]
+    text = several({table.title: table for table in compared})
     assert [row["benchmark"] for row in csv.DictReader(text.splitlines())] == ["digits"] * 3 + ["glyphs"] * 2
 
 
 def test_a_benchmark_that_is_no_more(repository):
     (repository.folder / "digits").rename(repository.folder / "gone")
-    (table, _) = compare(tree(str(repository.folder), repository.folder), tree("HEAD", repository.folder))[::-1]
+    (table, _) = compare(snapshot(str(repository.folder), repository.folder), snapshot("HEAD", repository.folder))[::-1]
     assert table.title == "gone" and "is no benchmark of this version" in to_markdown(table)
 
 
 @pytest.mark.parametrize(
-    ("side", "told"),
+    ("side", "message"),
     [
         ("HEAD~7", "expected a folder of results or a git revision, found 'HEAD~7'"),
         ("--all", "expected a folder of results or a git revision, found '--all'"),
@@ -119,9 +122,9 @@ def test_a_benchmark_that_is_no_more(repository):
         (".", "expected <benchmark>/<method>/seed<k>/record.json, found none"),
     ],
 )
-def test_sides_that_are_none(repository, side, told):
-    with pytest.raises(BadInput, match=told):
-        tree(side, repository.folder)
+def test_sides_that_are_none(repository, side, message):
+    with pytest.raises(BadInput, match=message):
+        snapshot(side, repository.folder)
 
 
 def test_the_command(repository, tmp_path):
@@ -131,7 +134,7 @@ def test_the_command(repository, tmp_path):
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
 
     edit(record(repository, "shared", 3), dirty=True)
-    done = mola("--compare", "HEAD~1", "results/made", "--drafts", "--out", "both.html")
+    done = mola("--compare", "HEAD~1", "results/synthetic", "--drafts", "--out", "both.html")
     assert done.returncode == 0, done.stderr
     assert "shared: B, seeds 3: trained from a working tree with uncommitted changes: a draft" in done.stdout
     assert "| mola_grad |" in done.stdout and "B − A" in (tmp_path / "both.html").read_text()

@@ -6,13 +6,15 @@ import json
 
 import pytest
 from fake_dense import TASKS
+from synthetic import edit, write
 
 from mola.benchmarks.digits import Digits
 from mola.config import load
-from mola.experiment.inputs import inputs
+from mola.experiment.spec import experiments
 from mola.reporting.render import to_csv, to_latex, to_markdown
+from mola.reporting.results.read import Results
 from mola.reporting.results.records import collect
-from mola.reporting.tables.assemble import Results, benchmark_table, summary_table
+from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.reporting.tables.write import write_tables
 from mola.types import Task
 
@@ -34,27 +36,20 @@ def scores(row):
 @pytest.fixture
 def suite(suite_file):
     suite = load(suite_file(seeds=1, reference="single_task", methods=dict.fromkeys(ROWS)))
-    for label, row in ROWS.items():
-        path = suite.cell("digits", label) / "seed0" / "record.json"
-        path.parent.mkdir(parents=True)
-        valid = scores(row) | {"depth": {"abs_error": None if label == "shared" else 0.5, "rel_error": 0.2}}
-        record = {
-            "fingerprint": inputs(suite, "digits", label)["fingerprint"],
-            "status": "done",
-            "dirty": False,
-            "data": Digits(suite.data).identity,
-            "test": scores(row),
-            "curve": [{"epoch": 1, "valid": valid}],
-            "parameters": {"inference": 2_000_000},
-            "flops_per_sample": 5_000_000,
-            "seconds_per_step": 0.25,
-        }
-        path.write_text(json.dumps(record))
+    for experiment in experiments(suite):
+        row = scores(ROWS[experiment.label])
+        path = write(experiment, 0, row)
+        valid = row | {"depth": {"abs_error": None if experiment.label == "shared" else 0.5, "rel_error": 0.2}}
+        (epoch,) = json.loads(path.read_text())["curve"]
+        edit(
+            path, curve=[{**epoch, "valid": valid}], remarks=[f"the first {experiment.data.limit} images of each split"]
+        )
     return suite
 
 
 def table(suite, **changes):
-    return benchmark_table("rooms", Results(TASKS, collect(suite, "digits"), **changes), suite.seeds, suite.reference)
+    results = Results(TASKS, collect(experiments(suite)), **changes)
+    return benchmark_table("rooms", results, suite.seeds, suite.reference)
 
 
 def test_every_metric_with_its_unit_and_both_deltas(suite):
@@ -73,7 +68,7 @@ def test_every_metric_with_its_unit_and_both_deltas(suite):
 
 def test_the_caption_says_what_a_reader_needs(suite):
     text = to_markdown(table(suite, remarks=["one thing to know"]))
-    for told in (
+    for phrase in (
         "No average: the tasks have different units",
         "over all pixels of the split that count",
         "Δ_task: all tasks weigh the same; positive is better",
@@ -81,7 +76,7 @@ def test_the_caption_says_what_a_reader_needs(suite):
         "image with all its tasks",
         "- one thing to know",
     ):
-        assert told in text
+        assert phrase in text
 
 
 def test_csv_has_a_key_for_every_metric(suite):
@@ -102,18 +97,18 @@ def test_latex_escapes_arrows_degrees_and_both_deltas(suite):
 
 def test_tasks_that_are_all_fractions_have_an_average_and_equal_counts_one_delta(suite):
     parts = tuple(Task(name, "segmentation", 3, {"miou": "higher"}) for name in ("segmentation",))
-    made = benchmark_table("rooms", Results(parts, collect(suite, "digits")), suite.seeds, suite.reference)
-    keys = [column.key for column in made.columns]
+    rooms = benchmark_table("rooms", Results(parts, collect(experiments(suite))), suite.seeds, suite.reference)
+    keys = [column.key for column in rooms.columns]
     assert keys[:3] == ["segmentation_miou", "average", "delta_task"]
     assert "delta_flat" not in keys
 
 
 def test_the_summary_shows_the_deltas_alone_and_says_why(suite):
-    results = {"rooms": Results(TASKS, collect(suite, "digits"))}
-    made = summary_table("tiny", results, suite.seeds, suite.reference)
-    assert [column.key for column in made.columns] == ["rooms_delta_task", "rooms_delta_flat"]
-    assert "not of rooms: their tasks have different units" in made.caption
-    assert r"rooms $\Delta_\mathrm{flat}$" in to_latex(made)
+    results = {"rooms": Results(TASKS, collect(experiments(suite)))}
+    rooms = summary_table("tiny", results, suite.seeds, suite.reference)
+    assert [column.key for column in rooms.columns] == ["rooms_delta_task", "rooms_delta_flat"]
+    assert "not of rooms: their tasks have different units" in rooms.caption
+    assert r"rooms $\Delta_\mathrm{flat}$" in to_latex(rooms)
     nothing = summary_table("tiny", results, suite.seeds, None)
     assert "| method |" in to_markdown(nothing)
     assert r"\toprule" in to_latex(nothing)
@@ -121,7 +116,6 @@ def test_the_summary_shows_the_deltas_alone_and_says_why(suite):
 
 def test_files_remarks_curves_and_headline_numbers(suite, monkeypatch):
     monkeypatch.setattr(Digits, "tasks", TASKS)
-    monkeypatch.setattr(Digits, "remarks", lambda self: (f"the first {self.limit} images of each split",))
     folder = {path.name: path for path in write_tables(suite)}
     assert "- the first 16 images of each split" in folder["digits.md"].read_text()
     assert "digits: the first 16 images" in folder["summary.md"].read_text()

@@ -1,17 +1,19 @@
-"""Tables from records that are made here: every number can be checked by hand."""
+"""Tables from synthetic records: every number can be checked by hand."""
 
 import csv
 import io
-import json
+from importlib.metadata import version
 
 import pytest
+import synthetic
 
 from mola.config import load
-from mola.experiment import provenance as committed
-from mola.experiment.inputs import inputs
+from mola.experiment import provenance
+from mola.experiment.spec import Experiment, experiments
 from mola.reporting.render import to_csv, to_html, to_latex, to_markdown
+from mola.reporting.results.read import Results
 from mola.reporting.results.records import collect
-from mola.reporting.tables.assemble import Results, benchmark_table, summary_table
+from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.types import Task
 
 TASKS = tuple(Task(n, "classes", 10, {"accuracy": "higher"}) for n in ("mnist", "optdigits", "mnistm", "printed"))
@@ -25,22 +27,8 @@ def suite(suite_file):
 
 
 def write(suite, label, seed, accuracy, **changes):
-    told = {
-        "fingerprint": inputs(suite, "digits", label)["fingerprint"],
-        "status": "done",
-        "reason": None,
-        "dirty": False,
-        "test": {task.name: {"accuracy": accuracy} for task in TASKS},
-        "valid": {},
-        "curve": [],
-        "parameters": {"inference": 2_000_000, "trainable": 3_000_000},
-        "flops_per_sample": 5_000_000,
-        "seconds_per_step": 0.25,
-    }
-    path = suite.cell("digits", label) / f"seed{seed}" / "record.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**told, **changes}))
-    return path
+    scores = {task.name: {"accuracy": accuracy} for task in TASKS}
+    return synthetic.write(synthetic.experiment(suite, label), seed, scores, **changes)
 
 
 def fill(suite):
@@ -50,25 +38,29 @@ def fill(suite):
         write(suite, "mola_grad", seed, mola)
 
 
-def table(suite):
-    return benchmark_table("digits", Results(TASKS, collect(suite, "digits")), suite.seeds, suite.reference)
+def table(suite, **options):
+    return benchmark_table(
+        "digits", Results(TASKS, collect(experiments(suite), **options)), suite.seeds, suite.reference
+    )
 
 
-def test_runs_on_other_prepared_data_are_told(suite):
+def test_runs_on_other_prepared_data_are_named(suite, monkeypatch):
+    monkeypatch.setattr(Experiment, "data_identity", None)  # the data is not prepared here
     fill(suite)
     assert "prepared data" not in to_markdown(table(suite))
     write(suite, "shared", 1, 0.99, data="another hash")
     text = to_markdown(table(suite))
     assert "shared, seeds 1: left out: made on other prepared data than most runs of this table" in text
     assert "| shared † | 42.50" in text
-    known = benchmark_table("digits", Results(TASKS, collect(suite, "digits", data="another hash")), suite.seeds, None)
-    assert "single_task, seeds 0–2: left out: made on other prepared data than is there now" in to_markdown(known)
-    assert "| shared † | 99.00" in to_markdown(known)
+    monkeypatch.setattr(Experiment, "data_identity", "another hash")
+    text = to_markdown(table(suite))
+    assert "single_task, seeds 0–2: left out: made on other prepared data than is there now" in text
+    assert "| shared † | 99.00" in text
 
 
-def test_selection_on_the_reported_split_is_told(suite):
+def test_selection_on_the_reported_split_is_named(suite):
     fill(suite)
-    results = Results(TASKS, collect(suite, "digits"), held_out=False)
+    results = Results(TASKS, collect(experiments(suite)), held_out=False)
     text = to_markdown(benchmark_table("digits", results, suite.seeds, suite.reference))
     assert "selected on the split reported here" in text and "selected on the validation split" not in text
     assert "selected on the split reported" in summary_table("tiny", {"digits": results}, suite.seeds, None).caption
@@ -102,10 +94,9 @@ def test_csv_is_exact(suite):
 def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
     fill(suite)
     write(suite, "mola_grad", 0, 0.99, status="failed", reason="ArithmeticError: training diverged")
-    write(suite, "shared", 1, 0.99, fingerprint={"all": "other"})
+    write(suite, "shared", 1, 0.99, fingerprint=synthetic.OTHER)
     write(suite, "single_task", 2, 0.5).write_text("{")
-    made = table(suite)
-    text = to_markdown(made)
+    text = to_markdown(table(suite))
     assert "mola_grad, seeds 0: failed: ArithmeticError: training diverged" in text
     assert "shared, seeds 1: left out: trained with other code, settings or splits" in text
     assert "single_task, seeds 2: unreadable record" in text
@@ -118,13 +109,13 @@ def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
 def test_a_dirty_run_counts_once_its_code_is_committed(suite, monkeypatch):
     fill(suite)
     write(suite, "shared", 2, 0.45, dirty=True)
-    monkeypatch.setattr(committed, "_changed", lambda: frozenset({"README.md", "mola/methods/mola_grad.py"}))
+    monkeypatch.setattr(provenance, "changed", lambda: frozenset({"README.md", "mola/methods/mola_grad.py"}))
     assert "no commit" not in to_markdown(table(suite))
-    monkeypatch.setattr(committed, "_changed", lambda: frozenset({"README.md", "mola/methods/shared.py"}))
+    monkeypatch.setattr(provenance, "changed", lambda: frozenset({"README.md", "mola/methods/shared.py"}))
     text = to_markdown(table(suite))
     assert "shared, seeds 2: left out: trained with code that is in no commit (mola/methods/shared.py); commit" in text
     assert "| shared † | 45.00 ± 63.53 (n = 2) |" in text  # of .40 and .50
-    drafts = benchmark_table("digits", Results(TASKS, collect(suite, "digits", drafts=True)), suite.seeds, None)
+    drafts = table(suite, drafts=True)
     assert "seeds 2: trained with code that is in no commit (mola/methods/shared.py): a draft" in to_markdown(drafts)
     assert "| shared | 45.00 ± 12.42 |" in to_markdown(drafts)
 
@@ -134,10 +125,11 @@ def test_a_score_that_is_no_number_is_named(suite, value):
     fill(suite)
     scores = {task.name: {"accuracy": 0.9} for task in TASKS} | {"mnistm": {"accuracy": value}}
     write(suite, "shared", 0, 0.0, test=scores)
-    made = benchmark_table("digits", Results(TASKS, collect(suite, "digits", TASKS)), suite.seeds, suite.reference)
-    told = f"shared, seeds 0: unreadable record: test: expected a number for mnistm accuracy, found {value}"
-    assert told in made.notes
-    assert "| shared † | 47.50" in to_markdown(made)
+    problems = {"high": "test.mnistm.accuracy: should be a valid number, found 'high'"}
+    problem = problems.get(value, "test: expected a number for mnistm accuracy, found nan")
+    digits = table(suite, tasks=TASKS)
+    assert any(note.startswith(f"shared, seeds 0: unreadable record: {problem}") for note in digits.notes), digits.notes
+    assert "| shared † | 47.50" in to_markdown(digits)
 
 
 def test_a_row_that_lacks_seeds_says_how_many_it_has(suite):
@@ -148,22 +140,22 @@ def test_a_row_that_lacks_seeds_says_how_many_it_has(suite):
     assert rows[0][-1] == "n |" and [row[-1] for row in rows[2:]] == ["3 |", "2 |", "3 |"]
 
 
-def test_what_the_reference_lacks_is_told_of_every_gain_over_it(suite):
+def test_what_the_reference_lacks_is_named_for_every_gain_over_it(suite):
     fill(suite)
     write(suite, "single_task", 1, 0.99, status="failed", reason="OutOfMemoryError")
-    made = table(suite)
-    rows = {line.split(" | ")[0].strip("| "): line for line in to_markdown(made).splitlines() if line.startswith("|")}
+    digits = table(suite)
+    rows = {line.split(" | ")[0].strip("| "): line for line in to_markdown(digits).splitlines() if line.startswith("|")}
     # +20 and +30 percent: half-width 12.706 · 7.07 / √2
     assert "| **60.00 ± 12.42** | +25.00 ± 63.53 (n = 2) |" in rows["mola_grad"], "no gain is best, the average is"
     assert "| single_task † | 50.00 ± 0.00 (n = 2) |" in rows["single_task †"] and "(n" not in rows["method"]
-    assert "(n = …): the seeds that a mean is over" in to_markdown(made)
-    assert r"+25.00{\scriptsize\,$\pm$\,63.53 (n = 2)}" in to_latex(made)
-    assert "+25.00 <small>± 63.53 (n = 2)</small>" in to_html(made)
-    whole = summary_table("tiny", {"digits": Results(TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
+    assert "(n = …): the seeds that a mean is over" in to_markdown(digits)
+    assert r"+25.00{\scriptsize\,$\pm$\,63.53 (n = 2)}" in to_latex(digits)
+    assert "+25.00 <small>± 63.53 (n = 2)</small>" in to_html(digits)
+    whole = summary_table("tiny", {"digits": Results(TASKS, collect(experiments(suite)))}, suite.seeds, suite.reference)
     assert "| mola_grad | **60.00 ± 12.42** | +25.00 ± 63.53 (n = 2) |" in to_markdown(whole)
 
 
-def test_a_reference_of_zero_is_told(suite):
+def test_a_reference_of_zero_is_named(suite):
     fill(suite)
     write(suite, "single_task", 1, 0.0)
     text = to_markdown(table(suite))
@@ -190,6 +182,25 @@ def test_latex_is_booktabs_and_escaped(suite):
 
 def test_summary_has_a_pair_of_columns_per_benchmark(suite):
     fill(suite)
-    made = summary_table("tiny", {"digits": Results(TASKS, collect(suite, "digits"))}, suite.seeds, suite.reference)
-    assert [c.key for c in made.columns] == ["digits_average", "digits_delta_task"]
-    assert "| mola_grad | **60.00 ± 12.42** | **+20.00 ± 24.84** |" in to_markdown(made)
+    digits = summary_table(
+        "tiny", {"digits": Results(TASKS, collect(experiments(suite)))}, suite.seeds, suite.reference
+    )
+    assert [c.key for c in digits.columns] == ["digits_average", "digits_delta_task"]
+    assert "| mola_grad | **60.00 ± 12.42** | **+20.00 ± 24.84** |" in to_markdown(digits)
+
+
+def test_other_versions_are_named_and_the_runs_count(suite):
+    fill(suite)
+    write(suite, "shared", 1, 0.50, versions={"torch": "1.9.0", "numpy": version("numpy"), "tqdm": "0.1"})
+    note = (
+        f"shared, seeds 1: trained with torch 1.9.0, now {version('torch')}; mola train --renew trains such runs again"
+    )
+    digits = table(suite)
+    assert digits.notes == (note,) and "| shared | 45.00 ± 12.42 |" in to_markdown(digits)
+
+
+def test_a_record_of_a_newer_version_is_refused(suite):
+    fill(suite)
+    write(suite, "shared", 1, 0.50, version=3)
+    (note,) = table(suite).notes
+    assert note.startswith("shared, seeds 1: unreadable record: version: should be 2, found 3") and len(note) < 200

@@ -60,16 +60,16 @@ def test_the_loss_weighs_pixels_not_batches():
 def test_evaluation_keeps_no_map(monkeypatch):
     from mola.metrics import accumulators
 
-    made = []
+    benchmark = []
 
     def spy(task):
-        made.append(accumulators.accumulator(task))
-        return made[-1]
+        benchmark.append(accumulators.accumulator(task))
+        return benchmark[-1]
 
     monkeypatch.setattr("mola.training.evaluate.accumulator", spy)
     evaluate(method(), FakeDense(), "valid", size=4, device=CPU, amp=False)
     pixels = FakeDense.height * FakeDense.width
-    for kept in made:
+    for kept in benchmark:
         tensors = [value for value in vars(kept).values() if isinstance(value, torch.Tensor | list)]
         assert all(isinstance(value, torch.Tensor) and value.numel() in (9, 3, 180_000) for value in tensors)
         assert all(value.numel() % pixels for value in tensors)

@@ -16,10 +16,10 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_loaded_batches_are_the_benchmarks_normalised(digits, split):
-    wanted = list(digits.batches(split, size=16, seed=3, epoch=2))
-    found = list(load(digits, split, CPU, size=16, seed=3, epoch=2))
-    assert len(found) == len(wanted) > AHEAD
-    for ours, raw in zip(found, wanted, strict=True):
+    expected = list(digits.batches(split, size=16, seed=3, epoch=2))
+    batches = list(load(digits, split, CPU, size=16, seed=3, epoch=2))
+    assert len(batches) == len(expected) > AHEAD
+    for ours, raw in zip(batches, expected, strict=True):
         assert raw.x.dtype == torch.uint8 and ours.x.dtype == torch.float32
         assert torch.equal(ours.task, raw.task) and ours.tasks == raw.tasks
         assert all(torch.equal(ours.y[name], raw.y[name]) for name in raw.y)
@@ -29,21 +29,21 @@ def test_loaded_batches_are_the_benchmarks_normalised(digits, split):
 
 
 def test_items_are_made_ahead_in_order_by_one_thread():
-    makers, made = set(), []
+    makers, produced = set(), []
 
     def items():
         for i in range(6):
             makers.add(threading.current_thread().name)
-            made.append(i)
+            produced.append(i)
             yield i
 
     with closing(ahead(items(), 2)) as ready:
         assert next(ready) == 0
         deadline = time.monotonic() + 10
-        while len(made) < 3 and time.monotonic() < deadline:
+        while len(produced) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        assert made == [0, 1, 2]  # the one taken and two more, no further
+        assert produced == [0, 1, 2]  # the one taken and two more, no further
         assert list(ready) == [1, 2, 3, 4, 5]
     assert len(makers) == 1 and threading.current_thread().name not in makers
 

@@ -3,8 +3,8 @@
 import optuna
 import torch
 
-from mola.tuning import budget as spend
-from mola.tuning import store
+from mola.experiment.spec import experiment
+from mola.tuning import budget, store
 
 METHODS = {
     "single_task": None,
@@ -27,17 +27,17 @@ def pretend(monkeypatch, value=near):
         drawn.append(settings)
         return value(settings)
 
-    monkeypatch.setattr(spend, "score", score)
+    monkeypatch.setattr(budget, "score", score)
     return drawn
 
 
 def trials(suite, label="shared"):
     """(values, parameters, user attributes but the seconds) of the finished trials, in order."""
-    found = store.finished(opened(suite, label))
-    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in found]
+    finished = store.finished(opened(suite, label))
+    return [(t.value, t.params, {k: v for k, v in t.user_attrs.items() if k != store.SECONDS}) for t in finished]
 
 
 def opened(suite, label="shared"):
-    path = suite.cell("digits", label) / "optuna" / "journal.log"
+    path = experiment(suite, "digits", label).folder / "optuna" / "journal.log"
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
     return optuna.load_study(study_name=None, storage=storage)

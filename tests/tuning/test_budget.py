@@ -6,9 +6,8 @@ import warnings
 import pytest
 from studies import METHODS, opened, pretend, trials
 
-from mola.experiment import tuned
-from mola.tuning import budget as spend
-from mola.tuning import store, study
+from mola.experiment.spec import experiment
+from mola.tuning import budget, store, study
 from mola.types import BadInput
 
 
@@ -18,22 +17,24 @@ def test_every_method_gets_the_same_number_of_trials(suite_of, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for label in suite.methods:
-            study.tune(suite, "digits", label)
+            study.tune(experiment(suite, "digits", label))
     done = {label: trials(suite, label) for label in suite.methods}
-    assert {label: len(told) for label, told in done.items()} == dict.fromkeys(METHODS, 13)
+    assert {label: len(expected) for label, expected in done.items()} == dict.fromkeys(METHODS, 13)
     shared_knobs = {"training.lr", "training.weight_decay"}
     weights = {f"balancer.weights.{task}" for task in ("mnist", "optdigits", "mnistm", "printed")}
     assert set(done["single_task"][0][1]) == set(done["shared"][0][1]) == shared_knobs
     assert set(done["weighted"][0][1]) == shared_knobs | weights
     assert set(done["mola_grad"][0][1]) == shared_knobs | {"method.rank", "method.alpha"}
     for number in range(10):  # before TPE has learnt anything, the shared knobs are drawn in pairs
-        drawn = {(told[number][1]["training.lr"], told[number][1]["training.weight_decay"]) for told in done.values()}
+        drawn = {
+            (trials[number][1]["training.lr"], trials[number][1]["training.weight_decay"]) for trials in done.values()
+        }
         assert len(drawn) == 1
     first = done["mola_grad"][0][1]
     assert (first["training.lr"], first["method.rank"], first["method.alpha"]) == (0.002, 4, 16.0)
     assert all(value == 1.0 for name, value in done["weighted"][0][1].items() if name in weights)
-    found = tuned.settings(suite, "digits", "weighted").balancer_options["weights"]
-    assert sum(found.values()) == pytest.approx(4)
+    result = experiment(suite, "digits", "weighted").settings.balancer_options["weights"]
+    assert sum(result.values()) == pytest.approx(4)
 
 
 def test_a_diverged_trial_has_had_its_turn_and_a_draw_that_cannot_be_built_is_drawn_again(suite_of, monkeypatch):
@@ -43,30 +44,30 @@ def test_a_diverged_trial_has_had_its_turn_and_a_draw_that_cannot_be_built_is_dr
         if settings.training.lr < 0.0015:
             raise ArithmeticError("diverged")
         if settings.training.lr > 0.009:
-            raise spend.Refused("too much")
+            raise budget.Refused("too much")
         return settings.training.lr
 
     drawn = pretend(monkeypatch, value)
-    found = study.tune(suite, "digits", "shared")
+    result = study.tune(experiment(suite, "digits", "shared"))
     rates = [settings.training.lr for settings in drawn]
-    assert found["failed"] == sum(rate < 0.0015 for rate in rates) > 0
-    assert len(rates) - found["finished"] == sum(rate > 0.009 for rate in rates) > 0
-    assert found["finished"] == 6
-    assert found["value"] == max(rate for rate in rates if 0.0015 <= rate <= 0.009)
-    folder = suite.cell("digits", "shared") / "optuna"
+    assert result["failed"] == sum(rate < 0.0015 for rate in rates) > 0
+    assert len(rates) - result["finished"] == sum(rate > 0.009 for rate in rates) > 0
+    assert result["finished"] == 6
+    assert result["value"] == max(rate for rate in rates if 0.0015 <= rate <= 0.009)
+    folder = experiment(suite, "digits", "shared").folder / "optuna"
     rows = list(csv.DictReader((folder / "history.csv").open()))
-    assert [row["state"] for row in rows].count("failed") == found["failed"]
+    assert [row["state"] for row in rows].count("failed") == result["failed"]
     assert {row["reason"] for row in rows} == {"", "ArithmeticError: diverged"}
     assert all(row["value"] == "" for row in rows if row["state"] == "failed")
 
 
 def test_draws_that_can_never_be_built_end_in_one_line(suite_of, monkeypatch):
     def value(settings):
-        raise spend.Refused("a rank of 99")
+        raise budget.Refused("a rank of 99")
 
     pretend(monkeypatch, value)
     with pytest.raises(BadInput, match=r"digits/shared: expected values .* found only: a rank of 99"):
-        study.tune(suite_of(), "digits", "shared")
+        study.tune(experiment(suite_of(), "digits", "shared"))
 
 
 def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(suite_of, monkeypatch):
@@ -76,22 +77,22 @@ def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(
         raise RuntimeError("CUDA out of memory\nmore lines")
 
     pretend(monkeypatch, value)
-    found = study.tune(suite, "digits", "shared")
-    assert (found["value"], found["parameters"], found["failed"]) == (None, {}, 3)
-    assert tuned.settings(suite, "digits", "shared") == suite.settings("digits", "shared")
-    history = (suite.cell("digits", "shared") / "optuna/history.csv").read_text()
+    result = study.tune(experiment(suite, "digits", "shared"))
+    assert (result["value"], result["parameters"], result["failed"]) == (None, {}, 3)
+    assert experiment(suite, "digits", "shared").settings == suite.settings("digits", "shared")
+    history = (experiment(suite, "digits", "shared").folder / "optuna/history.csv").read_text()
     assert "RuntimeError: CUDA out of memory\n" in history
 
 
 def test_a_longer_budget_prolongs_a_study_and_a_shorter_one_cuts_it(suite_of, monkeypatch):
     pretend(monkeypatch)
     whole = suite_of(suite="whole", tune={"trials": 14})
-    study.tune(whole, "digits", "shared")
-    study.tune(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared")
+    study.tune(experiment(whole, "digits", "shared"))
+    study.tune(experiment(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared"))
     study.tune(grown := suite_of(suite="grown", tune={"trials": 14}), "digits", "shared")
     assert trials(grown) == trials(whole)
-    assert study.tune(grown, "digits", "shared") == study.tune(whole, "digits", "shared")
-    short = study.tune(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared")
+    assert study.tune(experiment(grown, "digits", "shared")) == study.tune(experiment(whole, "digits", "shared"))
+    short = study.tune(experiment(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared"))
     assert (short["trials"], short["finished"]) == (4, 4)
     assert short["value"] == max(value for value, _, _ in trials(whole)[:4])
 
@@ -108,16 +109,16 @@ def test_a_pruned_study_spends_the_epochs_of_its_whole_trials(suite_of, monkeypa
                 raise KeyboardInterrupt
         return -abs(settings.training.lr - 0.002)
 
-    monkeypatch.setattr(spend, "score", score)
+    monkeypatch.setattr(budget, "score", score)
     changes = {"training": {"epochs": 10, "batch_size": 16, "lr": 0.002}, "tune": {"trials": 12, "pruner": "median"}}
     suite = suite_of(methods={"shared": None, "weighted": METHODS["weighted"]}, **changes)
     for label in suite.methods:
-        found = study.tune(suite, "digits", label)
-        assert found["pruned"] > 0 and found["finished"] > 12
-        assert sum(told[store.EPOCHS] for _, _, told in trials(suite, label)) == 120
+        result = study.tune(experiment(suite, "digits", label))
+        assert result["pruned"] > 0 and result["finished"] > 12
+        assert sum(expected[store.EPOCHS] for _, _, expected in trials(suite, label)) == 120
     cut = suite_of(suite="cut", **changes)
     stopped.append(3)
     with pytest.raises(KeyboardInterrupt):
-        study.tune(cut, "digits", "shared")
-    study.tune(cut, "digits", "shared")
+        study.tune(experiment(cut, "digits", "shared"))
+    study.tune(experiment(cut, "digits", "shared"))
     assert trials(cut) == trials(suite)

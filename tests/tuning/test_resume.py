@@ -11,8 +11,8 @@ import pytest
 from studies import near, opened, pretend, trials
 
 from mola.config import load
-from mola.tuning import budget as spend
-from mola.tuning import store, study
+from mola.experiment.spec import experiment
+from mola.tuning import budget, store, study
 from mola.types import BadInput
 
 
@@ -20,7 +20,7 @@ def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
     """Killed and refused ones leave no trace, nor does what the process drew before."""
     pretend(monkeypatch)
     whole = suite_of(suite="whole", tune={"trials": 14})
-    study.tune(whole, "digits", "shared")
+    study.tune(experiment(whole, "digits", "shared"))
     cut = suite_of(suite="cut", tune={"trials": 14})
     for stop in (2, 5, 11, 12):
 
@@ -29,11 +29,11 @@ def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
                 raise KeyboardInterrupt
             return near(given[0])
 
-        monkeypatch.setattr(spend, "score", killed)
+        monkeypatch.setattr(budget, "score", killed)
         with pytest.raises(KeyboardInterrupt):
-            study.tune(cut, "digits", "shared")
+            study.tune(experiment(cut, "digits", "shared"))
     pretend(monkeypatch)
-    study.tune(cut, "digits", "shared")
+    study.tune(experiment(cut, "digits", "shared"))
     assert trials(cut) == trials(whole)
     states = [trial.state.name for trial in opened(cut).trials]
     assert states.count("FAIL") == 4 and states.count("COMPLETE") == 14 and "RUNNING" not in states
@@ -55,28 +55,28 @@ def test_a_kill_before_the_first_trial_leaves_a_study_that_goes_on(suite_of, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(optuna.Study, "set_user_attr", write)
-    monkeypatch.setattr(spend, "score", score)
+    monkeypatch.setattr(budget, "score", score)
     with pytest.raises(KeyboardInterrupt):
-        study.tune(suite, "digits", "shared")
+        study.tune(experiment(suite, "digits", "shared"))
     monkeypatch.setattr(optuna.Study, "set_user_attr", real)
     pretend(monkeypatch)
-    assert study.tune(suite, "digits", "shared")["optuna"] == optuna.__version__
+    assert study.tune(experiment(suite, "digits", "shared"))["optuna"] == optuna.__version__
 
 
 def test_older_journals_that_hold_optunas_version_apart_go_on_or_are_refused_in_one_line(suite_of, monkeypatch):
     """They were written in two steps, and a kill between them left the first alone."""
     pretend(monkeypatch)
-    study.tune(suite_of(), "digits", "shared")
-    lines = (path := suite_of().cell("digits", "shared") / "optuna/journal.log").read_text().splitlines()
+    study.tune(experiment(suite_of(), "digits", "shared"))
+    lines = (path := experiment(suite_of(), "digits", "shared").folder / "optuna/journal.log").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if "identity" in line)
-    told = json.loads(lines[at])
-    version = told["user_attr"]["identity"].pop("optuna")
-    apart = [json.dumps(told), json.dumps({**told, "user_attr": {"optuna": version}})]
+    expected = json.loads(lines[at])
+    version = expected["user_attr"]["identity"].pop("optuna")
+    apart = [json.dumps(expected), json.dumps({**expected, "user_attr": {"optuna": version}})]
     path.write_text("\n".join([*lines[:at], *apart, *lines[at + 1 :], ""]))
-    assert study.tune(suite_of(), "digits", "shared")["optuna"] == version
+    assert study.tune(experiment(suite_of(), "digits", "shared"))["optuna"] == version
     path.write_text("\n".join([*lines[:at], apart[0], ""]))
     with pytest.raises(BadInput, match=f"changed: optuna: None → {version}; mola tune --restart"):
-        study.tune(suite_of(), "digits", "shared")
+        study.tune(experiment(suite_of(), "digits", "shared"))
 
 
 KILLED = """
@@ -97,7 +97,7 @@ def save(path, state):
         os.kill(os.getpid(), signal.SIGKILL)
 
 fit.checkpoint.save = save
-study.tune(suite, "digits", "mola_grad")
+study.tune(experiment(suite, "digits", "mola_grad"))
 """
 
 
@@ -106,7 +106,7 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
     """It kills itself after the first epoch of the third trial."""
     changes = {"methods": {"mola_grad": None}, "training": {"epochs": 2, "batch_size": 16, "lr": 0.002}}
     whole = load(suite_file(suite="whole", tune={"trials": 4, "epochs": 2}, **changes))
-    study.tune(whole, "digits", "mola_grad")
+    study.tune(experiment(whole, "digits", "mola_grad"))
     path = suite_file(suite="cut", tune={"trials": 4, "epochs": 2}, **changes)
     cut = load(path)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -114,16 +114,16 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
         [sys.executable, "-c", KILLED, str(path), "5"], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = cut.cell("digits", "mola_grad") / "optuna"
+    folder = experiment(cut, "digits", "mola_grad").folder / "optuna"
     assert [trial.state.name for trial in opened(cut, "mola_grad").trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert (folder / "checkpoint0.pt").is_file()
     torn = (folder / "journal.log").open("ab")
     torn.write(b'{"op_code":5,"worker')  # and another kill in the middle of a write
     torn.close()
     (folder / "journal.log.lock").touch()
-    found = study.tune(cut, "digits", "mola_grad")
+    result = study.tune(experiment(cut, "digits", "mola_grad"))
     assert "resumed after epoch 1" in (folder / "log.txt").read_text()
     assert trials(cut, "mola_grad") == trials(whole, "mola_grad")
-    reference = json.loads((whole.cell("digits", "mola_grad") / "optuna/tuned.json").read_text())
-    assert found["parameters"] == reference["parameters"] and found["value"] == reference["value"]
+    reference = json.loads((experiment(whole, "digits", "mola_grad").folder / "optuna/tuned.json").read_text())
+    assert result["parameters"] == reference["parameters"] and result["value"] == reference["value"]
     assert not list(folder.glob("checkpoint*"))

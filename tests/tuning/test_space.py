@@ -54,8 +54,8 @@ def test_what_the_configuration_names_is_fixed(suite_of):
         "dwa_published": {"method": "shared", "balancer": {"name": "dwa", "temperature": 2.0}},
     }
     suite = suite_of(methods=methods, tune={"space": {"lr": None, "weight_decay": None}})
-    found = {label: set(knobs(suite, "digits", label, TASKS)) for label in methods}
-    assert found == {
+    result = {label: set(knobs(suite, "digits", label, TASKS)) for label in methods}
+    assert result == {
         "mola_grad": {"method.rank", "method.alpha"},
         "rank2": {"method.alpha"},
         "dwa": {"balancer.temperature"},
@@ -89,9 +89,9 @@ def test_the_first_trial_is_the_configuration_where_it_lies_in_the_space(suite_o
 
 def test_numbers_per_task_have_mean_one():
     drawn = {"training.lr": 0.1, "balancer.weights.a": 0.5, "balancer.weights.b.c": 1.5, "balancer.weights.d": 4.0}
-    found = parameters(drawn)
-    assert found["training"] == {"lr": 0.1}
-    assert found["balancer"]["weights"] == {"a": 0.25, "b.c": 0.75, "d": 2.0}
+    result = parameters(drawn)
+    assert result["training"] == {"lr": 0.1}
+    assert result["balancer"]["weights"] == {"a": 0.25, "b.c": 0.75, "d": 2.0}
 
 
 def test_weights_of_a_single_task_are_no_knob(suite_of):

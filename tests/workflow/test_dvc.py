@@ -24,7 +24,7 @@ PICTURES = [place for place in PLOTS if place.suffix == ".png"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def produced(tmp_path_factory):
     """Benchmark → what that suite's tables and figures are made from, of made records of one seed."""
     folder = tmp_path_factory.mktemp("made")
     content = yaml.safe_load((ROOT / CONFIG).read_text())
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
     return {source.benchmark: source for source in sources(suite)}
 
 
-def test_the_suite_is_the_one_that_the_stage_makes(made):
+def test_the_suite_is_the_one_that_the_stage_makes(produced):
     suite = load(ROOT / CONFIG)
     (folder,) = TOLD["stages"]["results"]["outs"][0]
     assert Path(folder) == suite.folder and str(CONFIG) in TOLD["stages"]["results"]["deps"]
@@ -46,13 +46,13 @@ def test_the_suite_is_the_one_that_the_stage_makes(made):
 
 
 @pytest.mark.parametrize("place", CURVES, ids=str)
-def test_the_columns_of_curves_are_the_suites_methods(made, place):
-    columns = curves(made[place.name.removesuffix(".curves.csv")].results).columns
+def test_the_columns_of_curves_are_the_suites_methods(produced, place):
+    columns = curves(produced[place.name.removesuffix(".curves.csv")].results).columns
     assert [PLOTS[place]["x"], *PLOTS[place]["y"]] == list(columns)
 
 
 @pytest.mark.parametrize("place", PICTURES, ids=str)
-def test_the_figures_are_some_that_the_suite_makes(made, place):
+def test_the_figures_are_some_that_the_suite_makes(produced, place):
     benchmark, figure, _ = place.name.split(".")
     assert place.parent == load(ROOT / CONFIG).folder / "figures"
-    assert len(importlib.import_module(f"mola.reporting.figures.{figure}").data(made[benchmark]))
+    assert len(importlib.import_module(f"mola.reporting.figures.{figure}").data(produced[benchmark]))

@@ -11,7 +11,7 @@ from test_workflow import PAGES, environment, planned, repository, snakemake, wr
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
 
-def told(repository, label, name):  # noqa: F811
+def read(repository, label, name):  # noqa: F811
     return json.loads((repository / "results/tuned/digits" / label / name).read_text())
 
 
@@ -22,9 +22,9 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F8
     assert planned(repository).items() >= {"tune": 2, "train": 2, **PAGES}.items()
     snakemake(repository)
     for label in METHODS:
-        found, record = told(repository, label, "optuna/tuned.json"), told(repository, label, "seed0/record.json")
-        assert found["finished"] == 2 and record["status"] == "done"
-        assert record["config"]["training"]["lr"] == found["parameters"]["training"]["lr"]
+        result, record = read(repository, label, "optuna/tuned.json"), read(repository, label, "seed0/record.json")
+        assert result["finished"] == 2 and record["status"] == "done"
+        assert record["config"]["training"]["lr"] == result["parameters"]["training"]["lr"]
     assert "| weighted |" in (repository / "results/tuned/tables/digits.md").read_text()
     assert planned(repository) == {}, "everything is done"
 

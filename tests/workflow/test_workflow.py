@@ -60,16 +60,18 @@ def snakemake(repository, *words, check=True):
     done = subprocess.run(
         command, cwd=repository, env=environment(repository), capture_output=True, text=True, check=False
     )
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     if check:
-        assert done.returncode == 0, told
-    return done.returncode, told
+        assert done.returncode == 0, output
+    return done.returncode, output
 
 
 def planned(repository) -> dict[str, int]:
     """Rule → jobs of a dry run."""
-    _, told = snakemake(repository, "-n", "--quiet")
-    return {name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE) if name != "total"}
+    _, output = snakemake(repository, "-n", "--quiet")
+    return {
+        name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE) if name != "total"
+    }
 
 
 def test_preparing_has_the_machine_to_itself(tmp_path):
@@ -105,8 +107,8 @@ def code_of(document: str, language: str) -> str:
 def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again(repository):
     (repository / "mola/methods/task_bias.py").write_text(code_of("add-a-method.md", "python"))
     write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
-    _, told = snakemake(repository)
-    assert "profile profiles/default" in told, "the profile must be loaded, or a kill would need --rerun-incomplete"
+    _, output = snakemake(repository)
+    assert "profile profiles/default" in output, "the profile must be loaded, or a kill would need --rerun-incomplete"
     table = (repository / "results/tiny/tables/digits.md").read_text()
     assert "| task_bias |" in table and "| shared |" in table
 
@@ -179,26 +181,26 @@ def test_kill_9_of_the_workflow(repository):
         command, cwd=repository, env=environment(repository), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    cell = repository / "results/killed/digits/shared"
-    while not (cell / "seed1/checkpoint.pt").is_file():
+    folder = repository / "results/killed/digits/shared"
+    while not (folder / "seed1/checkpoint.pt").is_file():
         assert process.poll() is None, "the workflow ended too early for this test"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    first = (cell / "seed0/record.json").stat().st_mtime_ns
-    assert not (cell / "seed1/record.json").exists()
+    first = (folder / "seed0/record.json").stat().st_mtime_ns
+    assert not (folder / "seed1/record.json").exists()
     snakemake(repository, "--unlock")
     snakemake(repository)
-    assert (cell / "seed0/record.json").stat().st_mtime_ns == first
-    assert "resumed after epoch" in (cell / "seed1/log.txt").read_text()
+    assert (folder / "seed0/record.json").stat().st_mtime_ns == first
+    assert "resumed after epoch" in (folder / "seed1/log.txt").read_text()
     assert "| shared |" in (repository / "results/killed/tables/digits.md").read_text()
 
 
 def test_bad_configuration_is_one_line_and_writes_nothing(repository):
     write_suite(repository, suite="bad", methods={"mola_gard": None})
-    code, told = snakemake(repository, check=False)
-    lines = [line for line in told.splitlines() if line.startswith("mola: ")]
+    code, output = snakemake(repository, check=False)
+    lines = [line for line in output.splitlines() if line.startswith("mola: ")]
     assert code != 0
     assert len(lines) == 1 and "unknown method 'mola_gard', did you mean 'mola_grad'?" in lines[0]
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     assert not (repository / "results/bad").exists()

@@ -30,7 +30,7 @@ class Results:
 
     @property
     def dense(self) -> bool:
-        """Whether some task is a dense one: then every metric is a result of its own."""
+        """Whether some task is a dense one: then every metric is a result by itself."""
         return any(task.kind != "classes" for task in self.tasks)
 
     @property

@@ -68,10 +68,9 @@ def fault(record: Record, tasks: Sequence[Task]) -> str | None:
     for rule, scores in parts.items():
         for task in tasks:
             for metric in task.metrics:
-                value = scores.get(task.name, {}).get(metric)
-                if value is None or not math.isfinite(value):
-                    found = "none" if value is None else value
-                    return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {found}"
+                value: float | str = scores.get(task.name, {}).get(metric, "none")
+                if isinstance(value, str) or not math.isfinite(value):
+                    return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {value}"
     return None
 
 

@@ -24,7 +24,7 @@ class Critical:
 
     ranks:    mean rank of each method, in the methods' order; empty where a score is missing.
     nemenyi:  p of each pair of methods; empty unless ``friedman`` is below .05.
-    distance: mean ranks closer than this are not told apart.
+    distance: mean ranks closer than this do not differ.
     """
 
     methods: tuple[str, ...]

@@ -14,19 +14,24 @@ Mark = Literal["best", "second"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of labels, columns of numbers, and what a reader must know."""
+    """Rows of labels, columns of numbers, and what a reader must know.
+
+    incomplete: rows that lack seeds: they are marked, and never best.
+    groups:     each row's heading, rows of one group together; empty: no headings.
+    asked:      number of seeds that a mean should be over. One over fewer shows its n, and is never best; 0: none does.
+    """
 
     title: str
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
     caption: str
     notes: tuple[str, ...]
-    incomplete: frozenset[str] = frozenset()  # rows that lack seeds: marked, and never best
-    groups: tuple[str | None, ...] = ()  # each row's heading, rows of one group together; empty: no headings
-    asked: int = 0  # seeds that a mean should be over: one over fewer tells its n, and is never best; 0: not told
+    incomplete: frozenset[str] = frozenset()
+    groups: tuple[str | None, ...] = ()
+    asked: int = 0
 
     def short(self, column: Column, row: int) -> bool:
-        """Whether a mean is over fewer seeds than asked, of its own row or of the row it is compared with."""
+        """Whether a mean is over fewer seeds than asked, of its row or of the row that it is compared with."""
         value = column.estimates[row]
         return column.interval and value is not None and value.n < self.asked
 

@@ -94,8 +94,8 @@ class GradientConflict:
         ]
         grams, start = {}, 0
         for place, part in places.items():
-            own = slice(start, start + len(part))
-            matrix = torch.stack([torch.cat([g.flatten().float() for g in row[own]]) for row in rows])
+            columns = slice(start, start + len(part))
+            matrix = torch.stack([torch.cat([g.flatten().float() for g in row[columns]]) for row in rows])
             grams[place] = [[float(f"{v:.6g}") for v in row] for row in (matrix @ matrix.T).tolist()]
             start += len(part)
         return grams

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 
 from mola import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def mola(*words, cwd=ROOT):
@@ -35,6 +36,13 @@ def test_help_teaches():
     for word in ("fetch", "prepare", "tune", "train", "table", "list", "status", "Exit codes", "mola list"):
         assert word in text
     assert "mola_router -s 0" in mola("train", "--help").stdout
+
+
+def test_version_is_the_one_of_the_project_and_of_its_citation():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    done = mola("--version")
+    assert (done.returncode, done.stdout) == (0, f"mola {version}\n")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
 
 
 def test_help_is_free_of_heavy_imports():
@@ -88,11 +96,11 @@ def test_train_status_table_round(suite_file, tmp_path):
     more = mola("train", "-c", path, "-m", "mola_grad", "-s", "1", "-s", "7")
     assert more.returncode == 0 and "seed 7 is none of the suite's seeds: tables leave it out" in more.stderr
     assert "3 done, 1 to do" in mola("status", "-c", path).stdout
-    cell = tmp_path / "results/tiny/digits"
-    assert json.loads((cell / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
-    assert not (cell / "mola_grad/runs.json").exists()  # a seed is still to do
-    made = mola("table", "-c", path)
-    assert made.returncode == 0 and "digits: 1 of 4 runs are not in; digits.md tells why" in made.stderr
+    folder = tmp_path / "results/tiny/digits"
+    assert json.loads((folder / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
+    assert not (folder / "mola_grad/runs.json").exists()  # a seed is still to do
+    paths = mola("table", "-c", path)
+    assert paths.returncode == 0 and "digits: 1 of 4 runs are not in; digits.md tells why" in paths.stderr
     text = (tmp_path / "results/tiny/tables/digits.md").read_text()
     assert "| mola_grad † |" in text and "mola_grad, seeds 0: missing: not trained" in text
 
@@ -141,6 +149,6 @@ def test_a_benchmark_that_can_not_be_had_does_not_keep_the_others_back(tmp_path,
     monkeypatch.setattr("sys.argv", ["mola", "fetch", "-c", str(config)])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
-    told = capsys.readouterr()
-    assert told.out == "digits: 4 sources verified\n"
-    assert told.err.startswith("mola: ") and "radimagenet, which is given on request only" in told.err
+    text = capsys.readouterr()
+    assert text.out == "digits: 4 sources verified\n"
+    assert text.err.startswith("mola: ") and "radimagenet, which is given on request only" in text.err

@@ -12,7 +12,9 @@ import torch
 
 from mola.config import Training, load
 from mola.experiment import run as runs
+from mola.experiment.spec import experiment
 from mola.training import fit as fit_module
+from mola.training import optim
 from mola.types import BadInput
 
 
@@ -21,33 +23,33 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def record(suite, label="shared", seed=0):
-    return json.loads((suite.cell("digits", label) / f"seed{seed}" / "record.json").read_text())
+def read_record(suite, label="shared", seed=0):
+    return json.loads((experiment(suite, "digits", label).folder / f"seed{seed}" / "record.json").read_text())
 
 
 def test_a_record_tells_everything(suite_file):
     suite = load(suite_file(methods={"mola_router": None}))
-    assert runs.train(suite, "digits", "mola_router", 0) == "done"
-    told = record(suite, "mola_router")
-    assert told["status"] == "done"
-    assert told["reason"] is None
-    assert told["config"]["method_options"]["twd"] == 0.1
-    assert [e["epoch"] for e in told["curve"]] == [1, 2]
-    assert set(told["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "aux_loss"}
-    best = max(told["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
-    assert told["selected"] == {"model": best["epoch"]}
-    assert told["valid"] == best["valid"]
+    assert runs.train(experiment(suite, "digits", "mola_router"), 0).status == "done"
+    record = read_record(suite, "mola_router")
+    assert record["status"] == "done"
+    assert record["reason"] is None
+    assert record["settings"]["method_options"]["twd"] == 0.1
+    assert [e["epoch"] for e in record["curve"]] == [1, 2]
+    assert set(record["curve"][0]["train"]) == {"mnist", "optdigits", "mnistm", "printed", "aux_loss"}
+    best = max(record["curve"], key=lambda e: sum(v["accuracy"] for v in e["valid"].values()))
+    assert record["selected"] == {"model": best["epoch"]}
+    assert record["valid"] == best["valid"]
     for split in ("valid", "test"):
-        for scores in told[split].values():
+        for scores in record[split].values():
             assert set(scores) == {"accuracy", "balanced_accuracy", "auc", "loss"}
             assert 0 <= scores["accuracy"] <= 1
-    assert told["parameters"]["trainable"] - told["parameters"]["inference"] == 32 * 4 + 32  # TwD's projection
-    assert told["flops_per_sample"] > 1e6
-    assert told["seconds_per_step"] > 0
-    assert told["peak_memory_bytes"] > 1e8
-    assert {"python", "torch", "timm"} <= set(told["versions"])
-    assert {"commit", "dirty", "device", "threads", "fingerprint", "seconds", "weights_sha256"} <= set(told)
-    folder = suite.cell("digits", "mola_router") / "seed0"
+    assert record["parameters"]["trainable"] - record["parameters"]["inference"] == 32 * 4 + 32  # TwD's projection
+    assert record["flops_per_sample"] > 1e6
+    assert record["seconds_per_step"] > 0
+    assert record["peak_memory_bytes"] > 1e8
+    assert {"python", "torch", "timm"} <= set(record["versions"])
+    assert {"commit", "dirty", "device", "threads", "fingerprint", "seconds", "weights_sha256"} <= set(record)
+    folder = experiment(suite, "digits", "mola_router").folder / "seed0"
     assert sorted(p.name for p in folder.iterdir()) in (["lock", "log.txt", "record.json"], ["log.txt", "record.json"])
     assert "epoch 2/2" in (folder / "log.txt").read_text()
 
@@ -57,9 +59,9 @@ def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label
     hashes = []
     for turn, seed in enumerate((0, 0, 1)):
         suite = load(suite_file(results=str(tmp_path / f"r{turn}"), methods={label: None}))
-        runs.train(suite, "digits", label, seed)
-        told = record(suite, label, seed)
-        hashes.append((told["weights_sha256"], json.dumps([e["train"] for e in told["curve"]])))
+        runs.train(experiment(suite, "digits", label), seed)
+        record = read_record(suite, label, seed)
+        hashes.append((record["weights_sha256"], json.dumps([e["train"] for e in record["curve"]])))
     assert hashes[0] == hashes[1]
     assert hashes[0][0] != hashes[2][0]
 
@@ -67,7 +69,7 @@ def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label
 def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch):
     changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch_size": 16, "lr": 0.002}}
     whole = load(suite_file(results=str(tmp_path / "whole"), **changes))
-    runs.train(whole, "digits", "mola_router", 0)
+    runs.train(experiment(whole, "digits", "mola_router"), 0)
     cut = load(suite_file(results=str(tmp_path / "cut"), **changes))
 
     def stop(done, total):
@@ -75,14 +77,14 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.train(cut, "digits", "mola_router", 0, stop)
-    folder = cut.cell("digits", "mola_router") / "seed0"
+        runs.train(experiment(cut, "digits", "mola_router"), 0, stop)
+    folder = experiment(cut, "digits", "mola_router").folder / "seed0"
     assert (folder / "checkpoint.pt").is_file()
     assert not (folder / "record.json").exists()
     torch.rand(5)  # whatever the new process drew before
-    runs.train(cut, "digits", "mola_router", 0)
+    runs.train(experiment(cut, "digits", "mola_router"), 0)
     assert "resumed after epoch 2" in (folder / "log.txt").read_text()
-    one, two = record(whole, "mola_router"), record(cut, "mola_router")
+    one, two = read_record(whole, "mola_router"), read_record(cut, "mola_router")
     assert one["weights_sha256"] == two["weights_sha256"]
     assert one["test"] == two["test"]
     assert [e["valid"] for e in one["curve"]] == [e["valid"] for e in two["curve"]]
@@ -92,7 +94,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch)
 def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
     path = suite_file(training={"epochs": 150, "batch_size": 16, "lr": 0.002})
     suite = load(path)
-    folder = suite.cell("digits", "shared") / "seed0"
+    folder = experiment(suite, "digits", "shared").folder / "seed0"
     command = [sys.executable, "-m", "mola.cli", "train", "-c", str(path), "-m", "shared", "-s", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -108,68 +110,68 @@ def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch" in done.stderr
-    told = record(suite)
-    assert [e["epoch"] for e in told["curve"]] == list(range(1, 151))
+    record = read_record(suite)
+    assert [e["epoch"] for e in record["curve"]] == list(range(1, 151))
 
 
 def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
     suite = load(suite_file())
-    runs.train(suite, "digits", "shared", 0)
-    path = suite.cell("digits", "shared") / "seed0" / "record.json"
+    runs.train(experiment(suite, "digits", "shared"), 0)
+    path = experiment(suite, "digits", "shared").folder / "seed0" / "record.json"
     before = path.stat().st_mtime_ns
-    assert runs.train(suite, "digits", "shared", 0) == "done"
+    assert runs.train(experiment(suite, "digits", "shared"), 0).status == "done"
     assert path.stat().st_mtime_ns == before
     changed = load(suite_file(training={"epochs": 1, "batch_size": 16, "lr": 0.002}))
-    runs.train(changed, "digits", "shared", 0)
-    assert len(record(changed)["curve"]) == 1
+    runs.train(experiment(changed, "digits", "shared"), 0)
+    assert len(read_record(changed)["curve"]) == 1
 
 
 def test_divergence_is_a_failed_record_with_its_reason(suite_file):
     suite = load(suite_file(training={"epochs": 2, "batch_size": 16, "lr": 1e30, "optimizer": "sgd"}))
-    assert runs.train(suite, "digits", "shared", 0) == "failed"
-    told = record(suite)
-    assert told["status"] == "failed"
-    assert "diverged in epoch" in told["reason"] or "no epoch gave finite" in told["reason"]
-    assert told["test"] == {}
+    assert runs.train(experiment(suite, "digits", "shared"), 0).status == "failed"
+    record = read_record(suite)
+    assert record["status"] == "failed"
+    assert "diverged in epoch" in record["reason"] or "no epoch gave finite" in record["reason"]
+    assert record["test"] == {}
 
 
 def test_bad_input_writes_nothing(suite_file):
     suite = load(suite_file(methods={"mola_grad": {"where": "nothing_like_it"}}))
     with pytest.raises(BadInput, match="nothing_like_it"):
-        runs.train(suite, "digits", "mola_grad", 0)
+        runs.train(experiment(suite, "digits", "mola_grad"), 0)
     assert not suite.folder.exists()
     suite = load(suite_file(methods={"mola_grad": {"rank": 4096}}))
     with pytest.raises(BadInput, match="4096"):
-        runs.train(suite, "digits", "mola_grad", 0)
+        runs.train(experiment(suite, "digits", "mola_grad"), 0)
     assert not suite.folder.exists()
 
 
 def test_test_is_read_once_after_selection(suite_file, monkeypatch):
-    seen = []
+    splits = []
     real = fit_module.evaluate
 
     def watch(method, benchmark, split, **how):
-        seen.append(split)
+        splits.append(split)
         return real(method, benchmark, split, **how)
 
     monkeypatch.setattr(fit_module, "evaluate", watch)
     suite = load(suite_file())
-    runs.train(suite, "digits", "shared", 0)
-    assert seen == ["valid", "valid", "valid", "test"]
+    runs.train(experiment(suite, "digits", "shared"), 0)
+    assert splits == ["valid", "valid", "valid", "test"]
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD")])
 def test_one_optimiser_and_schedules(suite_file, optimizer, kind):
     training = load(suite_file(training={"optimizer": optimizer, "epochs": 4, "lr": 1.0})).training
     weight = torch.nn.Parameter(torch.ones(1))
-    made = fit_module.make_optimizer(training, [weight])
-    assert type(made).__name__ == kind
-    assert not made.defaults.get("nesterov", False)
-    schedule = fit_module.make_schedule(training, made)
+    optimizer = optim.make_optimizer(training, [weight])
+    assert type(optimizer).__name__ == kind
+    assert not optimizer.defaults.get("nesterov", False)
+    schedule = optim.make_schedule(training, optimizer)
     rates = []
     for _ in range(4):
         rates.append(schedule.get_last_lr()[0])
-        made.step()
+        optimizer.step()
         schedule.step()
     assert rates == pytest.approx([(1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)])
 
@@ -177,16 +179,19 @@ def test_one_optimiser_and_schedules(suite_file, optimizer, kind):
 def test_a_backbone_of_another_image_size_is_told(suite_file):
     suite = load(suite_file(backbone={"name": "test_vit", "options": {"dynamic_img_size": False}}, shared_options={}))
     with pytest.raises(BadInput, match=r"digits's images of 32×32 pixels, found: .*; most .*img_size: \[32, 32\]"):
-        runs.train(suite, "digits", "shared", 0)
-    assert not suite.cell("digits", "shared").exists()
+        runs.train(experiment(suite, "digits", "shared"), 0)
+    assert not experiment(suite, "digits", "shared").folder.exists()
     fitting = {"name": "test_vit", "options": {"dynamic_img_size": False, "img_size": [32, 32]}}
-    assert runs.train(load(suite_file(backbone=fitting, shared_options={})), "digits", "shared", 0) == "done"
+    assert (
+        runs.train(experiment(load(suite_file(backbone=fitting, shared_options={})), "digits", "shared"), 0).status
+        == "done"
+    )
 
 
 def test_a_gradient_may_come_late_with_momentum():
     """A task that is missing from the first batches gives its head none."""
     early, late = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
-    optimizer = fit_module.make_optimizer(Training(optimizer="sgd", lr=0.1, weight_decay=0), [early, late])
+    optimizer = optim.make_optimizer(Training(optimizer="sgd", lr=0.1, weight_decay=0), [early, late])
     for step in range(3):
         early.grad, late.grad = torch.ones(2), torch.ones(2) if step == 2 else None
         optimizer.step()
@@ -196,10 +201,10 @@ def test_a_gradient_may_come_late_with_momentum():
 def test_frozen_weights_count_for_inference(digits):
     from mola.methods.linear_probe import LinearProbe
     from mola.models.backbones import builder
-    from mola.training.cost import few_of_each, parameter_counts
+    from mola.training.cost import example_batch, parameter_counts
 
     method = LinearProbe(digits.tasks, builder("test_resnet"))
-    counts = parameter_counts(method, few_of_each(digits, torch.device("cpu")))
+    counts = parameter_counts(method, example_batch(digits, torch.device("cpu")))
     assert counts["inference"] == sum(p.numel() for p in method.parameters())
     assert counts["trainable"] == sum(p.numel() for p in method.heads.parameters())
     assert not any(p.requires_grad for p in method.backbone.parameters())

@@ -8,6 +8,7 @@ from torch import nn
 
 from mola.config import load
 from mola.experiment import run as runs
+from mola.experiment.spec import experiment
 from mola.losses import task_losses
 from mola.training import fit as fit_module
 from mola.training.probes.gradients import GradientConflict, shared_by_stage
@@ -23,30 +24,30 @@ def _one_thread():
 
 def trained(path, label):
     suite = load(path)
-    assert runs.train(suite, "digits", label, 0) == "done"
-    folder = suite.cell("digits", label) / "seed0"
+    assert runs.train(experiment(suite, "digits", label), 0).status == "done"
+    folder = experiment(suite, "digits", label).folder / "seed0"
     analysis = folder / "analysis.json"
     record = json.loads((folder / "record.json").read_text())
     return record, json.loads(analysis.read_text()) if analysis.is_file() else {}
 
 
 @pytest.mark.parametrize("label", ["shared", "mola_grad", "mola_router", "single_task"])
-def test_watching_changes_nothing_but_what_is_told(suite_file, tmp_path, label):
+def test_probes_change_nothing_but_what_they_measure(suite_file, tmp_path, label):
     plain, nothing = trained(suite_file(methods={label: None}, results=str(tmp_path / "plain")), label)
-    watched, seen = trained(suite_file(methods={label: None}, probes=ALL), label)
+    watched, analysis = trained(suite_file(methods={label: None}, probes=ALL), label)
     for key in ("weights_sha256", "test", "valid", "selected"):
         assert plain[key] == watched[key]
     assert nothing == {} and plain["oracle_selection"] is None
-    wanted = {"single_task": set(), "mola_router": {"gradients", "routing"}}.get(label, {"gradients"})
-    assert set(seen) - {"fingerprint"} == wanted
+    expected = {"single_task": set(), "mola_router": {"gradients", "routing"}}.get(label, {"gradients"})
+    assert set(analysis) - {"fingerprint"} == expected
 
 
-def test_the_papers_rule_is_the_lowest_test_loss(suite_file):
+def test_oracle_selection_is_the_lowest_test_loss(suite_file):
     record, _ = trained(suite_file(training={"epochs": 3, "batch_size": 16, "lr": 0.01}, probes=ALL), "shared")
-    told = record["oracle_selection"]
-    if told["selected"] == record["selected"]:
-        assert told["test"] == record["test"]
-    assert sum(v["loss"] for v in told["test"].values()) <= sum(v["loss"] for v in record["test"].values())
+    oracle = record["oracle_selection"]
+    if oracle["selected"] == record["selected"]:
+        assert oracle["test"] == record["test"]
+    assert sum(v["loss"] for v in oracle["test"].values()) <= sum(v["loss"] for v in record["test"].values())
 
 
 def test_each_part_has_its_own_epoch():
@@ -63,8 +64,8 @@ def test_each_part_has_its_own_epoch():
 
 
 def test_routing_is_of_every_task(suite_file):
-    _, seen = trained(suite_file(methods={"mola_router": None}, probes=ALL), "mola_router")
-    weights, sizes = seen["routing"]["weights"], seen["routing"]["sizes"]
+    _, analysis = trained(suite_file(methods={"mola_router": None}, probes=ALL), "mola_router")
+    weights, sizes = analysis["routing"]["weights"], analysis["routing"]["sizes"]
     assert {name: len(rows) for name, rows in weights.items()} == dict.fromkeys(
         ("mnist", "optdigits", "mnistm", "printed"), 8
     )
@@ -108,9 +109,9 @@ def test_adapters_and_routers_are_not_compared(digits):
 
     method = MoLARouter(digits.tasks, builder("test_resnet"), where=r"layer[1-4]\..*conv\d", router_width=4)
     names = {id(p): name for name, p in method.named_parameters()}
-    seen = [names[id(p)] for part in shared_by_stage(method).values() for p in part]
-    assert len(seen) == len(set(seen)) and all(name.startswith("backbone.") for name in seen)
-    assert not any(name.endswith((".A", ".B")) for name in seen)
+    analysis = [names[id(p)] for part in shared_by_stage(method).values() for p in part]
+    assert len(analysis) == len(set(analysis)) and all(name.startswith("backbone.") for name in analysis)
+    assert not any(name.endswith((".A", ".B")) for name in analysis)
 
 
 def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatch):
@@ -128,7 +129,7 @@ def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         trained(path, "mola_router")
     monkeypatch.setattr(fit_module.checkpoint, "save", real)
-    record, seen = trained(path, "mola_router")
+    record, analysis = trained(path, "mola_router")
     assert epochs == [1]
-    assert seen["gradients"] == whole[1]["gradients"] and seen["routing"] == whole[1]["routing"]
+    assert analysis["gradients"] == whole[1]["gradients"] and analysis["routing"] == whole[1]["routing"]
     assert record["oracle_selection"] == whole[0]["oracle_selection"]

@@ -1,0 +1,140 @@
+"""Experiments: settings resolved once, one answer to what is stale, and planning without torch."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mola import registry
+from mola.config import Suite, load
+from mola.experiment import record as records
+from mola.experiment import run, spec
+from mola.experiment.inputs import write_inputs
+from mola.experiment.status import state, versions_behind
+from mola.source import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def experiment(suite_file):
+    return spec.experiment(load(suite_file()), "digits", "shared")
+
+
+def changed_record(experiment, **changes):
+    path = experiment.run_folder(0) / "record.json"
+    record = records.read(path)
+    records.write(path, record.model_copy(update=changes))
+    return record
+
+
+def test_settings_are_resolved_once(suite_file, monkeypatch):
+    calls = []
+    resolved = Suite._resolved
+    monkeypatch.setattr(Suite, "_resolved", lambda self, *names: calls.append(names) or resolved(self, *names))
+    suite = load(suite_file(methods={"shared": None, "mola_grad": None}))
+    for experiment in spec.experiments(suite):
+        assert experiment.settings is experiment.configured
+        assert experiment.fingerprint == experiment.configured_fingerprint
+        state(experiment, 0)
+    write_inputs(spec.experiments(suite))
+    assert sorted(calls) == [("digits", "mola_grad"), ("digits", "shared")]
+
+
+def test_planning_never_imports_torch():
+    code = (
+        "import sys, pathlib, mola.cli, mola.config, mola.experiment.inputs, mola.experiment.status\n"
+        "from mola.experiment.spec import experiments\n"
+        "suite = mola.config.load(pathlib.Path('config/config.yaml'))\n"
+        "for experiment in experiments(suite):\n"
+        "    mola.experiment.inputs.inputs(experiment)\n"
+        "    mola.experiment.status.state(experiment, 0)\n"
+        "assert not {'torch', 'pandas', 'timm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_train_status_and_tables_share_one_answer(experiment):
+    run.train(experiment, 0)
+    assert state(experiment, 0) == "done"
+    record = changed_record(experiment, data="other")
+    assert experiment.stale(record) is None
+    assert state(experiment, 0) == "stale"
+    assert run.finished(experiment, 0) is None
+    assert "prepared data" in experiment.stale(records.read(experiment.run_folder(0) / "record.json"))
+    assert run.train(experiment, 0).data == record.data, "trained again"
+    assert state(experiment, 0) == "done"
+
+
+def test_a_record_of_another_place_does_not_count(experiment):
+    run.train(experiment, 0)
+    changed_record(experiment, method="mola_grad")
+    assert state(experiment, 0) == "stale"
+
+
+def test_other_versions_are_reported_and_trained_again_on_request(experiment):
+    record = run.train(experiment, 0)
+    old = {**record.versions, "torch": "1.0.0", "scipy": "0.1"}
+    changed_record(experiment, versions=old)
+    assert state(experiment, 0) == "done"
+    assert versions_behind(experiment) == [f"torch 1.0.0, now {record.versions['torch']}"]
+    assert run.train(experiment, 0).versions == old, "kept"
+    assert run.train(experiment, 0, renew=True).versions == record.versions
+    assert versions_behind(experiment) == []
+
+
+def test_a_patch_release_is_no_other_version(experiment):
+    record = run.train(experiment, 0)
+    major, minor, *_ = record.versions["torch"].split(".")
+    changed_record(experiment, versions={**record.versions, "torch": f"{major}.{minor}.99"})
+    assert versions_behind(experiment) == []
+
+
+def test_the_content_of_a_weights_file_counts(suite_file, tmp_path):
+    weights = tmp_path / "weights.pth"
+
+    def hashes(content):
+        weights.write_bytes(content)
+        from mola.experiment.fingerprint import forget
+
+        forget()
+        suite = load(suite_file(backbone={"name": "test_resnet", "weights": str(weights)}))
+        return spec.experiment(suite, "digits", "shared").fingerprint
+
+    one, two = hashes(b"one"), hashes(b"two")
+    assert one["settings"] == two["settings"] and one["code"] == two["code"]
+    assert one["files"] != two["files"] and one["all"] != two["all"]
+    assert hashes(b"one") == one
+
+
+def test_probes_that_are_off_are_no_part_of_a_run(suite_file):
+    def modules(**probes):
+        return spec.modules(load(suite_file(probes=probes)).settings("digits", "shared"))
+
+    assert not [name for name in modules() if "probes" in name]
+    assert [name for name in modules(routing=4) if "probes" in name] == ["mola.training.probes.routing"]
+
+
+def test_inputs_are_rewritten_only_when_they_change(experiment):
+    write_inputs([experiment])
+    path = experiment.folder / "inputs.json"
+    content, written = json.loads(path.read_text()), path.stat().st_mtime_ns
+    assert content["fingerprint"] == experiment.fingerprint
+    write_inputs([experiment])
+    assert path.stat().st_mtime_ns == written
+
+
+def test_list_names_every_part_with_aligned_columns():
+    done = subprocess.run([sys.executable, "-m", "mola.cli", "list"], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    for kind in ("methods", "balancers", "benchmarks"):
+        names = registry.names(kind)
+        width = max(map(len, names))
+        for name in names:
+            (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+            assert line[2 + width : 4 + width] == "  " and line[4 + width] != " "
