@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from mola.reporting.render.text import one_line
 from mola.reporting.tables.layout import Table
 
 
@@ -45,11 +46,14 @@ def frame(table: Table) -> pd.DataFrame:
 
 
 def csv_text(data: pd.DataFrame) -> str:
-    """The data with six digits. Text (never a number) that begins with ``= + - @``, a tab or a return, has a ``'`` in
+    """The data with six digits, a line per row. Text (never a number) that begins with ``= + - @`` has a ``'`` in
     front: spreadsheets would take it for a formula.
     """
     return data.map(_harmless).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    plain = one_line(value)
+    return f"'{plain}" if plain.lstrip().startswith(("=", "+", "-", "@")) else plain

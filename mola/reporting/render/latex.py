@@ -46,7 +46,7 @@ def to_latex(table: Table) -> str:
         if heading:
             body.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{escape(heading)}}}}} \\")
         for row in members:
-            cells = (_cell(text(table, c, row), c.cited, marks.get(row)) for c, marks in columns)
+            cells = (_value(text(table, c, row), c.cited, marks.get(row)) for c, marks in columns)
             body.append(_row([escape(label(table, row)), *cells]))
     inside = "\n".join([rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
     notes = "".join(f"\n\\par\\smallskip\\footnotesize {escape(note)}" for note in lines(table))
@@ -69,7 +69,7 @@ def _row(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(number: str, cited: bool, mark: str | None) -> str:
+def _value(number: str, cited: bool, mark: str | None) -> str:
     """An interval is set small: the mean is what the eye looks for, and more columns fit."""
     whole = escape(number)
     mean, plus_minus, half_width = whole.partition(r" $\pm$ ")

@@ -19,7 +19,7 @@ def to_markdown(table: Table) -> str:
         if heading:
             rows.append([f"*{escape(heading)}*", *("" for _ in columns)])
         rows += [
-            [escape(label(table, row)), *(_cell(text(table, c, row), c.cited, m.get(row)) for c, m in columns)]
+            [escape(label(table, row)), *(_value(text(table, c, row), c.cited, m.get(row)) for c, m in columns)]
             for row in members
         ]
     body = [f"| {' | '.join(cells)} |" for cells in rows]
@@ -32,5 +32,5 @@ def escape(plain: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(plain)).replace("|", r"\|")
 
 
-def _cell(number: str, cited: bool, mark: str | None) -> str:
+def _value(number: str, cited: bool, mark: str | None) -> str:
     return f"*{escape(number)}*" if cited and number != "–" else EMPHASIS[mark].format(escape(number))
