@@ -32,8 +32,8 @@ def _section(file: Path) -> str:
 
 
 def _rows(content: dict[str, Any]) -> str:
-    rows = [_with_keys_of_today(row) for row in content["rows"]]
-    # older files say "bars", and "bar" and "beside J" in the lines
+    # older files say "beside" in the rows, "bars" for the thresholds, and "bar" and "beside J" in their lines
+    rows = [{"memory_without_jacobian": row.get("beside"), **row} for row in content["rows"]]
     lines = content.get("thresholds", content.get("bars", []))
     lines = [line.replace(", bar ", ", threshold ").replace("beside J", "without J") for line in lines]
     verdicts = dict(line.split(" against ", 1) for line in lines)
@@ -45,10 +45,6 @@ def _rows(content: dict[str, Any]) -> str:
         values = [shown(row["time"]), spread, *(shown(row[key]) for key in keys)]
         table.append(f"| {row['name']} | {' | '.join(values)} | {verdicts.get(row['name'], '')} |")
     return "\n".join(table)
-
-
-def _with_keys_of_today(row: dict[str, Any]) -> dict[str, Any]:
-    return row if "memory_without_jacobian" in row else row | {"memory_without_jacobian": row.get("beside")}
 
 
 def _rates(content: dict[str, Any]) -> str:

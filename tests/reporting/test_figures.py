@@ -94,6 +94,9 @@ def test_the_plane_of_weights_keeps_distances_and_tells_its_shares():
     assert np.linalg.norm(points[3] - points[7]) == pytest.approx(np.linalg.norm(draws[3] - draws[7]), abs=1e-5)
     two, shares = embedding.plane(np.array([[1, 0], [0.5, 0.5], [0, 1]]))
     assert shares == (1, 0) and np.abs(two[:, 1]).max() == 0 and np.ptp(two[:, 0]) == pytest.approx(math.sqrt(2))
+    line = 1 / 3 + np.outer(np.linspace(-0.1, 0.1, 7) ** 3, [0.7, -0.4, -0.3])
+    points, shares = embedding.plane(line)
+    assert shares[1] == 0 and not points[:, 1].any() and not np.signbit(points[:, 1]).any(), "the rest is rounding"
     same, shares = embedding.plane(np.full((4, 3), 1 / 3))
     assert shares[0] == 0 and not same.any()
 

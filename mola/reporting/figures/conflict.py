@@ -16,11 +16,7 @@ from mola.reporting.figures._style import FAINT, PAGE, Styles, integer_ticks, le
 # Gram matrices by stage → by place
 Places = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 NEEDS = "a method with shared weights, and probes.gradients in the configuration"
-MEASURES = {
-    "cosine": ("cosine", cosine),
-    "magnitude_similarity": ("magnitude similarity", magnitude_similarity),
-    "condition_number": ("condition number", condition_number),
-}
+MEASURES = {measure.__name__: measure for measure in (cosine, magnitude_similarity, condition_number)}
 
 
 def data(source: Source) -> pd.DataFrame:
@@ -31,9 +27,9 @@ def data(source: Source) -> pd.DataFrame:
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per measure."""
     figure, axes, _ = panels(len(MEASURES), 3, PAGE, 2.1)
-    for ax, (name, (title, _)) in zip(axes, MEASURES.items(), strict=True):
+    for ax, name in zip(axes, MEASURES, strict=True):
         draw_measure(ax, frame, name, styles)
-        ax.set(title=title, xlabel="epoch")
+        ax.set(title=name.replace("_", " "), xlabel="epoch")
     legend(figure, frame, styles)
     return figure
 
@@ -64,7 +60,7 @@ def measured(source: Source, places: Places) -> pd.DataFrame:
         }
         for place, grams in places(stages).items():
             frame = pd.DataFrame({"method": label, "epoch": [epoch["epoch"] for epoch in epochs], "place": place})
-            for name, (_, measure) in MEASURES.items():
+            for name, measure in MEASURES.items():
                 # of the batches that have one
                 frame[name] = pd.DataFrame(measure(grams)).mean(axis=1)
             frames.append(frame.assign(batches=grams.shape[1], seed=source.suite.seeds[0]))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mola.experiment.record import Record
 from mola.reporting.figures._source import Source
 from mola.reporting.figures._style import FAINT, PAGE, Styles, legend, limit_to_means, needs_log, panels, staircase
 from mola.reporting.figures._values import estimate, headline
 
 NEEDS = "finished runs of two methods"
-COSTS = {
-    "gflops_per_sample": "GFLOPs per image, forward",
-    "parameters_inference": "parameters of a prediction (M)",
-    "milliseconds_per_step": "ms per training step",
+COSTS: dict[str, tuple[str, Callable[[Record], float]]] = {
+    "gflops_per_sample": ("GFLOPs per image, forward", lambda r: r.flops_per_sample / 1e9),
+    "parameters_inference": ("parameters of a prediction (M)", lambda r: r.parameters.inference / 1e6),
+    "milliseconds_per_step": ("ms per training step", lambda r: 1e3 * (r.seconds_per_step or math.nan)),
 }
 
 
@@ -27,13 +28,8 @@ def data(source: Source) -> pd.DataFrame:
     gain, values = headline(source)
     lines = []
     for row in source.rows:
-        records = row.records.values()
-        costs = {
-            "gflops_per_sample": [r.flops_per_sample / 1e9 for r in records],
-            "parameters_inference": [r.parameters.inference / 1e6 for r in records],
-            "milliseconds_per_step": [1e3 * (r.seconds_per_step or math.nan) for r in records],
-        }
-        means = {name: sum(of_runs) / len(of_runs) if of_runs else math.nan for name, of_runs in costs.items()}
+        runs = row.records.values()
+        means = {name: sum(map(cost, runs)) / len(runs) if runs else math.nan for name, (_, cost) in COSTS.items()}
         lines.append({"method": row.label, "gain": gain, **estimate(values[row.label], source.asked), **means})
     frame = pd.DataFrame(lines)
     if (frame["n"] > 0).sum() < 2:
@@ -58,7 +54,7 @@ def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per cost. The front is drawn as a staircase, its points have a black rim."""
     figure, axes, _ = panels(len(COSTS), 3, PAGE, 2.2, sharey=True)
-    for ax, (name, title) in zip(axes, COSTS.items(), strict=True):
+    for ax, (name, (title, _)) in zip(axes, COSTS.items(), strict=True):
         if frame["gain"].iloc[0].startswith("Δ"):
             ax.axhline(0, color=FAINT, lw=0.6)
         best = frame[frame[f"pareto_{name}"]].sort_values(name)
