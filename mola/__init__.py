@@ -13,28 +13,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mola.layers.adapt import adapt
-    from mola.layers.expand import every_expert
-    from mola.layers.gates import gate
-    from mola.layers.merging import export, load_adapters, merge, parameter_counts, save_adapters, unmerge
+    from mola.layers.adapt import adapt as adapt
+    from mola.layers.expand import every_expert as every_expert
+    from mola.layers.gates import gate as gate
+    from mola.layers.merging import export as export
+    from mola.layers.merging import merge as merge
+    from mola.layers.merging import parameter_counts as parameter_counts
+    from mola.layers.merging import unmerge as unmerge
+    from mola.layers.storage import load_adapters as load_adapters
+    from mola.layers.storage import save_adapters as save_adapters
 
 __version__ = "0.1.0"
-__all__ = [
-    "adapt",
-    "every_expert",
-    "export",
-    "gate",
-    "load_adapters",
-    "merge",
-    "parameter_counts",
-    "save_adapters",
-    "unmerge",
-]
+_FILES = {
+    "adapt": "adapt",
+    "every_expert": "expand",
+    "export": "merging",
+    "gate": "gates",
+    "load_adapters": "storage",
+    "merge": "merging",
+    "parameter_counts": "merging",
+    "save_adapters": "storage",
+    "unmerge": "merging",
+}
+__all__ = list(_FILES)
 
 
 def __getattr__(name: str) -> Any:
-    # ``import mola`` stays free of torch (seconds); the layers load on first use
-    if name not in __all__:
+    # On first use, so that ``import mola`` stays free of torch, which takes seconds.
+    if name not in _FILES:
         raise AttributeError(f"module 'mola' has no attribute '{name}'")
-    home = {"adapt": "adapt", "every_expert": "fan_out", "gate": "gates"}.get(name, "life")
-    return getattr(import_module(f"mola.layers.{home}"), name)
+    return getattr(import_module(f"mola.layers.{_FILES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,12 +8,12 @@ and what was found.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,19 +26,22 @@ from pydantic import (
     field_validator,
 )
 
-from mola import registry
+from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
-from mola.types import BadInput, Sampling
+from mola.plain import LABEL, check_heading, check_label, check_path
+from mola.types import BadInput, Sampling, one_line
 
 S = TypeVar("S", bound="Section")
 Balancing = str | dict[str, Any]  # a balancer's name, or {name: …} with its options
-SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # names that become folders
+MOST_SEEDS = 10_000
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Location = Annotated[Path, AfterValidator(check_path)]
 
 
 class Section(BaseModel):
     """A part of the configuration whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Training(Section):
@@ -147,7 +150,9 @@ class MethodEntry(Entry):
 
     method: str | None = Field(None, description="name of the method's file; the entry's own key by default")
     balancer: Balancing | None = Field(None, description="differs from the benchmark's, and that from the suite's")
-    group: str | None = Field(None, description="heading under which the tables put the row; no part of the run")
+    group: Annotated[str, AfterValidator(check_heading)] | None = Field(
+        None, description="heading under which the tables put the row; no part of the run"
+    )
 
 
 class Settings(Section):
@@ -167,16 +172,20 @@ class Settings(Section):
 class Suite(Section):
     """A whole comparison."""
 
-    suite: str = Field(description="name of the suite and of its folder under results", pattern=SLUG)
-    results: Path = Field(Path("results"), description="folder of the results")
-    data: Path = Field(Path("data"), description="folder of downloads, prepared arrays and split manifests")
+    suite: str = Field(description="name of the suite and of its folder under results", pattern=LABEL)
+    results: Location = Field(Path("results"), description="folder of the results")
+    data: Location = Field(Path("data"), description="folder of downloads, prepared arrays and split manifests")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a free GPU if there is one")
-    seeds: list[NonNegativeInt] = Field(
-        description="run seeds, paired across methods; an integer n means 0 … n − 1", min_length=1
+    seeds: list[Seed] = Field(
+        description="run seeds, paired across methods; an integer n means 0 … n − 1",
+        min_length=1,
+        max_length=MOST_SEEDS,
     )
     reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
     compare_to: str | None = Field(None, description="label of the row that tests compare with; null: the reference")
-    paper_numbers: Path | None = Field(None, description="YAML file of cited numbers, in table columns of their own")
+    paper_numbers: Location | None = Field(
+        None, description="YAML file of cited numbers, in table columns of their own"
+    )
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(
@@ -195,7 +204,11 @@ class Suite(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, value: object) -> object:
-        return list(range(value)) if isinstance(value, int) and value > 0 else value
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if not 0 < value <= MOST_SEEDS:
+            raise ValueError(f"expected a number of seeds from 1 to {MOST_SEEDS}, or a list of seeds")
+        return list(range(value))
 
     @field_validator("seeds")
     @classmethod
@@ -261,35 +274,24 @@ class Suite(Section):
 
 def load(path: Path, changes: Mapping[str, object] | None = None) -> Suite:
     """Read and check a configuration file, with top-level ``changes`` on top. Raises BadInput."""
-    return parse(read(path) | dict(changes or {}), str(path))
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises BadInput where there is none, and for a key that stands twice."""
-    try:
-        content = yaml.load(path.read_text(), _UniqueKeys)
-    except OSError as error:
-        raise BadInput(f"configuration file '{path}': {(error.strerror or str(error)).lower()}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadInput(f"configuration file '{path}'{line}: {error.problem}") from None
-    if not isinstance(content, dict):
-        raise BadInput(f"configuration file '{path}': expected a mapping of keys, found {type(content).__name__}")
-    return content
+    return parse(yaml_file.read(path) | dict(changes or {}), str(path))
 
 
 def parse(content: Mapping[str, Any], origin: str) -> Suite:
     """Check a configuration that was read from ``origin``, down to the options of every method and benchmark."""
     try:
+        # Snakemake reads the file itself
+        plain.check(content)
         suite = _validated(Suite, renamed(content), "")
         for key in suite.shared_options:
             known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
             if key not in known:
                 raise BadInput(f"shared_options.{key}: no method has this option{registry.did_you_mean(key, known)}")
+        for label in suite.methods:
+            check_label(label, "methods")
         for benchmark in suite.benchmarks:
+            check_label(benchmark, "benchmarks")
             for label in suite.methods:
-                if not Path(label).name == label or label in ("tables", "figures"):
-                    raise BadInput(f"methods.{label}: expected a name that can be a folder")
                 suite.settings(benchmark, label)
         _check_space(suite.tune.space if suite.tune else {})
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
@@ -297,7 +299,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
                 hint = registry.did_you_mean(named, suite.methods)
                 raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
     except BadInput as error:
-        raise BadInput(f"{origin}: {error}") from None
+        raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
 
 
@@ -305,7 +307,9 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of a configuration file."""
     # Snakemake's validate() needs "$schema", which pydantic leaves out
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
-    schema["properties"]["seeds"] = {"anyOf": [schema["properties"]["seeds"], {"type": "integer", "minimum": 1}]}
+    schema["properties"]["seeds"] = {
+        "anyOf": [schema["properties"]["seeds"], {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}]
+    }
     schema["properties"]["tune"]["anyOf"].append({"const": False})  # "off"
     for entry in ("benchmarks", "methods"):  # "digits:" with nothing behind it reads as null
         value = schema["properties"][entry]
@@ -365,17 +369,6 @@ def _check_keys(model: type[Section], content: Mapping[str, Any], where: str) ->
         for inner in get_args(annotation) or (annotation,):  # "Tune | None", too
             if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, Mapping):
                 _check_keys(inner, value, place)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and keeps the last: a row of the table would vanish without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 if __name__ == "__main__":

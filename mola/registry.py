@@ -20,7 +20,7 @@ import pydantic
 from mola.options import Options
 from mola.options_source import options_class
 from mola.source import syntax_tree
-from mola.types import BadInput
+from mola.types import BadInput, one_line
 
 Kind = Literal["methods", "benchmarks", "balancers"]
 PACKAGE = Path(__file__).parent
@@ -99,15 +99,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def explain(error: pydantic.ValidationError, where: str) -> str:
     """The first error of a validation in one line: the dotted key, what was expected, what was found."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False)[0]
     # pydantic appends the branch of a union to the path ("rank.int"); users only know the key
     keys = [
         str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
     ]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    line = f"{'.'.join(filter(None, [where, *keys]))}: {message[:1].lower()}{message[1:]}"
+    place = one_line(".".join(filter(None, [where, *keys])), 80)
+    line = f"{place}: {one_line(message[:1].lower() + message[1:], 120)}"
     # what lacks a key may be a whole file
-    return line if first["type"] == "missing" else f"{line}, found {first['input']!r}"
+    return line if first["type"] == "missing" else f"{line}, found {one_line(repr(first['input']), 80)}"
 
 
 def _file(kind: Kind, name: str) -> Path:

@@ -30,6 +30,17 @@ class BadInput(ValueError):
     """
 
 
+def one_line(text: object, longest: int = 294) -> str:
+    """Text in one line of at most ``longest`` printable characters, shortened in the middle. With ``mola: `` before
+    it, a message of the default length has 300.
+    """
+    line = " ".join(str(text).split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    tail = (longest - 3) // 3
+    return line if len(line) <= longest else f"{line[: longest - 3 - tail]} … {line[len(line) - tail :]}"
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing to learn: a domain's labels, a data set's label set, or one output of a dense prediction."""

@@ -36,7 +36,7 @@ def digits(data_root):
     """Digits with 24 images per task and split."""
     from mola.benchmarks.digits import Digits
 
-    return Digits(data_root, limit=24)
+    return Digits.create(data_root, limit=24)
 
 
 @pytest.fixture(autouse=True)

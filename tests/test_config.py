@@ -4,7 +4,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mola import config
+from mola import config, yaml_file
 from mola.types import BadInput
 
 ROOT = Path(__file__).parent.parent
@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "config").glob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_committed_configurations_are_valid_for_us_and_for_the_schema(path):
     assert config.load(path).methods
-    jsonschema.validate(config.read(path), config.json_schema())
+    jsonschema.validate(yaml_file.read(path), config.json_schema())
 
 
 def test_committed_schema_is_the_models():
@@ -46,7 +46,7 @@ def test_a_balancer_by_name_or_with_its_options(suite_file):
             "plain": {"method": "shared", "balancer": "famo"},
         },
     )
-    jsonschema.validate(config.read(path), config.json_schema())
+    jsonschema.validate(yaml_file.read(path), config.json_schema())
     suite = config.load(path)
     settings = {label: suite.settings("digits", label) for label in suite.methods}
     assert {label: values.balancer for label, values in settings.items()} == {
@@ -84,7 +84,7 @@ def test_an_integer_counts_seeds(suite_file):
             r"benchmarks\.digits\.training\.lr: .*number.*found 'x'",
         ),
         ({"methods": {"mola_grd": None}}, r"unknown method 'mola_grd', did you mean 'mola_grad'\?"),
-        ({"methods": {"../x": {"method": "shared"}}}, r"methods\.\.\./x: expected a name that can be a folder"),
+        ({"methods": {"../x": {"method": "shared"}}}, r"methods: expected a name that can be a folder.*found '\.\./x'"),
         ({"methods": {"shared": {"balancer": "smu"}}}, r"unknown balancer 'smu', did you mean 'sum'\?"),
         (
             {"balancer": {"name": "dwa", "temprature": 1}},
@@ -130,7 +130,7 @@ def test_numbers_written_like_1e_3_are_numbers(suite_file):
 @pytest.mark.parametrize("value", [None, False])
 def test_tuning_is_off_unless_asked_for(suite_file, value):
     path = suite_file(tune=value)
-    jsonschema.validate(config.read(path), config.json_schema())
+    jsonschema.validate(yaml_file.read(path), config.json_schema())
     assert config.load(path).tune is None
     assert config.load(suite_file(tune={})).tune.trials == 20
 

@@ -4,7 +4,7 @@ from mola import registry
 from mola.types import BadInput
 
 
-@pytest.mark.parametrize("room", ["methods", "benchmarks", "balancers"])
+@pytest.mark.parametrize("kind", ["methods", "benchmarks", "balancers"])
 def test_every_file_loads_and_says_where_it_comes_from(kind):
     for name in registry.names(kind):
         assert registry.load(kind, name).__name__.lower() == name.replace("_", "")

@@ -1,7 +1,8 @@
 """Benchmarks: sets of tasks with their data. One file each; the file's name is the benchmark's name.
 
 A benchmark says what its tasks are, where its arrays come from and how a training batch is augmented; sampling and
-batches are shared. Where arrays come from: ``_packaged`` (installed packages, or drawn) or ``_downloaded``.
+batches are shared. Arrays come from installed packages or are drawn (``_packaged``), or they are downloaded
+(``_downloaded``).
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 
 from mola.data.batches import augment
 from mola.data.batches.sampling import Picks, picks
 from mola.data.batches.sampling import steps as number_of_steps
 from mola.data.batches.threads import spread
 from mola.data.prepare import store
+from mola.options import Configurable
+from mola.options import Options as BaseOptions
 from mola.types import BadInput, Batch, Direction, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
@@ -30,12 +34,13 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 METRICS: Mapping[str, Direction] = {"accuracy": "higher", "balanced_accuracy": "higher", "auc": "higher"}  # of classes
 
 
-class Benchmark(ABC):
-    """Base of all benchmarks. Options are keyword-only arguments of the subclass's constructor.
+class Benchmark(Configurable, ABC):
+    """Base of all benchmarks. root: the data folder."""
 
-    root:  the data folder.
-    limit: the first n samples of every task and split, for trying things out.
-    """
+    class Options(BaseOptions):
+        limit: PositiveInt | None = Field(
+            None, description="the first n samples of every task and split, for trying things out"
+        )
 
     name: ClassVar[str]
     heterogeneity: ClassVar[Literal["domain", "multi-input task", "single-input task"]]
@@ -47,68 +52,75 @@ class Benchmark(ABC):
     held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
     threads: int = 1  # that augment a batch; its values do not depend on it
+    options: Options
 
-    def __init__(self, root: Path, *, limit: int | None = None) -> None:
-        self.root, self.limit = Path(root), limit
+    def __init__(self, root: Path, options: Options) -> None:
+        self.root, self.options, self.limit = Path(root), options, options.limit
 
     @abstractmethod
     def fetch(self) -> None:
-        """Bring the raw data and check it. Raises BadInput for what is missing or another."""
+        """Download the raw data, or look for it, and check it. Raises BadInput for what is missing or other data."""
 
     def place(self, path: Path) -> None:
-        """Take the raw data that the user has, a file or a folder, after the same checks. Raises BadInput."""
+        """Take the raw data that the user has, a file or a folder, after the checks of ``fetch``. Raises BadInput."""
         raise BadInput(f"{path}: expected no file for '{self.name}', whose data comes in installed packages")
 
     @abstractmethod
     def prepare(self) -> Path:
-        """Write the prepared arrays once and return their folder. Costs next to nothing where all is there."""
+        """Write the prepared arrays once and return their folder. Costs next to nothing where they are there."""
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """What samples are stored by: the tasks' names, as each task has samples of its own."""
+        """The names under which samples are stored: those of the tasks, as each task has samples of its own."""
         return tuple(task.name for task in self.tasks)
 
     @property
     @abstractmethod
     def arrays(self) -> Mapping[str, store.Array]:
-        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, of a task whose
-        images are all grey also (N, H, W, 1), and ``….labels`` (N,). Raises BadInput where they are not there.
+        """The prepared arrays, memory-mapped: ``<group>.<split>.images`` (N, H, W, 3) uint8, or (N, H, W, 1) for a task
+        whose images are all grey, and ``….labels`` (N,). Raises BadInput where they are not there.
         """
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """sha256 over the checksums of all prepared arrays."""
+        """sha256 over the checksums of all prepared arrays. Raises BadInput where they are not known."""
 
     @abstractmethod
     def lengths(self, split: Split) -> dict[str, int]:
-        """Samples of each group in a split, by name, in the groups' order, without the limit."""
+        """Return the samples of each group in a split, by name, in the groups' order, without the limit."""
 
     @abstractmethod
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Training images (B, H, W, 3), or 1 where they are stored so, changed by the numbers (B, draws) in [0, 1) of
-        each sample.
+        """Augment training images (B, H, W, 3), or (B, H, W, 1) where they are stored so.
+
+        uniform: (B, draws) in [0, 1); row i decides over image i.
         """
 
     def remarks(self) -> tuple[str, ...]:
-        """What a reader of its tables must know, a line each; tables print them as notes."""
+        """Return what a reader of its tables must know, a line each; tables print them as notes."""
         return ()
 
-    def sizes(self, split: Split) -> dict[str, int]:
-        """Samples of each task in a split, by name, in the tasks' order."""
+    def group_sizes(self, split: Split) -> dict[str, int]:
+        """Return the samples of each group in a split that are used: at most ``limit``."""
         return {name: min(size, self.limit or size) for name, size in self.lengths(split).items()}
 
+    def sizes(self, split: Split) -> dict[str, int]:
+        """Return the samples of each task in a split, by name, in the tasks' order."""
+        return self.group_sizes(split)
+
     def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
-        """The number of training batches of an epoch."""
-        return number_of_steps(self.sizes("train"), size, sampling)
+        """Return the number of training batches of an epoch."""
+        return number_of_steps(self.group_sizes("train"), size, sampling)
 
     def batches(
         self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
     ) -> Iterator[Batch]:
-        """The uint8 batches of one pass, samples ordered by task. train: shuffled and augmented; else every sample
-        once, in order.
+        """Yield the uint8 batches of one pass, samples ordered by task.
+
+        Training samples are shuffled and augmented; of other splits every sample comes once, in order.
         """
-        sizes = self.sizes(split)
+        sizes = self.group_sizes(split)
         if split != "train":
             for name, number in sizes.items():
                 for start in range(0, number, size):
@@ -116,20 +128,21 @@ class Benchmark(ABC):
             return
         tables = {name: augment.uniforms(number, self.draws, seed, epoch, name) for name, number in sizes.items()}
         for picked in picks(sizes, size, seed, epoch, sampling):
-            yield self._batch(split, picked, tables)
+            yield self._batch(split, picked, {name: tables[name][rows] for name, rows in picked.items()})
 
-    def _batch(self, split: Split, picked: Picks, tables: dict[str, NDArray[np.float32]] | None) -> Batch:
+    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
+        """Return the picked samples of each group, augmented where there are ``uniform`` numbers for them."""
         import torch
 
         images, owner, y = [], [], {}
         for index, task in enumerate(self.tasks):
             if (rows := picked.get(task.name)) is None:
                 continue
-            chosen = self.arrays[f"{task.name}.{split}.images"][rows]
-            parts = [chosen]
-            if tables is not None:
-                parts = spread(self.augmented, chosen, tables[task.name][rows], self.threads)
-            images += [np.broadcast_to(part, (*part.shape[:3], 3)) for part in parts]
+            stored = self.arrays[f"{task.name}.{split}.images"][rows]
+            blocks = [stored]
+            if uniform is not None:
+                blocks = spread(self.augmented, stored, uniform[task.name], self.threads)
+            images += [np.broadcast_to(block, (*block.shape[:3], 3)) for block in blocks]
             owner.append(np.full(len(rows), index))
             y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])
         names = tuple(task.name for task in self.tasks)
@@ -137,7 +150,7 @@ class Benchmark(ABC):
         return Batch(x, torch.from_numpy(np.concatenate(owner)), y, names)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 → float32, (x/255 − mean)/std, the same bits on every device."""
+        """Normalise (B, 3, H, W) uint8 to float32, (x/255 − mean)/std, with the same bits on every device."""
         import torch
 
         # 255 as a tensor on the device: by a number, a GPU would multiply with 1/255

@@ -19,24 +19,24 @@ SLACK = 1e-3  # beyond [0, 1] and [−1, 1]: rounding, where somebody resized
 
 
 def parts_in(tree: Path, names: Sequence[str]) -> dict[str, Path]:
-    """The folders of some names, directly in a tree or up to two levels below, side by side. Raises BadInput."""
+    """Find the folders of some names in one folder: the tree, or up to two levels below. Raises BadInput."""
     for level in (".", "*", "*/*"):
         for folder in sorted(tree.glob(level)) if level != "." else [tree]:
             if all((folder / name).is_dir() for name in names):
                 return {name: folder / name for name in names}
-    told = ", ".join(sorted(path.name for path in tree.iterdir() if not path.name.startswith("."))[:4]) or "nothing"
-    raise BadInput(f"{tree}: expected folders {' and '.join(names)}, found {told}")
+    others = sorted(path.name for path in tree.iterdir() if not path.name.startswith("."))[:4] or ["nothing"]
+    raise BadInput(f"{tree}: expected folders {' and '.join(names)}, found {', '.join(others)}")
 
 
 def counted(part: Path, published: int | None) -> int:
-    """The number of samples of a part: its four folders hold 0.npy … alike. Raises BadInput, also where there are not
-    as many as published.
+    """Count the samples of a part, whose four folders have the files 0.npy … each. Raises BadInput, also where the
+    number is not the published one.
     """
     numbers = {}
     for name in FOLDERS:
         if not (part / name).is_dir():
-            told = ", ".join(sorted(path.name for path in part.iterdir() if path.is_dir())) or "none"
-            raise BadInput(f"{part}: expected folders {', '.join(FOLDERS)}, found {told}")
+            others = ", ".join(sorted(path.name for path in part.iterdir() if path.is_dir())) or "none"
+            raise BadInput(f"{part}: expected folders {', '.join(FOLDERS)}, found {others}")
         files = {path.name for path in (part / name).glob("*.npy") if not path.name.startswith(".")}
         numbers[name] = len(files)
         if published is not None and len(files) != published:
@@ -63,8 +63,8 @@ class Samples:
                 self._opened(name, i)
 
     def read(self, i: int) -> dict[str, NDArray[Any]]:
-        """One sample: "images" (H, W, 3) uint8, "segmentation" (H, W) int8, "depth" (H, W) float32, "normals" (H, W, 3)
-        float32, brought to unit length. Raises BadInput for values that can't be.
+        """Read one sample: "images" (H, W, 3) uint8, "segmentation" (H, W) int8, "depth" (H, W) float32 and "normals"
+        (H, W, 3) float32 of unit length. Raises BadInput for values that can't be.
         """
         image = self._within("image", i, -SLACK, 1 + SLACK, "colours in 0 … 1")
         label = self._within("label", i, -1, self.classes - 1, f"classes in -1 … {self.classes - 1}")
@@ -80,27 +80,29 @@ class Samples:
             "normals": (normal / np.where(length > 0, length, 1)).astype(np.float32),
         }
 
-    def _within(self, name: str, i: int, low: float, high: float, wanted: str) -> NDArray[Any]:
+    def _within(self, name: str, i: int, low: float, high: float, expected: str) -> NDArray[Any]:
         path = self._path(name, i)
         try:
             array = np.array(self._opened(name, i))
         except OSError as error:
             raise BadInput(f"{path}: expected an array, found: {error.strerror or error}") from None
         least, most = float(array.min()), float(array.max())
-        if not (low <= least and most <= high):  # of NaN too
-            raise BadInput(f"{path}: expected {wanted}, found {least:g} … {most:g}")
+        # written so that NaN is refused too
+        if not (low <= least and most <= high):
+            raise BadInput(f"{path}: expected {expected}, found {least:g} … {most:g}")
         return array
 
     def _opened(self, name: str, i: int) -> NDArray[Any]:
         path, channels = self._path(name, i), {"image": (3,), "label": (), "depth": (1,), "normal": (3,)}[name]
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r")
-        except Exception as error:  # numpy's parser of damaged files raises nearly anything
+        # numpy's parser of damaged files raises nearly anything
+        except Exception as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise BadInput(f"{path}: expected an array of numbers, found: {reason}") from None
-        wanted = (*self.size, *channels)
-        if array.shape != wanted or array.dtype.kind not in "fiu":
-            raise BadInput(f"{path}: expected numbers of shape {wanted}, found {array.dtype} of shape {array.shape}")
+        expected = (*self.size, *channels)
+        if array.shape != expected or array.dtype.kind not in "fiu":
+            raise BadInput(f"{path}: expected numbers of shape {expected}, found {array.dtype} of shape {array.shape}")
         return array
 
     def _path(self, name: str, i: int) -> Path:
@@ -108,7 +110,7 @@ class Samples:
 
 
 def size_of(part: Path) -> Size:
-    """The height and width of a part's first image. Raises BadInput where it is none."""
+    """Return the height and width of a part's first image. Raises BadInput where it is none."""
     path = part / "image" / "0.npy"
     try:
         shape = np.load(path, mmap_mode="r").shape

@@ -1,4 +1,4 @@
-"""Where MedMNIST's files are, and how to know them.
+"""The sets of MedMNIST, where their files are, and how to know them.
 
 Source: the README and the table of checksums of MedMNIST 3.0.2 (github.com/MedMNIST/MedMNIST); Zenodo 10519652, for the
 older version Zenodo 6496656.
@@ -11,16 +11,17 @@ from mola.data.fetch.download import Download
 ADDRESS = "https://zenodo.org/records/10519652/files/{}?download=1"
 PINNED, OLDER = "3.0", "2.2.3"  # versions of MedMNIST: up to the older one, three sets had blank images
 TERMS = "cite MedMNIST v2 and the sources of its sets, as medmnist.com lists them"
-MEGABYTES = {  # of the files at 28 pixels
-    "pathmnist": 206,
-    "octmnist": 54.9,
-    "organcmnist": 15.5,
-    "bloodmnist": 35.5,
-    "breastmnist": 0.56,
-    "dermamnist": 19.7,
-    "organamnist": 38.2,
-    "organsmnist": 16.5,
-    "pneumoniamnist": 4.17,
+# classes, channels and megabytes of the file at 28 pixels, in the paper's order
+SETS = {
+    "pathmnist": (9, 3, 206),
+    "octmnist": (4, 1, 54.9),
+    "organcmnist": (11, 1, 15.5),
+    "bloodmnist": (8, 3, 35.5),
+    "breastmnist": (2, 1, 0.56),
+    "dermamnist": (7, 3, 19.7),
+    "organamnist": (11, 1, 38.2),
+    "organsmnist": (11, 1, 16.5),
+    "pneumoniamnist": (2, 1, 4.17),
 }
 MD5 = {  # pixels of a side → set → checksum
     28: {
@@ -76,7 +77,7 @@ OLDER_MD5 = {  # at 28 pixels, where it differs
 
 
 def published(size: int) -> tuple[Download, ...]:
-    """The nine files of one image size, in the paper's order."""
+    """Return the nine files of one size of images, in the paper's order."""
     return tuple(_published(name, size) for name in MD5[size])
 
 
@@ -93,6 +94,6 @@ def _published(name: str, size: int) -> Download:
         file,
         (ADDRESS.format(file),),
         checksums,
-        int(MEGABYTES[name] * 1e6) if size == 28 else None,
+        int(SETS[name][2] * 1e6) if size == 28 else None,
         TERMS,
     )

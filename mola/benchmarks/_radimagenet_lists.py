@@ -1,10 +1,10 @@
-"""RadImageNet's lists of images, and what their paths tell: modality, anatomy, finding.
+"""RadImageNet's lists of images, and what their paths say: modality, anatomy, finding.
 
 Known from public text (issue 17 of BMEII-AI/RadImageNet, and code that reads the data): ``CT/lung/<finding>``,
 ``CT/abd``, ``MR/af`` (ankle and foot), ``MR/knee``, ``MR/brain``, ``US/<finding>`` without a folder for the anatomy,
 ``US/thyroid`` among these. Inferred, as nobody has the data without a request: that the other folders of MR have the
 anatomy's name in theirs, that the thyroid's second finding has the thyroid's, and which of the two anatomies with 14
-findings MoLA has first, shoulder or hip. The numbers of findings are checked: a wrong inference is told, not trained.
+findings MoLA has first, shoulder or hip. The numbers of findings are checked, so that a wrong inference is an error.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Listed = dict[str, dict[str, list[str]]]  # task → finding → images
 
 
 def listed(path: Path) -> Listed:
-    """The images of a list, RadiologyAI_{train,val,test}.csv. Raises BadInput where it is no such list."""
-    found: Listed = {task: {} for task in ANATOMIES}
+    """Read the images of a list, RadiologyAI_{train,val,test}.csv. Raises BadInput where it is no such list."""
+    by_task: Listed = {task: {} for task in ANATOMIES}
     folders: dict[str, list[str]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -48,17 +48,18 @@ def listed(path: Path) -> Listed:
             column = head.index("filename")
             for name in (row[column] for row in rows if len(row) > column):
                 folder = name.rpartition("/")[0]
-                if folder not in folders:  # some 165 times; this loop runs a million times
+                # 165 times, in a loop over a million rows
+                if folder not in folders:
                     task, finding = _anatomy(path, name)
-                    folders[folder] = found[task].setdefault(finding, [])
+                    folders[folder] = by_task[task].setdefault(finding, [])
                 folders[folder].append(name)
     except (UnicodeError, csv.Error) as error:
         raise BadInput(f"{path}: expected a list of images, found: {error}") from None
-    return found
+    return by_task
 
 
 def _anatomy(path: Path, name: str) -> tuple[str, str]:
-    """Task and finding of an image."""
+    """Return task and finding of an image. Raises BadInput where its path names none."""
     folders = name.split("/")[:-1]
     if (
         len(folders) > 2
@@ -66,49 +67,39 @@ def _anatomy(path: Path, name: str) -> tuple[str, str]:
         and folders[0] == TREE
         and ".." not in folders
     ):
-        told = ((task, kind, called) for task, (kind, called, _) in ANATOMIES.items())
-        tasks = [task for task, kind, called in told if kind == folders[1] and re.search(called, folders[2], re.I)]
+        tasks = [
+            task
+            for task, (modality, pattern, _) in ANATOMIES.items()
+            if modality == folders[1] and re.search(pattern, folders[2], re.I)
+        ]
         if len(tasks) == 1:
             return tasks[0], folders[-1]
-    wanted = f"{TREE}/<CT or MR>/<anatomy>/<finding>/<image> or {TREE}/US/<finding>/<image>"
-    raise BadInput(f"{path}: expected images of the 11 anatomies as {wanted}, found '{name}'")
+    expected = f"{TREE}/<CT or MR>/<anatomy>/<finding>/<image> or {TREE}/US/<finding>/<image>"
+    raise BadInput(f"{path}: expected images of the 11 anatomies as {expected}, found '{name}'")
 
 
 def check_apart(by_list: Mapping[str, Listed]) -> None:
     """Raise BadInput where an image stands in two lists."""
-    for (one, found), (other, also) in combinations(by_list.items(), 2):
+    for (one, images), (other, others) in combinations(by_list.items(), 2):
         for task in ANATOMIES:
-            for finding, files in found[task].items():
-                if twice := set(files) & set(also[task].get(finding, ())):
+            for finding, files in images[task].items():
+                if twice := set(files) & set(others[task].get(finding, ())):
                     raise BadInput(f"{min(twice)}: expected in one list, found in {one} and in {other}")
 
 
-def check_there(root: Path, found: Listed) -> None:
-    """Raise BadInput where a listed image is not in its folder."""
-    for files in (files for findings in found.values() for files in findings.values()):
-        folders = {file.rpartition("/")[0] for file in files}
-        there = {f"{folder}/{name}" for folder in folders for name in _names(root / folder)}
-        if missing := set(files) - there:
-            first = min(missing)
-            told = f"expected all {len(files)} images that a list names, found {len(files) - len(missing)}"
-            raise BadInput(f"{(root / first).parent}: {told}; the first missing is {Path(first).name}")
-
-
-def unlisted(root: Path, lists: Iterable[Listed]) -> list[str]:
-    """Images beside listed ones that no list names, as where a list lost lines. Nobody says that there are none."""
+def check_there(root: Path, lists: Iterable[Listed]) -> list[str]:
+    """Raise BadInput where a listed image is not in its folder. Returns the images there that no list names."""
     by_folder: dict[str, set[str]] = {}
-    for findings in (findings for found in lists for findings in found.values()):
+    for findings in (findings for listed in lists for findings in listed.values()):
         for file in (file for files in findings.values() for file in files):
             folder, _, name = file.rpartition("/")
             by_folder.setdefault(folder, set()).add(name)
-    left = []
+    others = []
     for folder, names in sorted(by_folder.items()):
+        there = {path.name for path in (root / folder).iterdir()} if (root / folder).is_dir() else set()
+        if missing := names - there:
+            message = f"expected all {len(names)} images that the lists name, found {len(names) - len(missing)}"
+            raise BadInput(f"{root / folder}: {message}; the first missing is {min(missing)}")
         endings = {Path(name).suffix for name in names}
-        left += [
-            f"{folder}/{name}" for name in sorted(set(_names(root / folder)) - names) if Path(name).suffix in endings
-        ]
-    return left
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        others += [f"{folder}/{name}" for name in sorted(there - names) if Path(name).suffix in endings]
+    return others

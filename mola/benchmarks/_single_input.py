@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mola.benchmarks import Benchmark, Images
-from mola.data.batches import augment, augment_dense
-from mola.data.batches.sampling import picks
-from mola.data.batches.sampling import steps as number_of_steps
+from mola.data.batches import augment_dense
+from mola.data.batches.sampling import Picks
 from mola.data.batches.threads import spread
 from mola.data.prepare import store
-from mola.types import Batch, Direction, Kind, Sampling, Split, Task
+from mola.types import Batch, Direction, Kind, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,7 @@ METRICS: Mapping[Kind, Mapping[str, Direction]] = {  # of dense tasks; the first
 
 
 def dense_tasks(classes: int) -> tuple[Task, ...]:
-    """Segmentation into some classes, depth and normals, each named after its kind."""
+    """Return three tasks named after their kind: segmentation into some classes, depth and normals."""
     return (
         Task("segmentation", "segmentation", classes, METRICS["segmentation"]),
         Task("depth", "depth", 1, METRICS["depth"]),
@@ -57,66 +56,44 @@ class SingleInput(Benchmark):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """One: every sample has every task."""
+        """One group, as every sample has every task."""
         return ("all",)
 
     def sizes(self, split: Split) -> dict[str, int]:
-        """The samples of a split, the same for every task."""
-        number = self._number(split)
-        return {task.name: number for task in self.tasks}
-
-    def steps(self, *, size: int, sampling: Sampling = "balanced") -> int:
-        """The number of training batches of an epoch."""
-        return number_of_steps({"all": self._number("train")}, size, sampling)
-
-    def batches(
-        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
-    ) -> Iterator[Batch]:
-        """The uint8 batches of one pass, with the targets of all tasks. train: shuffled and augmented; else every
-        sample once, in order. Both ways of sampling come to the same: no task can be absent.
-        """
-        number = self._number(split)
-        if split != "train":
-            for start in range(0, number, size):
-                yield self._batch_of(split, np.arange(start, min(start + size, number)), None)
-            return
-        table = augment.uniforms(number, self.draws, seed, epoch, "all")
-        for picked in picks({"all": number}, size, seed, epoch, sampling):
-            yield self._batch_of(split, picked["all"], table[picked["all"]])
+        """Return the samples of a split, the same number for every task."""
+        return {task.name: self.group_sizes(split)["all"] for task in self.tasks}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Zoomed and mirrored, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
+        """Zoom and mirror, as the paper does to NYUv2; :meth:`augmented_target` does the same to the targets."""
         return augment_dense.images(images, uniform, self.scales)
 
     def augmented_target(self, kind: Kind, target: store.Array, uniform: NDArray[np.float32]) -> store.Array:
-        """The targets (B, H, W, …) of a kind of task, moved with the images that have the same numbers."""
+        """Move the targets (B, H, W, …) of a kind of task with the images that have the same numbers."""
         if kind == "depth":
             return augment_dense.depth(target, uniform, self.scales)
         if kind == "normals":
             return augment_dense.normals(target, uniform, self.scales)
         return augment_dense.nearest(target, uniform, self.scales)
 
-    def _number(self, split: Split) -> int:
-        return min(self.lengths(split)["all"], self.limit or self.lengths(split)["all"])
-
-    def _batch_of(self, split: Split, rows: NDArray[np.int64], uniform: NDArray[np.float32] | None) -> Batch:
+    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
         import torch
 
-        images, y = self.arrays[f"all.{split}.images"][rows], {}
+        rows, y = picked["all"], {}
+        images = self.arrays[f"all.{split}.images"][rows]
         for task in self.tasks:
             target = self.arrays[f"all.{split}.{task.name}"][rows]
             if uniform is not None:
                 change = partial(self.augmented_target, task.kind)
-                target = np.concatenate(spread(change, target, uniform, self.threads))
+                target = np.concatenate(spread(change, target, uniform["all"], self.threads))
             y[task.name] = _as_target(task.kind, target)
         if uniform is not None:
-            images = np.concatenate(spread(self.augmented, images, uniform, self.threads))
+            images = np.concatenate(spread(self.augmented, images, uniform["all"], self.threads))
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
         return Batch(x, None, y, tuple(task.name for task in self.tasks))
 
 
 def _as_target(kind: Kind, target: store.Array) -> Tensor:
-    """Prepared arrays (B, H, W, …) → what ``Batch.y`` holds."""
+    """Turn prepared arrays (B, H, W, …) into what ``Batch.y`` has."""
     import torch
 
     tensor = torch.from_numpy(target)

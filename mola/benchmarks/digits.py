@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS, SPLITS, Images, Labels
 from mola.benchmarks._packaged import Packaged
-from mola.benchmarks._synthetic import digit_images as _digit_images
+from mola.benchmarks._synthetic import digit_images
 from mola.data.batches.augment import shift
 from mola.data.splits.manifest import Ids
 from mola.seeds import derive
@@ -63,43 +62,40 @@ class Digits(Packaged):
         ),
     )
 
-    def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
-        super().__init__(root, limit=limit)
-
     def content(self, source: str) -> bytes:
-        """Pixels and labels as bytes; of the photographs and the fonts, their files: before anything is drawn."""
+        """Return pixels and labels as bytes, or the files of the photographs and the fonts."""
         if source in ("photographs", "fonts"):
-            files = _digit_images.font_files() if source == "fonts" else _digit_images.photograph_files()
+            files = digit_images.font_files() if source == "fonts" else digit_images.photograph_files()
             return b"".join(path.read_bytes() for path in files)
-        images, labels = _digit_images.mnist() if source == "mnist" else _digit_images.optdigits()
+        images, labels = digit_images.mnist() if source == "mnist" else digit_images.optdigits()
         return images.tobytes() + labels.tobytes()
 
     def ids(self) -> Ids:
-        """Classes in equal shares. mnist and mnistm share no image: none stands in two splits through two domains."""
-        mnist = _by_class(_digit_images.mnist()[1], "mnist")
+        """Split in equal shares of the classes. mnist and mnistm share no image, so that none is in two splits."""
+        mnist = _by_class(digit_images.mnist()[1], "mnist")
         need = sum(SIZES.values()) // 10
         first, second = ({c: ids[start : start + need] for c, ids in mnist.items()} for start in (0, need))
         printed = {c: list(range(c, 10 * need, 10)) for c in range(10)}
         domains = {
             "mnist": first,
-            "optdigits": _by_class(_digit_images.optdigits()[1], "optdigits"),
+            "optdigits": _by_class(digit_images.optdigits()[1], "optdigits"),
             "mnistm": second,
             "printed": printed,
         }
         return {domain: _split(by_class) for domain, by_class in domains.items()}
 
     def build(self, task: str, ids: Sequence[int]) -> Mapping[str, NDArray[Any]]:
-        """(N, 32, 32, 3) and (N,). ids: positions in the packaged arrays; of ``printed``, what the drawing hangs on."""
+        """Return images (N, 32, 32, 3) and labels (N,). ids: positions in packaged arrays, or seeds of ``printed``."""
         if task == "printed":
-            return _arrays(np.stack([_digit_images.printed(i) for i in ids]), np.array([i % 10 for i in ids]))
-        raw, labels = _digit_images.optdigits() if task == "optdigits" else _digit_images.mnist()
-        grey = _digit_images.enlarged(raw[ids]) if task == "optdigits" else _digit_images.framed(raw[ids])
+            return _arrays(np.stack([digit_images.printed(i) for i in ids]), np.array([i % 10 for i in ids]))
+        raw, labels = digit_images.optdigits() if task == "optdigits" else digit_images.mnist()
+        grey = digit_images.enlarged(raw[ids]) if task == "optdigits" else digit_images.framed(raw[ids])
         if task == "mnistm":
-            return _arrays(np.stack([_digit_images.blended(d, i) for d, i in zip(grey, ids, strict=True)]), labels[ids])
+            return _arrays(np.stack([digit_images.blended(d, i) for d, i in zip(grey, ids, strict=True)]), labels[ids])
         return _arrays(np.repeat(grey[..., None], 3, axis=3), labels[ids])
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Moved by up to 3 pixels. No flip: it would make other signs of some digits."""
+        """Shift by up to 3 pixels. There is no flip: it would turn some digits into other signs."""
         return shift(images, uniform[:, :2], 3)
 
 
@@ -108,13 +104,13 @@ def _arrays(images: Images, labels: Labels) -> dict[str, NDArray[Any]]:
 
 
 def _by_class(labels: Labels, name: str) -> dict[int, list[int]]:
-    """Class → its items in random order."""
+    """Return the items of each class in random order."""
     order = np.random.default_rng(derive(0, "split", name)).permutation(len(labels))
     return {c: order[labels[order] == c].tolist() for c in range(10)}
 
 
 def _split(by_class: dict[int, list[int]]) -> dict[str, list[int]]:
-    """A tenth of every split from each class, one of each and again: a prefix holds all classes too."""
+    """Take a tenth of every split from each class, one of each and again, so that a prefix holds all classes."""
     splits: dict[str, list[int]] = {}
     start = 0
     for split in SPLITS:
@@ -125,4 +121,4 @@ def _split(by_class: dict[int, list[int]]) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
-    print(Digits(Path("data")).write_manifest())
+    print(Digits.create(Path("data")).write_manifest())

@@ -8,17 +8,17 @@ For maintainers, after a change of the recipe: raise ``version``, then run ``pyt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS, Images
 from mola.benchmarks._packaged import Packaged
-from mola.benchmarks._synthetic import digit_images as _digit_images
-from mola.benchmarks._synthetic import glyph_images as _glyph_images
+from mola.benchmarks._synthetic import digit_images
+from mola.benchmarks._synthetic.digit_images import LETTERS
 from mola.benchmarks.digits import Digits
 from mola.data.batches.augment import shift
 from mola.data.splits.manifest import Ids
@@ -53,16 +53,16 @@ class Glyphs(Packaged):
     mean = std = (0.5, 0.5, 0.5)
     sources = tuple(source for source in Digits.sources if source.name in ("optdigits", "fonts"))
 
-    def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
-        super().__init__(root, limit=limit)
-        self._digits = Digits(root)
+    @cached_property
+    def _digits(self) -> Digits:
+        return Digits.create(self.root)
 
     def content(self, source: str) -> bytes:
-        """Pixels and labels of optdigits, or the files of the fonts: before anything is drawn."""
+        """Return pixels and labels of optdigits as bytes, or the files of the fonts."""
         return self._digits.content(source)
 
     def ids(self) -> Ids:
-        """Classes in equal shares. optdigits is split as in ``digits``: nothing tested there is trained on here."""
+        """Split in equal shares of the classes, optdigits as in ``digits``: nothing tested there is trained on here."""
         handwritten = self._digits.manifest.ids["optdigits"]
         return {
             **{task: _rendered_ids(task) for task in CLASSES},
@@ -70,33 +70,33 @@ class Glyphs(Packaged):
         }
 
     def build(self, task: str, ids: Sequence[int]) -> Mapping[str, NDArray[Any]]:
-        """(N, 32, 32, 3) and (N,). ids: what a drawing hangs on; of ``optdigits``, positions in the packaged array."""
+        """Return images (N, 32, 32, 3) and labels (N,). ids: seeds of drawings, or positions in ``optdigits``."""
         if task == "optdigits":
             return self._digits.build(task, ids)
         labels = np.array([i % CLASSES[task] for i in ids], dtype=np.int64)
         return {"images": np.stack([_rendered(task, i) for i in ids]), "labels": labels}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Moved by up to 3 pixels. No flip: it would make other signs of some letters and digits."""
+        """Shift by up to 3 pixels. There is no flip: it would turn some letters and digits into other signs."""
         return shift(images, uniform[:, :2], 3)
 
 
 def _rendered(task: str, identity: int) -> Images:
-    """A letter of class ``identity % K``; its other traits are random: (32, 32, 3)."""
+    """Draw a letter of class ``identity % K``, (32, 32, 3); its other traits are random."""
     rng = np.random.default_rng(derive(0, "glyphs", task, identity))
     label = identity % CLASSES[task]
-    font = int(rng.integers(len(_digit_images.FONTS)))
+    font = int(rng.integers(len(digit_images.FONTS)))
     if task == "letters":
-        return _glyph_images.drawn(CAPITALS[label], font, rng)
+        return digit_images.drawn(CAPITALS[label], font, rng, LETTERS)
     if task == "case":
         letter = UNLIKE[rng.integers(len(UNLIKE))]
-        return _glyph_images.drawn((letter, letter.lower())[label], font, rng)
+        return digit_images.drawn((letter, letter.lower())[label], font, rng, LETTERS)
     letter = STEMMED[rng.integers(len(STEMMED))]
-    return _glyph_images.drawn(letter, _digit_images.FONTS.index(FACES[label]), rng)
+    return digit_images.drawn(letter, digit_images.FONTS.index(FACES[label]), rng, LETTERS)
 
 
 def _rendered_ids(task: str) -> dict[str, list[int]]:
-    """Consecutive ids, and so one of each class and again: a prefix holds all classes too."""
+    """Return consecutive ids, and so one of each class and again, so that a prefix holds all classes."""
     splits: dict[str, list[int]] = {}
     start = 0
     for split, about in {"train": TRAIN[task], **EVALUATION}.items():
@@ -107,4 +107,4 @@ def _rendered_ids(task: str) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
-    print(Glyphs(Path("data")).write_manifest())
+    print(Glyphs.create(Path("data")).write_manifest())

@@ -7,19 +7,17 @@ preprocessed for MTAN (Liu, Johns & Davison, CVPR 2019, arXiv 1803.10704).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from mola.benchmarks import _dense_files
 from mola.benchmarks._dense_files import FOLDERS, Samples
 from mola.benchmarks._downloaded import Downloaded
 from mola.benchmarks._single_input import SingleInput, dense_tasks
 from mola.data.fetch.download import Download
-from mola.data.prepare.prepared import Blocks, Part
+from mola.data.prepare.prepared import Blocks, Recipe
 from mola.data.splits.rule import divided
 from mola.types import Split
 
@@ -29,8 +27,8 @@ BLOCK = 8  # samples that are in memory at once: 20 MB
 
 
 class NYUv2(SingleInput, Downloaded):
-    """The archive has ``{train,val}/{image,label,depth,normal}/{i}.npy``: 795 and 654. The publisher packs it anew for
-    every download, so there is no checksum to check: number, shape and values of the files are.
+    """The archive has ``{train,val}/{image,label,depth,normal}/{i}.npy``: 795 and 654 samples. The publisher packs it
+    anew for every download, so that it has no checksum: number, shape and values of the files are checked.
 
     Our test split is ``val``, which the field reports, and valid is carved out of ``train``, by image: neighbouring
     images show one room, so valid is easier than test. Normals are brought to unit length.
@@ -53,41 +51,30 @@ class NYUv2(SingleInput, Downloaded):
         ),
     )
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        limit: PositiveInt | None = None,
-        official: bool = True,
-        mirror: str | None = None,
-        split: Literal["ours", "paper"] = "ours",
-    ) -> None:
-        super().__init__(root, limit=limit, official=official, mirror=mirror, split=split)
-
-    def parts(self) -> Mapping[str, Part]:
-        """Number and shape of all files are checked here, their values while they are read."""
+    def recipes(self) -> Mapping[str, Recipe]:
+        """Return how the arrays are made. Number and shape of all files are checked here, values when they are read."""
         (source,) = self.sources
-        tree = self.tree(source)
+        official, tree = self.options.official, self.raw.tree(source)
         folders = _dense_files.parts_in(tree, ("train", "val"))
-        counts = {name: self.rule.counts[name] if self.official else None for name in folders}
+        counts = {name: self.rule.counts[name] if official else None for name in folders}
         numbers = {name: _dense_files.counted(folder, counts[name]) for name, folder in folders.items()}
-        size = SIZE if self.official else _dense_files.size_of(folders["train"])
-        made = {}
+        size = SIZE if official else _dense_files.size_of(folders["train"])
+        recipes = {}
         for split, (name, indices) in self._splits(numbers).items():
             samples = Samples(folders[name], size, CLASSES)
             samples.check_shapes(indices)
             inside = folders[name].relative_to(tree)
             key = self.made_from(source, [f"{inside}/{folder}/{i}.npy" for i in indices for folder in FOLDERS])
             items = [f"{name}/{i}" for i in indices]
-            made[f"all.{split}"] = Part(len(items), _rows(size), key, _blocks(samples, indices), items)
-        return made
+            recipes[f"all.{split}"] = Recipe(len(items), _rows(size), key, _blocks(samples, indices), items)
+        return recipes
 
     def _splits(self, numbers: Mapping[str, int]) -> dict[Split, tuple[str, list[int]]]:
-        """Split → folder and samples, in an order in which a prefix is like the whole."""
+        """Return folder and samples of each split, in an order in which a prefix is like the whole."""
         names = {part: [f"{i}.npy" for i in range(number)] for part, number in numbers.items()}
         train = divided(names["train"], self.rule.percent, "train/")
         test = divided(names["val"], {"train": 0, "valid": 0, "test": 1}, "val/")["test"]
-        if self.split == "paper":
+        if self.options.split == "paper":
             return {"train": ("train", _indices(train["train"] + train["valid"])), "test": ("val", _indices(test))}
         return {
             "train": ("train", _indices(train["train"])),

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
-
-from pydantic import PositiveInt
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import ByClass, Folders
@@ -35,7 +31,7 @@ class OfficeHome(Folders):
     name = "officehome"
     version = 1
     tasks = tuple(Task(name, "classes", len(CLASSES), METRICS) for name in DOMAINS)
-    classes = CLASSES
+    classes, domains = CLASSES, DOMAINS
     mean = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in the paper's code
     std = (0.26862954, 0.26130258, 0.27577711)
     sources = (
@@ -57,24 +53,11 @@ class OfficeHome(Folders):
         ),
     )
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        limit: PositiveInt | None = None,
-        size: PositiveInt = 224,
-        split: Literal["ours", "paper"] = "ours",
-        official: bool = True,
-        mirror: str | None = None,
-    ) -> None:
-        super().__init__(root, limit=limit, official=official, mirror=mirror, split=split)
-        self.size, self.domains = size, DOMAINS
-
     def splits(self, listed: Mapping[str, ByClass]) -> Mapping[str, Mapping[Split, ByClass]]:
-        """paper: all domains in one sorted list, shuffled by Python's generator from seed 0, nine tenths to train. The
-        paper's own list is not published, so the images are other ones, as many.
+        """Split as ours, or as the paper: all domains in one sorted list, shuffled by Python's generator from seed 0,
+        nine tenths to train. The paper's list is not published, so that the images are other ones, as many.
         """
-        if self.split == "ours":
+        if self.options.split == "ours":
             return super().splits(listed)
         folders = {folder: task for task, folder in DOMAINS.items()}
         pool = sorted(

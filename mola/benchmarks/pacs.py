@@ -5,9 +5,9 @@ Source: Li, Yang, Song & Hospedales, Deeper, Broader and Artier Domain Generaliz
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import Folders
@@ -19,12 +19,15 @@ DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 
 
 class Pacs(Folders):
-    """Archives have ``PACS/<domain>/<class>`` or ``kfold/<domain>/<class>``. Not in the paper: so no split of it."""
+    """Archives have ``PACS/<domain>/<class>`` or ``kfold/<domain>/<class>``."""
+
+    class Options(Folders.Options):
+        split: Literal["ours"] = Field("ours", description="the paper has no split of PACS")
 
     name = "pacs"
     version = 1
     tasks = tuple(Task(name, "classes", len(CLASSES), METRICS) for name in DOMAINS)
-    classes = CLASSES
+    classes, domains = CLASSES, {name: name for name in DOMAINS}
     mean = std = (0.5, 0.5, 0.5)  # what the packaged weights of EfficientNet-Lite0 were trained with
     sources = (
         Download(
@@ -41,15 +44,3 @@ class Pacs(Folders):
             terms="Images come from four other collections: for research only.",
         ),
     )
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        limit: PositiveInt | None = None,
-        size: PositiveInt = 224,
-        official: bool = True,
-        mirror: str | None = None,
-    ) -> None:
-        super().__init__(root, limit=limit, official=official, mirror=mirror)
-        self.size, self.domains = size, {name: name for name in DOMAINS}

@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from mola.benchmarks import SPLITS, Images
 from mola.benchmarks._packaged import Packaged
 from mola.benchmarks._single_input import SingleInput, dense_tasks
-from mola.benchmarks._synthetic import scene_pixels as _scene_pixels
-from mola.benchmarks._synthetic import scene_rooms as _scene_rooms
-from mola.benchmarks._synthetic.scene_pixels import Arrays
+from mola.benchmarks._synthetic.scene_pixels import Arrays, photographed
+from mola.benchmarks._synthetic.scene_rooms import CLASSES
 from mola.data.batches import augment_dense
 from mola.data.prepare import store
 from mola.data.splits.manifest import Ids
@@ -37,50 +35,51 @@ class Scenes(SingleInput, Packaged):
 
     name = "scenes"
     version = 1
-    tasks = dense_tasks(len(_scene_rooms.CLASSES))
+    tasks = dense_tasks(len(CLASSES))
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     scales = (1.0,)  # no zoom: one camera took all rooms, and in a short training it costs more than it gives
     draws = augment_dense.DRAWS + 3
     sources = ()  # drawn from nothing but the ids
 
-    def __init__(self, root: Path, *, limit: PositiveInt | None = None) -> None:
-        super().__init__(root, limit=limit)
-
     def content(self, source: str) -> bytes:
-        """Never asked for: there is no source."""
+        """Raise LookupError: there is no source."""
         raise LookupError(source)
 
     def ids(self) -> Ids:
-        """Consecutive numbers: every room is drawn for itself."""
+        """Return consecutive numbers, as every room is drawn for itself."""
         starts = np.cumsum([0, *SIZES.values()]).tolist()
         return {"all": {split: list(range(a, a + SIZES[split])) for split, a in zip(SPLITS, starts, strict=False)}}
 
     def build(self, task: str, ids: Sequence[int]) -> Mapping[str, store.Array]:
-        """The images (N, 48, 64, 3) and all targets of some rooms. task: the group, ``all``."""
-        seen = [_scene_pixels.photographed(i, HEIGHT, WIDTH) for i in ids]
-        return {kind: np.stack([room[kind] for room in seen]) for kind in seen[0]}
+        """Render the images (N, 48, 64, 3) and all targets of some rooms. task: the group, ``all``."""
+        samples = [photographed(i, HEIGHT, WIDTH) for i in ids]
+        return {kind: np.stack([sample[kind] for sample in samples]) for kind in samples[0]}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
-        """Mirrored, with other light."""
+        """Mirror, and change the light."""
         return augment_dense.tinted(super().augmented(images, uniform), uniform[:, augment_dense.DRAWS :], 0.15)
 
 
 def rooms(numbers: Mapping[str, int], height: int = 288, width: int = 384) -> Iterator[tuple[str, int, Arrays]]:
-    """Rooms as MTAN's NYUv2 has its files: folder, number, and float32 "image" (H, W, 3) in [0, 1], "label" (H, W),
-    "depth" (H, W, 1) and "normal" (H, W, 3). numbers: rooms of each folder.
+    """Render rooms as MTAN's NYUv2 has its files: folder, number, and float32 "image" (H, W, 3) in [0, 1], "label"
+    (H, W), "depth" (H, W, 1) and "normal" (H, W, 3). numbers: rooms of each folder.
     """
-    parts = [(part, i) for part, number in numbers.items() for i in range(number)]
-    for identity, (part, i) in enumerate(parts):
-        room = _scene_pixels.photographed(identity, height, width)
-        image = room["images"].astype(np.float32) / np.float32(255)
-        label = room["segmentation"].astype(np.float32)
-        yield part, i, {"image": image, "label": label, "depth": room["depth"][..., None], "normal": room["normals"]}
+    places = [(folder, i) for folder, number in numbers.items() for i in range(number)]
+    for identity, (folder, i) in enumerate(places):
+        arrays = photographed(identity, height, width)
+        image = arrays["images"].astype(np.float32) / np.float32(255)
+        label = arrays["segmentation"].astype(np.float32)
+        yield (
+            folder,
+            i,
+            {"image": image, "label": label, "depth": arrays["depth"][..., None], "normal": arrays["normals"]},
+        )
 
 
 def export(folder: Path, numbers: Mapping[str, int], height: int = 288, width: int = 384) -> None:
     """Write rooms in NYUv2's layout: ``{train,val}/{image,label,depth,normal}/{i}.npy``."""
-    for part, i, room in rooms(numbers, height, width):
-        for kind, array in room.items():
+    for part, i, arrays in rooms(numbers, height, width):
+        for kind, array in arrays.items():
             (folder / part / kind).mkdir(parents=True, exist_ok=True)
             np.save(folder / part / kind / f"{i}.npy", array)
 
@@ -88,9 +87,9 @@ def export(folder: Path, numbers: Mapping[str, int], height: int = 288, width: i
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="write the split manifest, or rooms in NYUv2's layout")
     parser.add_argument("--export", type=Path, metavar="FOLDER")
-    chosen = parser.parse_args().export
-    if chosen is None:
-        print(Scenes(Path("data")).write_manifest())
+    target = parser.parse_args().export
+    if target is None:
+        print(Scenes.create(Path("data")).write_manifest())
     else:
-        export(chosen, {"train": SIZES["train"], "val": SIZES["test"]})
-        print(chosen)
+        export(target, {"train": SIZES["train"], "val": SIZES["test"]})
+        print(target)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from mola.benchmarks import METRICS
 from mola.benchmarks._folders import ByClass, Folders
@@ -24,11 +24,8 @@ DOMAINS = {
     "jigen": ("PASCAL", "LABELME", "CALTECH", "SUN"),
     "domainbed": ("VOC2007", "LabelMe", "Caltech101", "SUN09"),
 }
-PACKED: Mapping[Split, str] = {
-    "train": "train",
-    "valid": "crossval",
-    "test": "test",
-}  # split → folder of JigenDG's archive
+# split → folder of JigenDG's archive
+PACKED: Mapping[Split, str] = {"train": "train", "valid": "crossval", "test": "test"}
 TERMS = "VOC2007, LabelMe, Caltech-101 and SUN09 have terms of their own: for research only."
 SOURCES = {
     "jigen": Download(
@@ -55,64 +52,62 @@ SOURCES = {
 
 
 class Vlcs(Folders):
-    """layout: "jigen", ``<domain>/{train,crossval,test}/{0…4}``, whose folders are the splits (paper: trains on train,
-    reports crossval); or "domainbed", ``<domain>/<class>``, larger images, split by rank.
+    """JigenDG's archive has ``<domain>/{train,crossval,test}/{0…4}``, whose folders are the splits; the paper trains on
+    train and reports crossval. DomainBed's has ``<domain>/<class>`` with larger images, which are split by rank.
     """
 
+    class Options(Folders.Options):
+        layout: Literal["jigen", "domainbed"] = Field("jigen", description="which of two archives")
+
+    options: Options
     name = "vlcs"
     version = 1
     tasks = tuple(Task(name, "classes", len(CLASSES), METRICS) for name in TASKS)
     mean = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in the paper's code
     std = (0.26862954, 0.26130258, 0.27577711)
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        limit: PositiveInt | None = None,
-        size: PositiveInt = 224,
-        layout: Literal["jigen", "domainbed"] = "jigen",
-        split: Literal["ours", "paper"] = "ours",
-        official: bool = True,
-        mirror: str | None = None,
-    ) -> None:
-        if layout == "domainbed" and split == "paper":
+    def __init__(self, root: Path, options: Options) -> None:
+        if options.layout == "domainbed" and options.split == "paper":
             raise BadInput(
                 "vlcs.split: expected 'ours' with layout 'domainbed', which lacks the paper's, found 'paper'"
             )
-        super().__init__(root, limit=limit, official=official, mirror=mirror, split=split, published=[SOURCES[layout]])
-        self.size, self.layout = size, layout
-        self.domains = dict(zip(TASKS, DOMAINS[layout], strict=True))
-        self.classes = CLASSES if layout == "domainbed" else ("0", "1", "2", "3", "4")
+        super().__init__(root, options)
+        self.domains = dict(zip(TASKS, DOMAINS[options.layout], strict=True))
+        self.classes = CLASSES if options.layout == "domainbed" else ("0", "1", "2", "3", "4")
+
+    def published_sources(self) -> tuple[Download, ...]:
+        """Return the archive of the layout."""
+        return (SOURCES[self.options.layout],)
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """Layout, size and split."""
-        return (self.layout, *super().variant)
+        """The layout, the size of the images, and the split."""
+        return (self.options.layout, *super().variant)
 
     def published(self, task: str) -> int | Mapping[str, int]:
-        """Of every class; JigenDG's archive, whose classes were not counted, has the same number in all."""
+        """Return the number of every class, or of all images of JigenDG's archive, whose classes were not counted."""
         counts: Mapping[str, int] = self.rule.counts[task]
-        return counts if self.layout == "domainbed" else sum(counts.values())
+        return counts if self.options.layout == "domainbed" else sum(counts.values())
 
     def listed(self, domain: Path) -> ByClass:
-        """The images of a domain; of JigenDG's archive, of all its splits."""
-        if self.layout == "domainbed":
+        """List the images of a domain; those of JigenDG's archive from all its splits."""
+        if self.options.layout == "domainbed":
             return super().listed(domain)
         by_class: list[list[str]] = [[] for _ in CLASSES]
         for folder in PACKED.values():
             if not (domain / folder).is_dir():
                 raise BadInput(f"{domain}: expected a folder '{folder}', found none; or is it `layout: domainbed`?")
-            fewest = 0 if folder == "crossval" else 1  # a tenth of the 14 birds of SUN may be none
+            # a tenth of the 14 birds of SUN may be none
+            fewest = 0 if folder == "crossval" else 1
             for names, more in zip(by_class, self.in_class_folders(domain / folder, fewest), strict=True):
                 names += [f"{folder}/{name}" for name in more]
         return by_class
 
     def splits(self, listed: Mapping[str, ByClass]) -> Mapping[str, Mapping[Split, ByClass]]:
-        """By folder, or by rank."""
-        if self.layout == "domainbed":
+        """Split by folder, or by rank."""
+        if self.options.layout == "domainbed":
             return super().splits(listed)
-        packed: Mapping[Split, str] = PACKED if self.split == "ours" else {"train": "train", "test": "crossval"}
+        packed: Mapping[Split, str] = PACKED if self.options.split == "ours" else {"train": "train", "test": "crossval"}
         return {
             task: {
                 split: [ranked(name for name in names if name.startswith(f"{folder}/")) for names in by_class]

@@ -66,8 +66,10 @@ def bad_input(message: str) -> Exception:
 
 
 def one_line(message: object) -> str:
-    """A message for the terminal, on one line."""
-    return f"mola: {' '.join(str(message).split())}"
+    """A message for the terminal, on one line of bounded length."""
+    from mola.types import one_line as shortened
+
+    return f"mola: {shortened(message)}"
 
 
 def write_file(path: Path, text: str, option: str) -> None:

@@ -1,4 +1,4 @@
-"""Room on the disk: asked for before anything large is written, and told in one line when it runs out all the same."""
+"""Space on the disk: checked before anything large is written, and reported in one line when it runs out."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def require(folder: Path, needed: int, what: str) -> None:
 
 
 @contextmanager
-def errors_told(folder: Path, what: str) -> Iterator[None]:
-    """Turn what the operating system says while the block writes ``what`` into a BadInput of one line."""
+def errors_as_bad_input(folder: Path, what: str) -> Iterator[None]:
+    """Turn each OSError of a block that writes ``what`` into a BadInput of one line."""
     try:
         yield
     except OSError as error:
-        found = "a full disk" if error.errno in FULL else error.strerror or str(error)
-        raise BadInput(f"{folder}: expected to write {what}, found {found}") from None
+        reason = "a full disk" if error.errno in FULL else error.strerror or str(error)
+        raise BadInput(f"{folder}: expected to write {what}, found {reason}") from None
 
 
 def megabytes(size: int) -> str:
-    """1234567 → "1.2 MB"."""
+    """Format a number of bytes: 1234567 becomes "1.2 MB"."""
     return f"{size / 1e6:,.1f} MB"

@@ -37,6 +37,7 @@ PLANNING = (
     "mola.options_source",
     "mola.old_keys",
     "mola.source",
+    "mola.plain",
     "mola.yaml_file",
     "mola.cli",
     "mola.cli.*",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mola import registry
-from mola.config import Settings, Suite
+from mola.config import Probes, Settings, Suite
 from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
@@ -105,9 +105,11 @@ class Experiment:
             mode="json", exclude={"trials"} if self.suite.tune.pruner == "none" else set()
         )
         tune["fixed"] = sorted(self.fixed_knobs)
-        settings = plain(self.configured)
-        del settings["probes"]  # trials probe nothing
-        parts = _fingerprint(self.configured, {"settings": settings, "tune": tune}, "mola.tuning.budget")
+        # trials probe nothing
+        trial = self.configured.model_copy(update={"probes": Probes()})
+        settings = plain(trial)
+        del settings["probes"]
+        parts = _fingerprint(trial, {"settings": settings, "tune": tune}, "mola.tuning.budget")
         return {"fingerprint": parts, "trials": self.suite.tune.trials, "settings": settings, "tune": tune}
 
     @cached_property

@@ -10,10 +10,10 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
-from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, is_same_padded, largest_rank
+from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, adapted_layers, is_same_padded, largest_rank
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
-from mola.layers.plans.dispatch import checked
+from mola.layers.plans.dispatch import as_plan
 from mola.types import BadInput, Factorisation, Plan, Rank
 
 log = logging.getLogger(__name__)
@@ -39,72 +39,74 @@ def adapt(
     factorisation: "loralib", the paper's, or "two_conv", PEFT's; see :class:`LowRankConv2d`.
     plan:          forces one execution plan, see :mod:`mola.layers.plans.dispatch`; all compute the same.
 
-    The shared weights keep their names and values, and stay trainable, so a checkpoint of the plain model still loads
+    The shared weights keep their names and values, and stay trainable, so a state of the plain model still loads
     before or, with ``strict=False``, after. Hooks on the replaced layers stay in force.
     Afterwards the model runs under ``mola.gate`` only. Raises BadInput, with nothing changed, for names that match
     nothing, a rank larger than a layer allows, and layers that can't be adapted exactly.
     """
-    if any(isinstance(module, LowRank) for module in model.modules()):
+    if adapted_layers(model):
         raise BadInput("adapt: the model has adapters already")
     if factorisation not in ("loralib", "two_conv"):
         raise BadInput(f"factorisation: expected loralib or two_conv, found '{factorisation}'")
     if not isinstance(experts, int) or experts < 1:
         raise BadInput(f"experts: expected at least 1, found {experts!r}")
-    names = _matching(model, where)
-    ranks = {name: _rank(name, layer, rank, factorisation) for name, layer in names.items()}
-    forced = checked(plan)
-    slot = GateSlot(experts)
-    made: dict[nn.Module, LowRank] = {}
-    for name, layer in names.items():
-        if layer in made:
+    layers = _matching(model, where)
+    ranks = {name: _rank(name, layer, rank, factorisation) for name, layer in layers.items()}
+    slot, forced = GateSlot(experts), as_plan(plan)
+    replacements: dict[nn.Module, LowRank] = {}
+    for name, layer in layers.items():
+        if layer in replacements:
             continue
-        new: LowRank
+        adapted: LowRank
         if isinstance(layer, nn.Conv2d):
-            new = LowRankConv2d(layer, experts, ranks[name], alpha, factorisation)
+            adapted = LowRankConv2d(layer, experts, ranks[name], alpha, factorisation)
         else:
-            new = LowRankLinear(layer, experts, ranks[name], alpha)
-        new.slot, new.plan = slot, forced
-        made[layer] = new
-    for old, adapted in made.items():
-        move_hooks(old, adapted)
-    for name, layer in names.items():
-        model.set_submodule(name, made[layer])
-    model.register_forward_pre_hook(slot.enter, with_kwargs=True)
-    model.register_forward_hook(slot.leave, always_call=True)
-    added = sum(new.A.numel() + new.B.numel() for new in made.values())
-    told = ", ".join(str(r) for r in sorted(set(ranks.values())))
-    log.info("adapted %d layers with %d experts of rank %s: %d parameters added", len(made), experts, told, added)
+            adapted = LowRankLinear(layer, experts, ranks[name], alpha)
+        adapted.slot, adapted.plan = slot, forced
+        replacements[layer] = adapted
+    for plain, adapted in replacements.items():
+        move_hooks(plain, adapted)
+    for name, layer in layers.items():
+        model.set_submodule(name, replacements[layer])
+    model.register_forward_pre_hook(slot.sort_inputs, with_kwargs=True)
+    model.register_forward_hook(slot.restore_output, always_call=True)
+    added = sum(adapted.A.numel() + adapted.B.numel() for adapted in replacements.values())
+    rank_list = ", ".join(map(str, sorted(set(ranks.values()))))
+    message = "adapted %d layers with %d experts of rank %s: %d parameters added"
+    log.info(message, len(replacements), experts, rank_list, added)
     return model
 
 
 def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers to adapt, by name."""
+    """The layers to adapt, by name; a layer used under two names is replaced under both."""
     pattern = _compiled(where, "where")
-    modules = model.named_modules(remove_duplicate=False)  # a layer used under two names is replaced under both
+    modules = model.named_modules(remove_duplicate=False)
     candidates = {n: m for n, m in modules if n and isinstance(m, nn.Conv2d | nn.Linear)}
-    wanted = {layer for name, layer in candidates.items() if pattern.fullmatch(name)}
-    found = {name: layer for name, layer in candidates.items() if layer in wanted}
-    if not found:
+    chosen = {layer for name, layer in candidates.items() if pattern.fullmatch(name)}
+    layers = {name: layer for name, layer in candidates.items() if layer in chosen}
+    if not layers:
         some = ", ".join(list(candidates)[:4]) or "none"
         raise BadInput(
             f"where: '{where}' matches no convolution or linear layer as a whole name; the model has {some} …"
         )
-    for name, layer in found.items():
+    for name, layer in layers.items():
         exact = type(layer) in (nn.Conv2d, nn.Linear) or (isinstance(layer, nn.Conv2d) and is_same_padded(layer))
-        # else its weight is made anew by a hook (pruning, torch.nn.utils.weight_norm), or its forward is another's
-        own = layer._parameters.keys() == {"weight", "bias"} and not layer._buffers and "forward" not in vars(layer)
+        # Else a hook computes its weight (pruning, torch.nn.utils.weight_norm), or its forward is another's.
+        unchanged = layer._parameters.keys() == {"weight", "bias"} and not layer._buffers
+        unchanged = unchanged and "forward" not in vars(layer)
         if sum(other.weight is layer.weight for other in set(candidates.values())) > 1:
             raise BadInput(f"where: layer '{name}' shares its weight with another layer; leave it out")
-        if not exact or not own or hasattr(layer, "parametrizations"):
+        if not exact or not unchanged or hasattr(layer, "parametrizations"):
             kind = f"{'changed ' if exact else ''}{type(layer).__module__}.{type(layer).__name__}"
             raise BadInput(f"where: layer '{name}' is a {kind}, which can't be adapted exactly; leave it out")
-        owner = model.get_submodule(name.rpartition(".")[0])
-        if _reads_weight(owner, name.rpartition(".")[2]):
-            kind = type(owner).__name__
+        parent, _, child = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        if _reads_weight(owner, child):
             raise BadInput(
-                f"where: layer '{name}' can't be adapted: {kind} reads its weight past the layer; leave it out"
+                f"where: layer '{name}' can't be adapted: {type(owner).__name__} reads its weight past the layer; "
+                "leave it out"
             )
-    return found
+    return layers
 
 
 def _reads_weight(owner: nn.Module, child: str) -> bool:
@@ -120,8 +122,7 @@ def _reads_weight(owner: nn.Module, child: str) -> bool:
 
 def _rank(name: str, layer: nn.Conv2d | nn.Linear, rank: Rank, factorisation: Factorisation) -> int:
     if isinstance(rank, Mapping):
-        fits = (r for pattern, r in rank.items() if _compiled(pattern, "rank").fullmatch(name))
-        chosen = next(fits, None)
+        chosen = next((r for pattern, r in rank.items() if _compiled(pattern, "rank").fullmatch(name)), None)
         if chosen is None:
             raise BadInput(f"rank: no pattern matches layer '{name}'; it has {', '.join(rank)}")
     else:

@@ -6,27 +6,39 @@ Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Parameter
 
-from mola.layers.gates import Gate, GateSlot
-from mola.layers.plans import dispatch as plans
-from mola.layers.plans.operations import no_autocast
+from mola.layers.gate_kinds import Gate
+from mola.layers.gates import GateSlot
+from mola.layers.plans import dispatch
+from mola.layers.plans.operations import Convolve, Multiply, no_autocast
 from mola.types import BadInput, Factorisation, Plan
 
+Shape = tuple[int, int, int]
 
-class Adapted(nn.Module):
+
+class LowRank(nn.Module):
     """What both layers have.
 
+    weight:        the plain layer's parameter: shared by all samples and trainable.
+    bias:          the plain layer's.
+    A, B:          the E adapters, stacked over experts.
     slot:          where the open gate lies.
     plan:          the execution plan that is forced; None chooses by :func:`mola.layers.plans.dispatch.choose`.
     last_plan:     what ran last.
     merged_expert: the expert that ``mola.merge`` added to the weight; then the layer is a plain one.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+    A: Tensor
+    B: Tensor
     experts: int
     rank: int
     alpha: float
@@ -34,6 +46,25 @@ class Adapted(nn.Module):
     plan: Plan | None = None
     last_plan: Plan | None = None
     merged_expert: int | None = None
+
+    def _take_over(
+        self, layer: nn.Conv2d | nn.Linear, experts: int, rank: int, alpha: float, a: Shape, b: Shape
+    ) -> None:
+        """Use the parameters of a plain layer, and start adapters of shapes ``a`` and ``b``: A uniform within
+        ±1/√fan-in, which is Kaiming-uniform with a = √5 of one expert's matrix; B zero.
+        """
+        self.weight, self.bias, self.training = layer.weight, layer.bias, layer.training
+        self.experts, self.rank, self.alpha, self.slot = experts, rank, alpha, GateSlot(experts)
+        self.A = Parameter(self.weight.new_empty(a).uniform_(-(a[2] ** -0.5), a[2] ** -0.5))
+        self.B = Parameter(self.weight.new_zeros(b))
+
+    def delta(self) -> Tensor:
+        """ΔW of every expert, α/r included: (E, *weight.shape). Autocast has no effect: it would round small updates
+        away.
+        """
+        with no_autocast(self.weight):
+            product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
+            return product.view(self.experts, *self.weight.shape)
 
     def gate(self, size: int) -> Gate:
         """The open gate, for this many samples. Raises RuntimeError where there is none, BadInput where it is for
@@ -62,62 +93,41 @@ class Adapted(nn.Module):
 
     def _replicate_for_data_parallel(self) -> Any:
         replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
-        replica.slot = GateSlot(self.experts)  # replicas run in threads: each opens its own gate, inside its forward
+        # Replicas run in threads: each opens a gate of its own, inside its forward.
+        replica.slot = GateSlot(self.experts)
         return replica
 
 
-class LowRankConv2d(Adapted, nn.Conv2d):
+class LowRankConv2d(LowRank, nn.Conv2d):
     """y_i = (W + Σ_e γ_ie ΔW_e) * x_i + b, with k × k kernels.
 
-    weight: (C_out, C_in/groups, k, k), the convolution's own parameter: shared by all samples and trainable.
+    weight: (C_out, C_in/groups, k, k).
     "loralib" (the paper's): A (E, r·k, C_in·k), B (E, C_out/groups·k, r·k), ΔW_e = reshape(B_e A_e, W.shape) · α/r.
         The row-major reshape mixes the axes for k > 1: the update is no sequence of two convolutions, and its rank is
         r·k², not r.
     "two_conv" (PEFT's): A (E, r, C_in/groups·k·k), B (E, C_out, r), ΔW_e[o] = Σ_s B_e[o, s] A_e[s] · α/r.
-    A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer is the convolution it was made from.
+    A starts Kaiming-uniform with a = √5 per expert, B at zero: a fresh layer computes what the convolution did.
     """
 
     def __init__(
         self, conv: nn.Conv2d, experts: int, rank: int, alpha: float = 16.0, factorisation: Factorisation = "loralib"
     ) -> None:
-        """Takes over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for what
-        it can't be exact on.
+        """Take over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for a kernel
+        that ``factorisation`` doesn't take.
         """
         _check(experts, rank, largest_rank(conv, factorisation))
         if factorisation == "loralib" and conv.kernel_size[0] != conv.kernel_size[1]:
             raise BadInput(f"loralib: expected a square kernel, found {conv.kernel_size}; two_conv takes it")
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-            device="meta",  # the weights are taken over: nothing to draw
-        )
-        self.weight, self.bias = conv.weight, conv.bias
-        self.training = conv.training
-        self.experts, self.rank, self.alpha, self.factorisation = experts, rank, alpha, factorisation
-        self.dynamic_same = is_same_padded(conv)
-        self.slot = GateSlot(experts)
-        k, r, inputs, outputs = self.kernel_size[0], rank, self.in_channels, self.out_channels
+        same = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
+        sizes, biased = (conv.in_channels, conv.out_channels, conv.kernel_size), conv.bias is not None
+        super().__init__(*sizes, bias=biased, device="meta", **same)  # type: ignore[arg-type]
+        self.factorisation, self.dynamic_same = factorisation, is_same_padded(conv)
+        k, outputs, flat = conv.kernel_size[0], conv.out_channels, conv.weight[0].numel()
         if factorisation == "loralib":
-            a, b, fan_in = (experts, r * k, inputs * k), (experts, outputs // self.groups * k, r * k), inputs * k
+            a, b = (experts, rank * k, conv.in_channels * k), (experts, outputs // conv.groups * k, rank * k)
         else:
-            a, b = (experts, r, self.weight[0].numel()), (experts, outputs, r)
-            fan_in = self.weight[0].numel()
-        self.A, self.B = _pair(a, b, fan_in, self.weight)
-
-    def delta(self) -> Tensor:
-        """ΔW of every expert, α/r included: (E, C_out, C_in/groups, k, k). Never autocast: small updates would be
-        rounded away.
-        """
-        with no_autocast(self.weight):
-            product = torch.bmm((self.alpha / self.rank) * self.B, self.A)
-            return product.view(self.experts, *self.weight.shape)
+            a, b = (experts, rank, flat), (experts, outputs, rank)
+        self._take_over(conv, experts, rank, alpha, a, b)
 
     def pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """The input, padded where a convolution can't do it itself, and the padding that is left to it."""
@@ -127,56 +137,60 @@ class LowRankConv2d(Adapted, nn.Conv2d):
             return F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode), (0, 0)
         if self.padding == "same":
             left, right, top, bottom = self._reversed_padding_repeated_twice
-            return (
-                (x, (top, left)) if (top, left) == (bottom, right) else (F.pad(x, [left, right, top, bottom]), (0, 0))
-            )
+            if (top, left) == (bottom, right):
+                return x, (top, left)
+            return F.pad(x, [left, right, top, bottom]), (0, 0)
         return x, (0, 0) if isinstance(self.padding, str) else self.padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
         if x.dim() != 4:
             raise BadInput(f"LowRankConv2d: expected an input (B, C, H, W), found {tuple(x.shape)}")
-        if self.merged_expert is not None:
-            x, padding = self.pad(x)
-            return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return self.slot.awaited(plans.convolution(self, x, self.gate(x.shape[0])))
+        gate = None if self.merged_expert is not None else self.gate(x.shape[0])
+        x, padding = self.pad(x)
+        operation = Convolve(self.stride, padding, self.dilation, self.groups)
+        if gate is None:
+            return operation(x, self.weight, self.bias)
+        return self.slot.count_backward(dispatch.run(self, operation, x, gate))
 
     def extra_repr(self) -> str:
         """The convolution's, then experts, rank, α and the factorisation."""
         return f"{super().extra_repr()}, factorisation={self.factorisation}"
 
 
-class LowRankLinear(Adapted, nn.Linear):
+class LowRankLinear(LowRank, nn.Linear):  # type: ignore[misc]
     """y_i = (W + Σ_e γ_ie ΔW_e) x_i + b; A (E, r, C_in), B (E, C_out, r), ΔW_e = B_e A_e · α/r."""
 
     def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
-        """Takes over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
+        """Take over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
         _check(experts, rank, largest_rank(linear))
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
-        self.training = linear.training
-        self.experts, self.rank, self.alpha = experts, rank, alpha
-        self.slot = GateSlot(experts)
-        a, b = (experts, rank, self.in_features), (experts, self.out_features, rank)
-        self.A, self.B = _pair(a, b, self.in_features, self.weight)
-
-    def delta(self) -> Tensor:
-        """ΔW of every expert, α/r included: (E, C_out, C_in). Never autocast."""
-        with no_autocast(self.weight):
-            return torch.bmm((self.alpha / self.rank) * self.B, self.A)
+        a, b = (experts, rank, linear.in_features), (experts, linear.out_features, rank)
+        self._take_over(linear, experts, rank, alpha, a, b)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
         if self.merged_expert is not None:
             return super().forward(x)
-        return self.slot.awaited(plans.linear(self, x, self.gate(x.shape[0])))
+        gate = self.gate(x.shape[0])
+        flat = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+        y = dispatch.run(self, Multiply(), flat, gate)
+        return self.slot.count_backward(y.view(*x.shape[:-1], self.out_features))
 
 
-LowRank = LowRankConv2d | LowRankLinear
+def adapted_layers(model: nn.Module) -> dict[str, LowRank]:
+    """The adapted layers of a model by name; a layer that has two names stands under both."""
+    return {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, LowRank)}
+
+
+def adapter_parameters(model: nn.Module) -> list[Parameter]:
+    """What A and B of a model's adapted layers are made of: themselves, or what they are parametrised by."""
+    layers = [module for module in model.modules() if isinstance(module, LowRank)]
+    return [p for layer in layers for p in layer.parameters() if p is not layer.weight and p is not layer.bias]
 
 
 def largest_rank(layer: nn.Module, factorisation: Factorisation = "loralib") -> int:
-    """The rank from which on an adapter of the layer would be a full matrix."""
+    """The largest rank that a layer can have, from which on an adapter would be a full matrix."""
     if isinstance(layer, nn.Linear):
         return min(layer.in_features, layer.out_features)
     assert isinstance(layer, nn.Conv2d)
@@ -197,13 +211,6 @@ def _check(experts: int, rank: int, largest: int) -> None:
         raise BadInput(f"experts: expected at least 1, found {experts}")
     if not 1 <= rank <= largest:
         raise BadInput(f"rank: expected 1 to {largest} for this layer, found {rank}")
-
-
-def _pair(a: tuple[int, ...], b: tuple[int, ...], fan_in: int, like: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
-    """A uniform within ±1/√fan_in, which is Kaiming-uniform with a = √5 of one expert's matrix; B zeros."""
-    bound = fan_in**-0.5
-    first = torch.empty(a, device=like.device, dtype=like.dtype).uniform_(-bound, bound)
-    return nn.Parameter(first), nn.Parameter(torch.zeros(b, device=like.device, dtype=like.dtype))
 
 
 def _same_padding(x: Tensor, conv: nn.Conv2d) -> list[int]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from mola.layers.gates import GateSlot, gate
+from mola.layers.adapter import adapted_layers
+from mola.layers.gates import gate
 from mola.types import BadInput
 
 
@@ -21,55 +22,53 @@ def every_expert(model: nn.Module, size: int, experts: Sequence[int] | Tensor | 
     """Open a gate under which an adapted model turns B samples into (E·B, …): all of expert 0, then of expert 1, …
 
     size:    B.
-    experts: those to meet, in ascending order; None for all; or (M, E) weights, the M mixtures to meet.
+    experts: the experts to use, in ascending order; None for all; or (M, E) weights, the M mixtures to use.
     With activation checkpointing, call backward inside the block.
 
-    The samples are repeated where the first adapted layer's branch of the model begins (:func:`fork`): the result is
-    that of a pass per expert, but for BatchNorm in training, which sees the repeated batch whole. Raises BadInput for a
-    model that was never adapted.
+    The batch is repeated where the first adapted layer's branch of the model begins (:func:`expansion_point`): the
+    result is that of a pass per expert, but for BatchNorm in training, which gets the repeated batch whole. Raises
+    BadInput for a model that was never adapted.
     """
-    slots = {slot for module in model.modules() if isinstance(slot := getattr(module, "slot", None), GateSlot)}
+    slots = {layer.slot for layer in adapted_layers(model).values()}
     if len(slots) != 1:
         raise BadInput(f"every_expert: expected a model that was adapted once, found adapters of {len(slots)} calls")
     (slot,) = slots
     if not isinstance(experts, Tensor):
-        met = list(range(slot.experts)) if experts is None else list(experts)
-        if not met or met != sorted(set(met)):
-            raise BadInput(f"every_expert: expected experts in ascending order, found {met}")
-        experts = torch.tensor(met)
+        indices = list(range(slot.experts)) if experts is None else list(experts)
+        if not indices or indices != sorted(set(indices)):
+            raise BadInput(f"every_expert: expected experts in ascending order, found {indices}")
+        experts = torch.tensor(indices)
     copies = len(experts)
 
-    def repeated(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if slot.gate is not opened:  # another gate, inside this one
+    def expand(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        # Not under another gate, opened inside this one.
+        if slot.gate is not opened:
             return None
         return tree_map(lambda leaf: _repeated(leaf, size, copies), (args, dict(kwargs)))
 
     with gate(model, experts.repeat_interleave(size, 0)):
         opened, slot.copies = slot.gate, copies
-        hook = fork(model).register_forward_pre_hook(repeated, with_kwargs=True)
+        hook = expansion_point(model).register_forward_pre_hook(expand, with_kwargs=True)
         try:
             yield
         finally:
             hook.remove()
 
 
-def fork(model: nn.Module) -> nn.Module:
+def expansion_point(model: nn.Module) -> nn.Module:
     """The deepest module before whose input no adapted layer runs, and past which no other tensor of the batch leads.
 
-    The model's own children are taken for a chain in the order of their registration, as timm's are; only
+    The model's children are taken for a chain in the order of their registration, as timm's are; only
     ``nn.Sequential`` is trusted to be one further down. Where that is wrong, B and E·B rows meet, and the model raises.
     """
     while True:
-        first = next((child for child in model.children() if _adapted(child)), None)
-        if first is None or isinstance(first, nn.ModuleList | nn.ModuleDict):  # a layer itself; those are never called
+        first = next((child for child in model.children() if adapted_layers(child)), None)
+        # None: the model is a layer itself. Lists and dictionaries of modules are never called.
+        if first is None or isinstance(first, nn.ModuleList | nn.ModuleDict):
             return model
         model = first
         if not isinstance(model, nn.Sequential):
             return model
-
-
-def _adapted(module: nn.Module) -> bool:
-    return any(isinstance(getattr(inner, "slot", None), GateSlot) for inner in module.modules())
 
 
 def _repeated(leaf: object, size: int, copies: int) -> object:

@@ -6,13 +6,16 @@ import weakref
 
 from torch import nn
 
-NAMES = tuple(name for name in vars(nn.Module()) if "_hook" in name)  # of forward, backward, state_dict, loading
+# The attributes that hold hooks: of forward, backward, state_dict and its loading.
+NAMES = tuple(name for name in vars(nn.Module()) if "_hook" in name)
 
 
 def move_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Every hook of ``old`` to ``new``, a fresh layer; their handles still remove them."""
+    """Give every hook of ``old`` to ``new``, a fresh layer; their handles still remove them."""
     for name in NAMES:
-        setattr(new, name, getattr(old, name))  # the dictionary itself: handles know it
+        # The dictionary itself, as the handles refer to it.
+        setattr(new, name, getattr(old, name))
     for hook in new._load_state_dict_pre_hooks.values():
-        if hook.with_module:  # type: ignore[attr-defined]  # torch bound it to the layer when it was registered
+        # Torch bound the hook to the layer where it was registered.
+        if hook.with_module:  # type: ignore[attr-defined]
             hook.module = weakref.ref(new)  # type: ignore[attr-defined]

@@ -30,14 +30,14 @@ class Router(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        made: list[nn.Module] = []
+        layers: list[nn.Module] = []
         inputs = width
         for stage in range(3):
             outputs = width * 2**stage
             for block in range(blocks):
-                made.append(_Block(inputs, outputs, stride=2 if stage and not block else 1))
+                layers.append(_Block(inputs, outputs, stride=2 if stage and not block else 1))
                 inputs = outputs
-        self.blocks = nn.Sequential(*made)
+        self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, experts)
 
     def forward(self, x: Tensor) -> Tensor:

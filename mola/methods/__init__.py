@@ -1,4 +1,4 @@
-"""Methods: how one model serves all tasks. One file each; the file's name is the method's name.
+"""Methods: how one model serves all tasks. There is one file for each; the file's name is the method's name.
 
 A method knows tasks and a backbone, never the benchmark; the loop knows a method only through :class:`Method`.
 """
@@ -9,26 +9,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Self
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.options import Configurable
+from mola.options import Options as BaseOptions
 from mola.types import Batch, Output, SearchSpace, Task
 
 
-class Method(nn.Module, ABC):
-    """Base of all methods. A subclass takes ``(tasks, backbone, *, …options)``; each option has a type and a literal
-    default, the paper's.
+class Method(Configurable, nn.Module, ABC):
+    """The base of all methods.
 
     tasks:    the T tasks, in the order that ``Batch.task`` counts.
     backbone: each call builds a new feature extractor (B, C, H, W) → (B, F), or (B, F, h, w) where there are dense
               tasks; ``Heads`` takes both. Build it before anything else, so that methods which run with one seed start
               from the same shared weights.
+    options:  an object of the class's ``Options``; ``Shared.create(tasks, backbone)`` builds them from keywords.
     """
 
-    search_space: ClassVar[SearchSpace] = {}  # what tuning may change, beside the knobs that all methods share
+    class Options(BaseOptions):
+        """A subclass's ``Options`` inherit from its parent's; every default is the paper's."""
+
+    search_space: ClassVar[SearchSpace] = {}  # what tuning may change, besides the settings that all methods share
     frozen: tuple[nn.Module, ...] = ()  # always in evaluation mode: statistics and dropout rest with the weights
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__()
         self.task_names = tuple(task.name for task in tasks)
 
@@ -41,19 +46,32 @@ class Method(nn.Module, ABC):
         """The parameters that the losses of all tasks reach; balancers combine gradients there."""
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, but for what is frozen."""
+        """As torch's, except for what is frozen."""
         super().train(mode)
-        for part in self.frozen:
-            part.eval()
+        for module in self.frozen:
+            module.eval()
         return self
 
     def own_parameters(self) -> list[Parameter]:
-        """All other parameters."""
+        """All parameters that are not shared."""
         shared = set(self.shared_parameters())
         return [p for p in self.parameters() if p not in shared]
 
+    def adapter_parameters(self) -> list[Parameter]:
+        """Those of the shared parameters that belong to adapters, where the method has any."""
+        return []
+
+    def expert_sizes(self) -> dict[str, list[float]]:
+        """How far each expert moves each layer's weight, where experts are adapters: layer → E numbers."""
+        return {}
+
     def parts(self) -> Mapping[str, tuple[nn.Module, tuple[str, ...]]]:
-        """What is selected by itself: name → (module, the tasks whose validation score picks its epoch). One part,
-        unless the method is several models.
+        """What is selected by itself: name → (module, the tasks whose validation score picks its epoch). There is one
+        part, unless the method is several models.
         """
         return {"model": (self, self.task_names)}
+
+
+def faster(parameter: Tensor, rate: float) -> Tensor:
+    """rate · p, whose gradient reaches p unscaled: any optimiser then moves it ``rate`` times as fast as a weight."""
+    return parameter + (rate - 1) * parameter.detach()

@@ -1,12 +1,10 @@
-"""What methods with several expert backbones share: what gates see, and mixtures of what experts give."""
+"""What methods share whose experts are whole backbones: the input of their gates, and mixtures."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from mola.types import Batch
 
 GATE_SIDE = 8  # pixels
 GATE_INPUTS = 3 * GATE_SIDE**2
@@ -18,10 +16,5 @@ def gate_input(x: Tensor) -> Tensor:
 
 
 def mixture(weights: Tensor, features: Tensor) -> Tensor:
-    """(B, E) weights, (B, E, …) of the experts → (B, …)."""
+    """(B, E) weights and (B, E, …) features of the experts → (B, …)."""
     return torch.einsum("be,be...->b...", weights, features)
-
-
-def alone(batch: Batch, name: str) -> Batch:
-    """The samples of one task, as a batch that has no other."""
-    return Batch(batch.x[batch.rows(name)], None, {name: batch.y[name]}, (name,))

@@ -1,4 +1,4 @@
-"""CGC: expert backbones of each task beside shared ones, mixed by a gate per task.
+"""CGC: expert backbones of each task next to shared ones, mixed by a gate per task.
 
 Source: Tang et al. 2020, Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
 Recommendations (RecSys), Section 4.1, customized gate control.
@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
-from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
+from mola.methods._experts import GATE_INPUTS, gate_input, mixture
 from mola.models.heads import Heads
 from mola.types import Batch, Output, Range, SearchSpace, Task
 
@@ -24,23 +24,20 @@ class CGC(Method):
     """f_t = Σ_e γ_te(x) backbone_e(x) over the shared experts and those of task t, γ_t = softmax(gate_t(x)),
     y_t = head_t(f_t).
 
-    shared_experts: of all tasks. own_experts: of every task.
     A task's own experts see its samples alone.
     Differs from the paper: experts are whole backbones, where it has small perceptrons; the gates see the input pooled
     to 8×8 pixels, as in ``mmoe``.
     """
 
+    class Options(Method.Options):
+        shared_experts: PositiveInt = Field(1, description="experts of all tasks")
+        own_experts: PositiveInt = Field(1, description="experts of every single task")
+
     search_space: ClassVar[SearchSpace] = {"shared_experts": Range(1, 4), "own_experts": Range(1, 2)}
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        backbone: Callable[[], nn.Module],
-        *,
-        shared_experts: PositiveInt = 1,
-        own_experts: PositiveInt = 1,
-    ) -> None:
-        super().__init__(tasks, backbone)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
+        shared_experts, own_experts = options.shared_experts, options.own_experts
         self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
         self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
         self.heads = Heads(tasks, self.shared[0])
@@ -50,14 +47,13 @@ class CGC(Method):
     def forward(self, batch: Batch) -> Output:
         """The shared experts on all samples, a task's own on its samples."""
         shared = torch.stack([expert(batch.x).float() for expert in self.shared], dim=1)  # (B, S, F), or maps
-        seen = gate_input(batch.x)
+        pixels = gate_input(batch.x)
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
-            rows = batch.rows(name)
-            own = torch.stack([expert(batch.x[rows]).float() for expert in self.own[name].children()], dim=1)
-            weights = self.gates[name](seen[rows]).float().softmax(1)  # (B_t, S + own)
-            features = mixture(weights, torch.cat([shared[rows], own], dim=1))
-            predictions |= self.heads(features, alone(batch, name))
+            rows, of_task = batch.rows(name), batch.only(name)
+            private = torch.stack([expert(of_task.x).float() for expert in self.own[name].children()], dim=1)
+            weights = self.gates[name](pixels[rows]).float().softmax(1)  # (B_t, shared and own experts)
+            predictions |= self.heads(mixture(weights, torch.cat([shared[rows], private], dim=1)), of_task)
         return Output(predictions, features=shared)
 
     def shared_parameters(self) -> list[Parameter]:

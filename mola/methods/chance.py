@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import Parameter
 
-from mola.methods import Method
-from mola.methods._rate import faster
+from mola.methods import Method, faster
 from mola.types import Batch, Output, Task
 
 
@@ -21,16 +20,18 @@ class Chance(Method):
     """y_t = rate · b_t, a learnt constant for every output: under cross-entropy the log-frequencies of the classes, for
     depth the median.
 
-    rate: how much faster than a weight a constant learns. Metres and log-frequencies are far from 0, and at
-          the learning rate of weights a short run would end on the way.
-    No backbone is built.
+    Metres and log-frequencies are far from 0: at the learning rate of weights a short run would end on the way, so the
+    constants learn faster. No backbone is built.
     """
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], *, rate: PositiveFloat = 10.0) -> None:
-        super().__init__(tasks, backbone)
+    class Options(Method.Options):
+        rate: PositiveFloat = Field(10.0, description="how much faster than a weight a constant learns")
+
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
         self.constants = nn.ParameterDict({task.name: torch.zeros(task.outputs) for task in tasks})
         self.dense = {task.name for task in tasks if task.kind != "classes"}
-        self.rate = rate
+        self.rate = options.rate
 
     def forward(self, batch: Batch) -> Output:
         """The same for every image, and for every pixel of dense tasks."""

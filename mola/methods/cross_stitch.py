@@ -9,22 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
-from mola.methods._experts import alone
-from mola.methods._lockstep import behind, channel_axis
+from mola.methods._stages import channel_axis, parameters_after
 from mola.models.heads import Heads
 from mola.models.stages import begin, stages, step
-from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
+from mola.types import Batch, Output, Range, SearchSpace, Task
 
 
 class CrossStitch(Method):
     """x̃_t = Σ_u α_tu ⊙ x_u behind each stage, one T×T unit α per channel; y_t = head_t(rest_t(x̃_t)).
 
-    own_weight: α_tt at the start; the other towers' start at (1 − own_weight) / (T − 1).
     Units are per channel, as published: a number per stage could not share some features and keep others apart, and the
     towers cost so much more that the difference can't be seen.
 
@@ -35,22 +33,23 @@ class CrossStitch(Method):
     where it takes 100 to 1000 times the rate.
     """
 
+    class Options(Method.Options):
+        own_weight: float = Field(
+            0.9, gt=0, le=1, description="α_tt at the start; those of other towers start at (1 − own_weight) / (T − 1)"
+        )
+
     search_space: ClassVar[SearchSpace] = {"own_weight": Range(0.5, 1.0)}
 
-    def __init__(
-        self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], *, own_weight: PositiveFloat = 0.9
-    ) -> None:
-        super().__init__(tasks, backbone)
-        if own_weight > 1:
-            raise BadInput(f"own_weight: expected at most 1, found {own_weight}")
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
         self.towers = nn.ModuleList(backbone() for _ in tasks)
         for tower in self.towers[1:]:
             tower.load_state_dict(self.towers[0].state_dict())
         self.heads = Heads(tasks, self.towers[0])
         self.cuts = stages(self.towers[0])
         others = len(tasks) - 1
-        start = torch.full((len(tasks), len(tasks)), (1 - own_weight) / max(1, others))
-        start.fill_diagonal_(own_weight if others else 1.0)
+        start = torch.full((len(tasks), len(tasks)), (1 - options.own_weight) / max(1, others))
+        start.fill_diagonal_(options.own_weight if others else 1.0)
         self.units = nn.ParameterList(start[:, :, None].repeat(1, 1, stage.channels) for stage in self.cuts)
 
     def forward(self, batch: Batch) -> Output:
@@ -60,18 +59,18 @@ class CrossStitch(Method):
             points = [step(tower, point, self.cuts) for tower, point in zip(self.towers, points, strict=True)]
             values = torch.stack([point.value.float() for point in points], dim=1)  # (B, T, …)
             if stage < len(self.units) - 1:
-                points = [point.put(self._stitched(own, values)) for own, point in zip(unit, points, strict=True)]
+                points = [point.put(self._stitched(a, values)) for a, point in zip(unit, points, strict=True)]
         predictions: dict[str, Tensor] = {}
         for task, name in enumerate(self.task_names):
             if name in batch.y:
                 last = points[task].put(self._stitched(unit[task], values[batch.rows(name)]))
                 features = step(self.towers[task], last, self.cuts).value
-                predictions |= self.heads(features, alone(batch, name))
+                predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=values)
 
     def shared_parameters(self) -> list[Parameter]:
-        """Units and towers, but for what the towers have behind the last unit."""
-        late = {p for tower in self.towers for p in behind(tower, self.cuts[-1])}
+        """Units and towers, except for what the towers have behind the last unit."""
+        late = {p for tower in self.towers for p in parameters_after(tower, self.cuts[-1])}
         return [*self.units, *(p for p in self.towers.parameters() if p not in late)]
 
     def _stitched(self, weights: Tensor, values: Tensor) -> Tensor:

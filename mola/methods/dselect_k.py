@@ -11,12 +11,12 @@ from functools import reduce
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
-from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
+from mola.methods._experts import GATE_INPUTS, gate_input, mixture
 from mola.models.heads import Heads
 from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
 
@@ -27,15 +27,20 @@ class DSelectK(Method):
     """f_t = Σ_e γ_te backbone_e(x), y_t = head_t(f_t), γ_t = Σ_i softmax(w_t)_i r(z_ti) of the k selectors i: see
     :class:`Gate`.
 
-    experts: E; None: one per task. top_k: k.
-    gates:   static: z and w are learnt per task, the paper's gates that are conditioned on the task only; sample: both
-             are linear in the sample pooled to 8×8 pixels, its gates that are conditioned on the example.
-    gamma:   γ, the width of the smooth step.
-    entropy: λ. Adds λ Σ_ti H(r(z_ti)), which hurries selectors to a single expert.
-
+    With ``gates: static`` z and w are learnt per task, the paper's gates that are conditioned on the task only; with
+    ``gates: sample`` both are linear in the sample pooled to 8×8 pixels, its gates that are conditioned on the example.
     In evaluation an expert runs on those samples alone that give it weight.
     Differs from the paper: under ``gates: sample`` the auxiliary loss is a mean over the samples, where its code sums.
     """
+
+    class Options(Method.Options):
+        experts: PositiveInt | None = Field(None, description="E, the number of experts; null: one per task")
+        top_k: PositiveInt = Field(2, description="k, the experts of each task")
+        gates: Literal["static", "sample"] = Field("static", description="what the gates depend on: the task, or both")
+        gamma: PositiveFloat = Field(1.0, description="γ, the width of the smooth step")
+        entropy: NonNegativeFloat = Field(
+            1e-6, description="λ of the auxiliary loss λ Σ_ti H(r(z_ti)), which hurries selectors to a single expert"
+        )
 
     search_space: ClassVar[SearchSpace] = {
         "experts": Range(2, 8),
@@ -43,38 +48,28 @@ class DSelectK(Method):
         "entropy": Range(1e-6, 1e-1, log=True),
     }
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        backbone: Callable[[], nn.Module],
-        *,
-        experts: PositiveInt | None = None,
-        top_k: PositiveInt = 2,
-        gates: Literal["static", "sample"] = "static",
-        gamma: PositiveFloat = 1.0,
-        entropy: NonNegativeFloat = 1e-6,
-    ) -> None:
-        super().__init__(tasks, backbone)
-        experts = experts or len(tasks)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
+        experts, top_k = options.experts or len(tasks), options.top_k
         if top_k > experts:
             raise BadInput(f"top_k: expected at most the number of experts, {experts}, found {top_k}")
         self.experts = nn.ModuleList(backbone() for _ in range(experts))
         self.heads = Heads(tasks, self.experts[0])
-        inputs = GATE_INPUTS if gates == "sample" else None
-        self.gates = nn.ModuleDict({task.name: Gate(experts, top_k, gamma, inputs) for task in tasks})
-        self.entropy = entropy
+        inputs = GATE_INPUTS if options.gates == "sample" else None
+        self.gates = nn.ModuleDict({task.name: Gate(experts, top_k, options.gamma, inputs) for task in tasks})
+        self.entropy = options.entropy
 
     def forward(self, batch: Batch) -> Output:
         """In training all experts on all samples, as their gates need it."""
-        seen = gate_input(batch.x)
+        pixels = gate_input(batch.x)
         weights, aux_loss = {}, torch.zeros((), device=batch.x.device)
         for name in batch.y:
-            weights[name], selectors = self.gates[name](seen[batch.rows(name)])
+            weights[name], selectors = self.gates[name](pixels[batch.rows(name)])
             aux_loss = aux_loss + self._regularisation(selectors)
         features = self._features(batch, weights)
         predictions: dict[str, Tensor] = {}
-        for name, own in weights.items():
-            predictions |= self.heads(mixture(own, features[batch.rows(name)]), alone(batch, name))
+        for name, of_task in weights.items():
+            predictions |= self.heads(mixture(of_task, features[batch.rows(name)]), batch.only(name))
         return Output(predictions, aux_loss=aux_loss if self.training else None, features=features)
 
     def shared_parameters(self) -> list[Parameter]:
@@ -93,16 +88,18 @@ class DSelectK(Method):
         if self.training:
             return torch.stack([expert(batch.x).float() for expert in self.experts], dim=1)
         used = torch.zeros(len(batch.x), len(self.experts), dtype=torch.bool, device=batch.x.device)
-        for name, own in weights.items():
-            used[batch.rows(name)] |= own > 0
-        found: dict[int, Tensor] = {}
+        for name, of_task in weights.items():
+            used[batch.rows(name)] |= of_task > 0
+        features: dict[int, Tensor] = {}
         for number, expert in enumerate(self.experts):
             rows = used[:, number].nonzero().flatten()
-            if len(rows) or (not found and number == len(self.experts) - 1):  # one at least, for the features' shape
-                given = expert(batch.x[rows] if len(rows) else batch.x).float()
-                found[number] = given.new_zeros(len(batch.x), *given.shape[1:]).index_copy(0, rows, given[: len(rows)])
-        nothing = torch.zeros_like(next(iter(found.values())))
-        return torch.stack([found.get(number, nothing) for number in range(len(self.experts))], dim=1)
+            # one at least runs, for the features' shape
+            if len(rows) or (not features and number == len(self.experts) - 1):
+                output = expert(batch.x[rows] if len(rows) else batch.x).float()
+                zeros = output.new_zeros(len(batch.x), *output.shape[1:])
+                features[number] = zeros.index_copy(0, rows, output[: len(rows)])
+        zeros = torch.zeros_like(next(iter(features.values())))
+        return torch.stack([features.get(number, zeros) for number in range(len(self.experts))], dim=1)
 
 
 class Gate(nn.Module):
@@ -124,19 +121,20 @@ class Gate(nn.Module):
         )
         self.z = _Constant(top_k * bits) if inputs is None else nn.Linear(inputs, top_k * bits)
         self.w = _Constant(top_k) if inputs is None else nn.Linear(inputs, top_k)
-        for part, bound in ((self.z, gamma / 100), (self.w, 0.05)):  # as in the published code
+        # as in the published code
+        for part, bound in ((self.z, gamma / 100), (self.w, 0.05)):
             for parameter in part.parameters():
                 nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, I) → weights (B, E) and selectors r (B, k, E)."""
-        z = self.z(seen).float().view(len(seen), *self.shape)
+        z = self.z(inputs).float().view(len(inputs), *self.shape)
         t = (z / self.gamma).clamp(-0.5, 0.5)
         on = (0.5 + 1.5 * t - 2 * t**3)[:, :, None]  # (B, k, 1, bits)
         chosen = torch.where(self.codes, on, 1 - on)  # (B, k, E, bits)
         # no prod(): its backward has no deterministic form on CUDA where a factor is 0
         selectors = reduce(torch.mul, chosen.unbind(3), chosen.new_ones(chosen.shape[:3]))
-        weights = torch.einsum("bk,bke->be", self.w(seen).float().softmax(1), selectors)
+        weights = torch.einsum("bk,bke->be", self.w(inputs).float().softmax(1), selectors)
         return weights, selectors
 
 
@@ -147,5 +145,5 @@ class _Constant(nn.Module):
         super().__init__()
         self.value = nn.Parameter(torch.empty(size))
 
-    def forward(self, seen: Tensor) -> Tensor:
-        return self.value.repeat(len(seen), 1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.value.repeat(len(inputs), 1)

@@ -6,72 +6,39 @@ Source: HydraLoRA, Tian et al. 2024 (NeurIPS, arXiv 2404.19245), trained jointly
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn import Parameter
 from torch.nn.utils import parametrize
 
-from mola.layers.adapt import adapt
 from mola.layers.adapter import LowRank
-from mola.layers.gates import gate
-from mola.layers.router import Router
-from mola.methods import Method
-from mola.methods._lora import freeze_base, trainable
-from mola.models.heads import Heads
-from mola.types import Batch, Factorisation, Output, Range, Rank, SearchSpace, Task
+from mola.methods._adapted import Gates
+from mola.methods._routed import RoutedMethod
+from mola.types import Batch, Output, Task
 
 
-class HydraLoRA(Method):
+class HydraLoRA(RoutedMethod):
     """y_i = (W + Σ_e γ_ie B_e A) x_i, γ = softmax(router(x)).
 
-    experts: None: one per task. freeze, router_width, router_blocks, router_pool: as in ``mola_router``.
     Differs from the paper: one router looks at the image for the whole network, as in MoLA-Router, where each layer has
     a linear one; the backbone learns unless ``freeze``; E is the number of tasks, where it clusters the data. A is
     repeated for the layers' plans, so that it takes their time, not A's own.
     """
 
-    search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        backbone: Callable[[], nn.Module],
-        *,
-        experts: PositiveInt | None = None,
-        rank: Rank = 4,
-        alpha: PositiveFloat = 16.0,
-        where: str = r".*(layer|stages|blocks).*",
-        factorisation: Factorisation = "loralib",
-        freeze: bool = False,
-        router_width: PositiveInt = 16,
-        router_blocks: PositiveInt = 3,
-        router_pool: PositiveInt = 1,
-    ) -> None:
-        super().__init__(tasks, backbone)
-        experts = experts or len(tasks)
-        self.backbone = adapt(
-            backbone(), experts=experts, rank=rank, alpha=alpha, where=where, factorisation=factorisation
-        )
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: RoutedMethod.Options) -> None:
+        super().__init__(tasks, backbone, options)
         for layer in [module for module in self.backbone.modules() if isinstance(module, LowRank)]:
-            first = nn.Parameter(layer.A[:1].detach().clone())
-            layer.A = first
-            parametrize.register_parametrization(layer, "A", _Repeated(experts), unsafe=True)
-        self.frozen = freeze_base(self.backbone) if freeze else ()
-        self.heads = Heads(tasks, self.backbone)
-        self.router = Router(experts, width=router_width, blocks=router_blocks, pool=router_pool)
+            layer.A = nn.Parameter(layer.A[:1].detach().clone())
+            parametrize.register_parametrization(layer, "A", _Repeated(layer.experts), unsafe=True)
+
+    def gates(self, batch: Batch) -> Gates:
+        """All heads B, weighed."""
+        weights = self.router(batch.x).float().softmax(1)  # (B, E)
+        return Gates(weights, weights)
 
     def forward(self, batch: Batch) -> Output:
-        """Routes once, for the whole network."""
-        weights = self.router(batch.x).float().softmax(1)  # (B, E)
-        with parametrize.cached(), gate(self.backbone, weights):
-            features = self.backbone(batch.x)  # (B, F)
-        return Output(self.heads(features, batch), weights, features=features)
-
-    def shared_parameters(self) -> list[Parameter]:
-        """Backbone, adapters and router."""
-        return trainable(self.backbone, self.router)
+        """As that of every low-rank method; A is repeated once."""
+        with parametrize.cached():
+            return super().forward(batch)
 
 
 class _Repeated(nn.Module):

@@ -24,8 +24,8 @@ class LinearProbe(Method):
     tasks keep their pyramid head, which is not linear.
     """
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
-        super().__init__(tasks, backbone)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Method.Options) -> None:
+        super().__init__(tasks, backbone, options)
         self.backbone = backbone().requires_grad_(False).eval()
         self.frozen = (self.backbone,)
         self.heads = Heads(tasks, self.backbone)

@@ -11,12 +11,11 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from mola.methods import Method
-from mola.methods._rate import faster
+from mola.methods import Method, faster
 from mola.models.heads import Heads
 from mola.models.stages import Point, begin, stages, step
 from mola.types import Batch, Output, Range, SearchSpace, Task
@@ -26,11 +25,9 @@ class LTB(Method):
     """x_b^s = Σ_p d_p y_p^(s−1), where d is a one-hot draw from softmax(θ_b^s); y_b^s = stage_b^s(x_b^s). Each task
     draws its features among the last stage's nodes in the same way. In evaluation d is the likeliest.
 
-    branches:    nodes of every stage; None: one per task.
-    warmup:      training steps that leave θ alone, so that all nodes learn from equally many draws.
-    rate:        how much faster than a weight θ learns. At the rate of weights, draws stay random for thousands of
-                 steps, and nodes whose inputs change so learn nothing; a run of N steps wants some 10⁵ / N.
-    temperature: τ₀. θ gets the gradient of the Gumbel-softmax at τ = τ₀ / √n, n counted in steps from the warm-up on.
+    θ gets the gradient of the Gumbel-softmax at τ = temperature / √n, n counted in steps from the warm-up on. At the
+    rate of weights, draws stay random for thousands of steps, and nodes whose inputs change so learn nothing; a run of
+    N steps needs a rate of some 10⁵ / N.
 
     A node that no present task has drawn learns nothing in that step. It is run, once, where θ's gradient needs what it
     gives. In evaluation only the tree is run, each node once, on the samples of its tasks.
@@ -39,6 +36,16 @@ class LTB(Method):
     image. LibMTL sums all parents in its warm-up, and gives each task a fixed node of the last stage.
     """
 
+    class Options(Method.Options):
+        branches: PositiveInt | None = Field(None, description="nodes of every stage; null: one per task")
+        warmup: NonNegativeInt = Field(
+            100, description="training steps that leave θ alone, so that all nodes learn from equally many draws"
+        )
+        temperature: PositiveFloat = Field(
+            10.0, description="of the Gumbel-softmax in the first step after the warm-up"
+        )
+        rate: PositiveFloat = Field(10.0, description="how much faster than a weight θ learns")
+
     search_space: ClassVar[SearchSpace] = {
         "branches": Range(2, 8),
         "temperature": Range(1.0, 50.0, log=True),
@@ -46,26 +53,16 @@ class LTB(Method):
     }
     steps: Tensor  # () int64, training steps so far
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        backbone: Callable[[], nn.Module],
-        *,
-        branches: PositiveInt | None = None,
-        warmup: NonNegativeInt = 100,
-        temperature: PositiveFloat = 10.0,
-        rate: PositiveFloat = 10.0,
-    ) -> None:
-        super().__init__(tasks, backbone)
-        width = branches or len(tasks)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
+        width = options.branches or len(tasks)
         self.towers = nn.ModuleList(backbone() for _ in range(width))
         self.heads = Heads(tasks, self.towers[0])
         self.cuts = stages(self.towers[0])
-        self.parents = nn.Parameter(
-            torch.zeros(len(self.cuts) - 1, width, width)
-        )  # θ / rate of (stage, node): over parents
-        self.leaves = nn.Parameter(torch.zeros(len(tasks), width))  # θ / rate of a task: over the last stage's nodes
-        self.warmup, self.temperature, self.rate = warmup, temperature, rate
+        # θ / rate of (stage, node), over parents; and of a task, over the last stage's nodes
+        self.parents = nn.Parameter(torch.zeros(len(self.cuts) - 1, width, width))
+        self.leaves = nn.Parameter(torch.zeros(len(tasks), width))
+        self.warmup, self.temperature, self.rate = options.warmup, options.temperature, options.rate
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Output:
@@ -105,8 +102,8 @@ class LTB(Method):
         predictions: dict[str, Tensor] = {}
         for name, node in tree[-1].items():
             place, *values = list(before).index(node), *features[batch.rows(name)].unbind(1)
-            own = Chosen.apply(leaves[self.task_names.index(name)], place, *values) if learns else values[place]
-            predictions |= self._headed(name, own, batch)
+            leaf = Chosen.apply(leaves[self.task_names.index(name)], place, *values) if learns else values[place]
+            predictions |= self.heads(leaf, batch.only(name))
         return Output(predictions, features=features)
 
     def _likeliest(self, batch: Batch) -> Output:
@@ -119,14 +116,14 @@ class LTB(Method):
         for stage, nodes in enumerate(tree):
             points = {}
             for node in sorted(set(nodes.values())):
-                point, there = before[origin[stage - 1][node] if stage else 0]
-                wanted = torch.cat([rows[name] for name, own in nodes.items() if own == node]).sort().values
-                points[node] = (self._run(node, point.put(picked(point.value, there, wanted))), wanted)
+                point, present = before[origin[stage - 1][node] if stage else 0]
+                needed = torch.cat([rows[name] for name, other in nodes.items() if other == node]).sort().values
+                points[node] = (self._run(node, point.put(picked(point.value, present, needed))), needed)
             before = points
         predictions: dict[str, Tensor] = {}
         for name, node in tree[-1].items():
-            point, there = before[node]
-            predictions |= self._headed(name, picked(point.value, there, rows[name]), batch)
+            point, present = before[node]
+            predictions |= self.heads(picked(point.value, present, rows[name]), batch.only(name))
         return Output(predictions)
 
     def _tree(self, parents: Tensor, leaves: Tensor, batch: Batch) -> list[dict[str, int]]:
@@ -141,10 +138,6 @@ class LTB(Method):
         """The next stage of a tower; with the last one what is behind it."""
         point = step(self.towers[node], start, self.cuts)
         return step(self.towers[node], point, self.cuts) if point.done == len(self.cuts) else point
-
-    def _headed(self, name: str, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        predicted: dict[str, Tensor] = self.heads(features, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
-        return predicted
 
 
 class Chosen(torch.autograd.Function):
@@ -164,6 +157,6 @@ class Chosen(torch.autograd.Function):
         return along, None, *(gradient if i == ctx.chosen else None for i in range(len(ctx.saved_tensors)))
 
 
-def picked(values: Tensor, there: Tensor, wanted: Tensor) -> Tensor:
-    """The samples ``wanted`` (B',) of a value (B, …) that holds the samples ``there`` (B,); both ascending."""
-    return values if len(wanted) == len(there) else values[torch.searchsorted(there, wanted)]
+def picked(values: Tensor, present: Tensor, needed: Tensor) -> Tensor:
+    """The samples ``needed`` (B',) of a value (B, …) that holds the samples ``present`` (B,); both ascending."""
+    return values if len(needed) == len(present) else values[torch.searchsorted(present, needed)]

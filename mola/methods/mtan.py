@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -27,7 +27,6 @@ class MTAN(Method):
 
     p^j: what stage j of the backbone gives; g and h: 1×1 convolutions of task t; f: a 3×3 convolution that all tasks
     share, and max-pooling to the next stage's size; rest: what the backbone has behind its last stage.
-    reduction: the channels between g and h are those of the stage divided by it.
 
     Differs from the paper, which is defined for SegNet: masks are computed from p, where the paper takes the features
     one convolution earlier (a stage of one block has no such place); no attention on the way up, as heads are those of
@@ -36,10 +35,13 @@ class MTAN(Method):
     LibMTL's ResNet version has a residual block for f, and one attention module for all tasks.
     """
 
+    class Options(Method.Options):
+        reduction: PositiveInt = Field(1, description="divides a stage's channels to those between g and h")
+
     search_space: ClassVar[SearchSpace] = {"reduction": (1, 2, 4)}
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], *, reduction: PositiveInt = 1) -> None:
-        super().__init__(tasks, backbone)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
         self.backbone = backbone()
         self.heads = Heads(tasks, self.backbone)
         widths = [stage.channels for stage in stages(self.backbone)]
@@ -47,7 +49,7 @@ class MTAN(Method):
         self.attention = nn.ModuleDict(
             {
                 task.name: nn.ModuleList(
-                    attention(2 * width if stage else width, max(1, width // reduction), width)
+                    attention(2 * width if stage else width, max(1, width // options.reduction), width)
                     for stage, width in enumerate(widths)
                 )
                 for task in tasks
@@ -65,14 +67,14 @@ class MTAN(Method):
         def attend(stage: int, output: Tensor) -> Tensor | None:
             nonlocal attended
             features = layout.unified(output)
-            shared = [features[own] for own in rows.values()]
-            seen = shared
+            shared = [features[of_task] for of_task in rows.values()]
+            inputs = shared
             if stage:
                 passed = self.passages[stage - 1](torch.cat(attended), layout, features)
                 before = passed.split([len(part) for part in attended])
-                seen = [torch.cat(pair, 1) for pair in zip(shared, before, strict=True)]
+                inputs = [torch.cat(pair, 1) for pair in zip(shared, before, strict=True)]
             masks = [self.attention[name][stage] for name in rows]  # type: ignore[index]  # a list of modules
-            attended = [p * mask(s) for p, mask, s in zip(shared, masks, seen, strict=True)]
+            attended = [p * mask(s) for p, mask, s in zip(shared, masks, inputs, strict=True)]
             return None if stage < len(self.passages) else layout.restored(in_batch_order(attended, batch))
 
         with at_stages(self.backbone, attend):
@@ -80,8 +82,8 @@ class MTAN(Method):
         if batch.task is not None:
             return Output(self.heads(features, batch))
         predictions: dict[str, Tensor] = {}
-        for name, own in zip(rows, features.chunk(len(rows)), strict=True):
-            predictions |= self.heads(own, Batch(batch.x, None, {name: batch.y[name]}, (name,)))
+        for name, of_task in zip(rows, features.chunk(len(rows)), strict=True):
+            predictions |= self.heads(of_task, batch.only(name))
         return Output(predictions)
 
     def shared_parameters(self) -> list[Parameter]:
@@ -92,15 +94,15 @@ class MTAN(Method):
 class Passage(nn.Module):
     """f: from the attended features of one stage to the attention of the next."""
 
-    def __init__(self, channels: int, wanted: int) -> None:
+    def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, wanted, 3, padding=1, bias=False)
-        self.norm = Norm(wanted)
+        self.convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
+        self.norm = Norm(outputs)
 
-    def forward(self, x: Tensor, layout: Layout, beside: Tensor) -> Tensor:
-        """(B, C, h, w) → (B, C', h', w'), the size of ``beside``."""
+    def forward(self, x: Tensor, layout: Layout, following: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, C', h', w'), the size of ``following``."""
         x = F.relu(self.norm(layout.convolved(self.convolution, x)))
-        return pooled_to(x, (beside.shape[-2], beside.shape[-1]))
+        return pooled_to(x, (following.shape[-2], following.shape[-1]))
 
 
 class Norm(nn.BatchNorm2d):
@@ -113,14 +115,14 @@ class Norm(nn.BatchNorm2d):
         return super().forward(x)
 
 
-def attention(channels: int, hidden: int, wanted: int) -> nn.Sequential:
+def attention(channels: int, hidden: int, outputs: int) -> nn.Sequential:
     """h ∘ g: (B, C, h, w) → (B, C', h, w) in (0, 1)."""
     return nn.Sequential(
         nn.Conv2d(channels, hidden, 1, bias=False),
         Norm(hidden),
         nn.ReLU(inplace=True),
-        nn.Conv2d(hidden, wanted, 1, bias=False),
-        Norm(wanted),
+        nn.Conv2d(hidden, outputs, 1, bias=False),
+        Norm(outputs),
         nn.Sigmoid(),
     )
 
@@ -131,8 +133,8 @@ def pooled_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if tuple(x.shape[-2:]) == size:
         return x
-    strides = [max(1, round(have / wanted)) for have, wanted in zip(x.shape[-2:], size, strict=True)]
-    pad = [wanted * stride - have for have, wanted, stride in zip(x.shape[-2:], size, strides, strict=True)]
+    strides = [max(1, round(old / new)) for old, new in zip(x.shape[-2:], size, strict=True)]
+    pad = [new * stride - old for old, new, stride in zip(x.shape[-2:], size, strides, strict=True)]
     if any(more >= stride for more, stride in zip(pad, strides, strict=True)):
         raise BadInput(f"backbone.name: expected stages of decreasing size, found {tuple(x.shape[-2:])} before {size}")
     return F.max_pool2d(F.pad(x, (0, pad[1], 0, pad[0]), value=-torch.inf), strides)

@@ -1,4 +1,4 @@
-"""PLE: CGC in several levels; each mixes what the experts of the level before gave, per task and for all tasks.
+"""PLE: CGC in several levels; each mixes what the experts of the level before give, per task and for all tasks.
 
 Source: Tang et al. 2020, Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
 Recommendations (RecSys), Section 4.2.
@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.methods import Method
-from mola.methods._experts import GATE_INPUTS, alone, gate_input, mixture
-from mola.methods._lockstep import advance, behind, channel_axis
+from mola.methods._experts import GATE_INPUTS, gate_input, mixture
+from mola.methods._stages import advance, channel_axis, parameters_after
 from mola.models.heads import Heads
 from mola.models.stages import Point, begin, stages
 from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
@@ -30,15 +30,18 @@ class PLE(Method):
     all experts, g_s^l. A task's experts go on from g_t^l, the shared ones from g_s^l; y_t = head_t(g_t^L). γ^l is a
     softmax, linear in g^(l−1).
 
-    levels:         L. Levels are equal shares of the backbone's stages; what is behind the last stage is in the last
-                    level. One level is ``cgc``.
-    shared_experts: of all tasks. own_experts: of every task; as many in every level.
-
-    As the shared gate mixes all experts, each of them sees every sample below the last level, and there learns from the
-    losses of all tasks: it is a shared parameter. In the last level a task's own experts see its samples alone.
+    Levels are equal shares of the backbone's stages; what is behind the last stage is in the last level. One level is
+    ``cgc``. As the shared gate mixes all experts, each of them sees every sample below the last level, and there learns
+    from the losses of all tasks: it is a shared parameter. In the last level a task's own experts see its samples
+    alone.
     Differs from the paper: an expert's levels are parts of one backbone, where it has small perceptrons; the first
     level's gates see the input pooled to 8×8 pixels, later ones the mean over places. LibMTL has no shared gate.
     """
+
+    class Options(Method.Options):
+        levels: PositiveInt = Field(2, description="L, at most the number of the backbone's stages")
+        shared_experts: PositiveInt = Field(1, description="experts of all tasks, as many in every level")
+        own_experts: PositiveInt = Field(1, description="experts of every single task, as many in every level")
 
     search_space: ClassVar[SearchSpace] = {
         "levels": Range(2, 3),
@@ -46,16 +49,9 @@ class PLE(Method):
         "own_experts": Range(1, 2),
     }
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        backbone: Callable[[], nn.Module],
-        *,
-        levels: PositiveInt = 2,
-        shared_experts: PositiveInt = 1,
-        own_experts: PositiveInt = 1,
-    ) -> None:
-        super().__init__(tasks, backbone)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
+        super().__init__(tasks, backbone, options)
+        levels, shared_experts, own_experts = options.levels, options.shared_experts, options.own_experts
         self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
         self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
         self.heads = Heads(tasks, self.shared[0])
@@ -66,21 +62,21 @@ class PLE(Method):
             )
         below = [round(len(self.cuts) * (level + 1) / levels) for level in range(levels - 1)]
         self.ends = [*below, len(self.cuts) + 1]  # the stages behind each level's end
-        seen = [GATE_INPUTS, *(self.cuts[end - 1].channels for end in below)]
+        inputs = [GATE_INPUTS, *(self.cuts[end - 1].channels for end in below)]
         mixed = shared_experts + own_experts
-        self.gates = nn.ModuleDict({task.name: nn.ModuleList(nn.Linear(i, mixed) for i in seen) for task in tasks})
+        self.gates = nn.ModuleDict({task.name: nn.ModuleList(nn.Linear(i, mixed) for i in inputs) for task in tasks})
         everyone = shared_experts + own_experts * len(tasks)
-        self.shared_gates = nn.ModuleList(nn.Linear(i, everyone) for i in seen[:-1])
+        self.shared_gates = nn.ModuleList(nn.Linear(i, everyone) for i in inputs[:-1])
 
     def forward(self, batch: Batch) -> Output:
         """All experts on all samples; in the last level a task's own on its samples."""
         points = {route: [begin(batch.x)] * len(experts) for route, experts in self._routes().items()}
         inputs = {SHARED: batch.x} | {name: batch.x[rows] for name, rows in self._rows(batch, 0).items()}
         for level in range(len(self.ends) - 1):
-            given = {route: self._run(route, points, inputs[route], level) for route in points}
-            mixed = {SHARED: self._mixed(self.shared_gates[level], inputs[SHARED], [*given.values()], level)}
+            outputs = {route: self._run(route, points, inputs[route], level) for route in points}
+            mixed = {SHARED: self._mixed(self.shared_gates[level], inputs[SHARED], [*outputs.values()], level)}
             for name, rows in self._rows(batch, level + 1).items():
-                pair = [given[SHARED][rows], given[name][rows]]
+                pair = [outputs[SHARED][rows], outputs[name][rows]]
                 mixed[name] = self._mixed(self._gates(name)[level], inputs[name][rows], pair, level)
             inputs = mixed
         last = len(self.ends) - 1
@@ -89,22 +85,22 @@ class PLE(Method):
         for name, rows in self._rows(batch, last).items():
             pair = [shared[rows], self._run(name, points, inputs[name], last)]
             features = self._mixed(self._gates(name)[last], inputs[name], pair, last)
-            predictions |= self.heads(features, alone(batch, name))
+            predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=None if last else shared)
 
     def shared_parameters(self) -> list[Parameter]:
         """The shared experts and gates; below the last level the experts of every task, and the gates that lead to
         them.
         """
-        found = [*self.shared.parameters(), *self.shared_gates.parameters()]
+        shared = [*self.shared.parameters(), *self.shared_gates.parameters()]
         if len(self.ends) > 1:
             cut = self.cuts[self.ends[-2] - 1]
             for name in self.task_names:
                 for expert in self.own[name].children():
-                    late = set(behind(expert, cut))
-                    found += [p for p in expert.parameters() if p not in late]
-                found += [p for gate in self._gates(name)[:-2] for p in gate.parameters()]
-        return found
+                    late = set(parameters_after(expert, cut))
+                    shared += [p for p in expert.parameters() if p not in late]
+                shared += [p for gate in self._gates(name)[:-2] for p in gate.parameters()]
+        return shared
 
     def _routes(self) -> dict[str, list[nn.Module]]:
         return {SHARED: [*self.shared]} | {name: [*experts.children()] for name, experts in self.own.items()}
@@ -124,10 +120,10 @@ class PLE(Method):
         points[route] = [advance(e, p.put(value), end, self.cuts) for e, p in zip(experts, points[route], strict=True)]
         return torch.stack([point.value.float() for point in points[route]], dim=1)
 
-    def _mixed(self, gate: nn.Module, value: Tensor, given: list[Tensor], level: int) -> Tensor:
-        """What a gate makes of experts' (B, E, …), seeing the level's input (B, …) → (B, …)."""
+    def _mixed(self, gate: nn.Module, value: Tensor, outputs: list[Tensor], level: int) -> Tensor:
+        """The experts' (B, E, …), weighed by a gate that looks at the level's input (B, …) → (B, …)."""
         if level == 0:
-            seen = gate_input(value)
+            inputs = gate_input(value)
         else:
-            seen = value.movedim(channel_axis(self.shared[0], value), -1).flatten(1, -2).mean(1)  # (B, C)
-        return mixture(gate(seen).float().softmax(1), torch.cat(given, dim=1))
+            inputs = value.movedim(channel_axis(self.shared[0], value), -1).flatten(1, -2).mean(1)  # (B, C)
+        return mixture(gate(inputs).float().softmax(1), torch.cat(outputs, dim=1))

@@ -18,8 +18,8 @@ from mola.types import Batch, Output, Task
 class Shared(Method):
     """y_t = head_t(backbone(x))."""
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
-        super().__init__(tasks, backbone)
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Method.Options) -> None:
+        super().__init__(tasks, backbone, options)
         self.backbone = backbone()
         self.heads = Heads(tasks, self.backbone)
 

@@ -21,9 +21,9 @@ class SingleTask(Method):
     All start from the same backbone weights, as T separate runs with one seed would.
     """
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module]) -> None:
-        super().__init__(tasks, backbone)
-        towers = {task.name: Shared([task], backbone) for task in tasks}
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Method.Options) -> None:
+        super().__init__(tasks, backbone, options)
+        towers = {task.name: Shared.create([task], backbone) for task in tasks}
         first = towers[tasks[0].name]
         for tower in towers.values():
             tower.backbone.load_state_dict(first.backbone.state_dict())
@@ -33,8 +33,7 @@ class SingleTask(Method):
         """Each task's samples through the task's own model."""
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
-            alone = Batch(batch.x[batch.rows(name)], None, {name: batch.y[name]}, (name,))
-            predictions |= self.towers[name](alone).predictions
+            predictions |= self.towers[name](batch.only(name)).predictions
         return Output(predictions)
 
     def shared_parameters(self) -> list[Parameter]:

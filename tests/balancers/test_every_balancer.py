@@ -217,8 +217,8 @@ def build(name, named):
     options = {"zero_init_last": False} | ({"output_stride": 8} if dense else {})
     backbone = builder("test_resnet", options, dense=dense, head_width=8)
     known = registry.option_names("methods", name)
-    chosen = registry.check_options("methods", name, {k: v for k, v in OPTIONS.items() if k in known}, name)
-    method = registry.load("methods", name)(named, backbone, **chosen)
+    chosen = {k: v for k, v in OPTIONS.items() if k in known}
+    method = registry.load("methods", name).create(named, backbone, **chosen)
     for p in method.parameters():
         if (p == 0).all():
             nn.init.normal_(p, std=0.1)

@@ -24,7 +24,7 @@ Files = Iterable[tuple[str, bytes]]
 
 def benchmark(name: str, root: Path, **options: Any) -> Any:
     """A benchmark as the tests use it: a downloaded one on its miniature."""
-    return registry.load("benchmarks", name)(root, **{**OPTIONS.get(name, {}), **options})
+    return registry.load("benchmarks", name).create(root, **{**OPTIONS.get(name, {}), **options})
 
 
 def pacs_files(number: int = 12) -> Iterator[tuple[str, bytes]]:
@@ -78,9 +78,9 @@ def nyuv2_files() -> Iterator[tuple[str, bytes]]:
     as Dropbox packs a folder. Every second room has other classes, so that all 13 occur.
     """
     yield "/", b""
-    for part, i, room in scenes.rooms({"train": 100, "val": 24}, 24, 32):
-        room["label"][room["label"] >= 0] += 5 * (i % 2)
-        for kind, array in room.items():
+    for part, i, arrays in scenes.rooms({"train": 100, "val": 24}, 24, 32):
+        arrays["label"][arrays["label"] >= 0] += 5 * (i % 2)
+        for kind, array in arrays.items():
             content = io.BytesIO()
             np.save(content, array)
             yield f"{part}/{kind}/{i}.npy", content.getvalue()

@@ -90,7 +90,7 @@ def test_the_layouts_of_all_mirrors_give_the_same_arrays(tmp_path, archive, top)
 
 def test_preparing_again_reads_nothing(tmp_path, archive, monkeypatch):
     benchmark = prepared(make(tmp_path), archive)
-    monkeypatch.setattr(type(benchmark), "parts", None)
+    monkeypatch.setattr(type(benchmark), "recipes", None)
     assert make(tmp_path).prepare() == benchmark.folder
 
 
@@ -148,8 +148,8 @@ def test_what_it_is_called_does_not_matter(tmp_path, archive):
 
 
 def test_an_own_mirror_comes_first(tmp_path):
-    plain, own = make(tmp_path, "officehome"), make(tmp_path, "officehome", mirror="https://server.example/data/")
-    assert own.sources[0].mirrors == (
+    plain, mirrored = make(tmp_path, "officehome"), make(tmp_path, "officehome", mirror="https://server.example/data/")
+    assert mirrored.sources[0].mirrors == (
         "https://server.example/data/OfficeHomeDataset_10072016.zip",
         *plain.sources[0].mirrors,
     )
@@ -164,11 +164,11 @@ def test_a_kill_while_preparing_costs_little(tmp_path, archive):
     # the process kills itself at a row that is safe, so that a fast machine can't end it first
     script = (
         "import os, signal, sys; sys.path[:0] = ['tests/benchmarks']; from pathlib import Path; import archives\n"
-        "from mola.data import growing; growing.SAFE = 1; keep = growing.Ledger.keep\n"
-        "def killed(ledger, rows, arrays):\n"
-        "    keep(ledger, rows, arrays)\n"
-        "    if ledger.path.name.startswith('rows@cartoon.train'): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "growing.Ledger.keep = killed\n"
+        "from mola.data.prepare import npy_writer; npy_writer.SAFE = 1; update = npy_writer.SafeRows.update\n"
+        "def killed(safe_rows, rows, writers):\n"
+        "    update(safe_rows, rows, writers)\n"
+        "    if safe_rows.path.name.startswith('rows@cartoon.train'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "npy_writer.SafeRows.update = killed\n"
         "archives.benchmark('pacs', Path(sys.argv[1])).prepare()"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "data")], check=False)
@@ -219,13 +219,13 @@ def test_another_layout_is_refused(tmp_path):
 def test_officehomes_own_split_is_one_shuffle_of_all_domains(tmp_path):
     archive = archives.BUILDERS["officehome"](tmp_path)
     paper = prepared(make(tmp_path, "officehome", split="paper", size=8), archive)
-    found = {
+    actual = {
         split: {f"{folder}/{n}" for task, folder in officehome.DOMAINS.items() for n in names(paper, f"{task}.{split}")}
         for split in ("train", "test")
     }
-    assert len(found["train"]) == 1170 and len(found["test"]) == 130 and not found["train"] & found["test"]
+    assert len(actual["train"]) == 1170 and len(actual["test"]) == 130 and not actual["train"] & actual["test"]
     assert len({paper.lengths("test")[task] for task in officehome.DOMAINS}) > 1  # it is not stratified
-    assert "Real_World/Bed/00003.jpg" in found["train"] | found["test"]
+    assert "Real_World/Bed/00003.jpg" in actual["train"] | actual["test"]
     assert paper.lengths("valid") == paper.lengths("test")
 
 
@@ -268,14 +268,14 @@ def test_too_few_images_for_three_splits(tmp_path, by_hand):
 
 
 def test_a_wrong_count(tmp_path, by_hand):
-    told = refused(make(tmp_path, official=True).place, by_hand)
-    assert "kfold/photo/dog: expected 189 images, found 12" in told and "official: false" in told
+    message = refused(make(tmp_path, official=True).place, by_hand)
+    assert "kfold/photo/dog: expected 189 images, found 12" in message and "official: false" in message
 
 
 def test_a_wrong_count_of_a_domain(tmp_path):
     folder = archives.unpacked(tmp_path / "by hand", archives.officehome_files())
-    told = refused(make(tmp_path, "officehome", official=True).place, folder)
-    assert "Product: expected 4439 images, found 325" in told
+    message = refused(make(tmp_path, "officehome", official=True).place, folder)
+    assert "Product: expected 4439 images, found 325" in message
 
 
 def test_right_counts_are_taken(tmp_path, by_hand, monkeypatch):
@@ -310,11 +310,11 @@ def test_an_unreadable_image(tmp_path):
     assert benchmark.arrays["sketch.train.images"].any()
 
 
-@pytest.mark.parametrize(("cut", "told"), [(slice(0, 50_000), "truncated or damaged"), (slice(0, 0), "")])
-def test_a_truncated_archive(tmp_path, archive, cut, told):
+@pytest.mark.parametrize(("cut", "reason"), [(slice(0, 50_000), "truncated or damaged"), (slice(0, 0), "")])
+def test_a_truncated_archive(tmp_path, archive, cut, reason):
     archive.write_bytes(archive.read_bytes()[cut])
     message = refused(make(tmp_path).place, archive)
-    assert "PACS.zip: expected a whole file, found " in message and told in message
+    assert "PACS.zip: expected a whole file, found " in message and reason in message
     assert not (tmp_path / "data/raw/pacs/PACS.zip").exists()
 
 
@@ -325,8 +325,8 @@ def test_a_web_page_instead_of_an_archive(tmp_path, archive):
 
 def test_a_wrong_checksum(tmp_path):
     archive = archives.BUILDERS["officehome"](tmp_path)
-    told = refused(make(tmp_path, "officehome", official=True).place, archive)
-    assert "expected md5:b1c14819770c4448fd5b6d931031c91c (2016-10-07), found md5:" in told
+    message = refused(make(tmp_path, "officehome", official=True).place, archive)
+    assert "expected md5:b1c14819770c4448fd5b6d931031c91c (2016-10-07), found md5:" in message
 
 
 def test_nothing_there(tmp_path):
@@ -339,7 +339,7 @@ def test_nothing_there(tmp_path):
 def test_a_root_that_cant_be_written(tmp_path, archive, by_hand):
     (tmp_path / "data").write_text("a file")
     for call, *given in ((make(tmp_path).place, archive), (make(tmp_path).place, by_hand), (make(tmp_path).prepare,)):
-        assert f"{tmp_path}/data/" in (told := refused(call, *given)) and ": expected to write " in told
+        assert f"{tmp_path}/data/" in (message := refused(call, *given)) and ": expected to write " in message
 
 
 def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
@@ -356,9 +356,9 @@ def test_arrays_of_another_recipe_or_rule(tmp_path, archive, monkeypatch):
 def test_arrays_of_other_raw_data_than_is_there_now(tmp_path, archive, by_hand):
     prepared(make(tmp_path), archive)
     make(tmp_path).place(archives.zipped(tmp_path / "larger.zip", archives.pacs_files(13)))
-    told = refused(lambda: make(tmp_path).arrays)
-    assert "manifest.json: expected arrays of source 'pacs' as it is now, sha256:" in told
-    assert ", found those of sha256:" in told and "run `mola prepare -b pacs`" in told
+    message = refused(lambda: make(tmp_path).arrays)
+    assert "manifest.json: expected arrays of source 'pacs' as it is now, sha256:" in message
+    assert ", found those of sha256:" in message and "run `mola prepare -b pacs`" in message
     make(tmp_path).place(by_hand)
     assert f"as it is now, folder {by_hand}, placed " in refused(make(tmp_path).sizes, "train")
     make(tmp_path).prepare()
@@ -367,15 +367,17 @@ def test_arrays_of_other_raw_data_than_is_there_now(tmp_path, archive, by_hand):
 
 def test_arrays_whose_raw_file_was_changed_by_hand(tmp_path, archive):
     benchmark = prepared(make(tmp_path), archive)
-    (benchmark.raw / "PACS.zip").unlink()
-    archives.zipped(benchmark.raw / "PACS.zip", archives.pacs_files(13))
-    told = refused(lambda: make(tmp_path).arrays)
-    assert "PACS.zip: expected verified data, found a file that was not checked as it is now; run `mola fetch" in told
+    (benchmark.raw.folder / "PACS.zip").unlink()
+    archives.zipped(benchmark.raw.folder / "PACS.zip", archives.pacs_files(13))
+    message = refused(lambda: make(tmp_path).arrays)
+    assert (
+        "PACS.zip: expected verified data, found a file that was not checked as it is now; run `mola fetch" in message
+    )
 
 
 def test_prepared_arrays_alone_are_enough(tmp_path, archive):
     benchmark = prepared(make(tmp_path), archive)
-    shutil.rmtree(benchmark.raw)
+    shutil.rmtree(benchmark.raw.folder)
     assert make(tmp_path).arrays["photo.test.images"].any() and make(tmp_path).identity == benchmark.identity
 
 
@@ -398,8 +400,8 @@ def test_a_missing_or_changed_array(tmp_path, archive):
 def test_a_file_for_one_of_several_sources_needs_its_name(tmp_path, archive, monkeypatch):
     two = [Download(n, "a page", "free", "", file=f"{n}.zip", terms="t", mirrors=("m",)) for n in ("a", "b")]
     benchmark = make(tmp_path)
-    benchmark.sources = tuple(two)
+    benchmark.sources = benchmark.raw.sources = tuple(two)
     assert "PACS.zip: expected a.zip or b.zip, found another name" in refused(benchmark.place, archive)
     assert "expected a folder with a.zip, b.zip, found none of them" in refused(benchmark.place, _empty(tmp_path))
     benchmark.place(archive.rename(archive.with_name("b.zip")))
-    assert (benchmark.raw / "b.zip").is_file()
+    assert (benchmark.raw.folder / "b.zip").is_file()

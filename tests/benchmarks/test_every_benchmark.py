@@ -1,6 +1,9 @@
 """Every registered benchmark passes through here on arrival."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import archives
 import numpy as np
@@ -11,6 +14,7 @@ from mola import registry
 from mola.benchmarks._downloaded import Downloaded
 from mola.data.splits.manifest import Manifest
 from mola.data.splits.rule import Rule
+from mola.types import BadInput
 
 BENCHMARKS = registry.names("benchmarks")
 
@@ -53,10 +57,43 @@ def test_it_says_what_it_is(benchmark_):
     assert all("\n" not in remark for remark in benchmark_.remarks())
 
 
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_options_are_read_from_source_as_python_has_them(name):
+    options = registry.load("benchmarks", name).Options
+    assert registry.options_of("benchmarks", name).model_json_schema() == options.model_json_schema()
+    assert all(field.description for field in options.model_fields.values())
+
+
+def test_planning_imports_no_torch(data_root):
+    """Neither a benchmark's class nor its identity needs it, nor any module of ``mola.data``."""
+    code = (
+        "import importlib, pkgutil, sys; sys.path.insert(0, sys.argv[1]); import archives, mola.data\n"
+        "from mola import registry\n"
+        "from pathlib import Path\n"
+        "for name in registry.names('benchmarks'):\n"
+        "    assert len(archives.benchmark(name, Path(sys.argv[2])).identity) == 64\n"
+        "    assert 'torch' not in sys.modules, name\n"
+        "for module in pkgutil.walk_packages(mola.data.__path__, 'mola.data.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "    assert 'torch' not in sys.modules, module.name"
+    )
+    here = str(Path(__file__).parent)
+    run = subprocess.run(
+        [sys.executable, "-c", code, here, str(data_root)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", sorted(archives.BUILDERS))
+def test_there_is_no_identity_before_the_data_is_prepared(name, tmp_path):
+    with pytest.raises(BadInput, match="expected prepared arrays, found none; run `mola prepare"):
+        archives.benchmark(name, tmp_path).identity  # noqa: B018
+
+
 def test_no_item_stands_in_two_splits(benchmark_):
     if isinstance(benchmark_, Downloaded):
         folder = benchmark_.folder
-        names = {part: (folder / f"{part}.txt").read_text().splitlines() for part in benchmark_.prepared.parts}
+        names = {part: (folder / f"{part}.txt").read_text().splitlines() for part in benchmark_.prepared.splits}
         ids = {g: {s: names[f"{g}.{s}"] for s in ("train", "valid", "test")} for g in benchmark_.groups}
     else:
         ids = benchmark_.manifest.ids
@@ -71,7 +108,7 @@ def test_the_committed_manifest_fits_the_code(benchmark_):
         rule = Rule.read(benchmark_.name, benchmark_.version)
         assert rule.benchmark == benchmark_.name and rule.rule and rule.counts
         return
-    manifest = Manifest.read(benchmark_.name)
+    manifest = Manifest.read(benchmark_.name, benchmark_.version)
     assert manifest.version == benchmark_.version
     assert manifest.sources == {source.name: source.sha256 for source in benchmark_.sources}
     assert set(manifest.ids) == set(benchmark_.groups)
@@ -127,15 +164,15 @@ def test_threads_change_no_value(benchmark_, monkeypatch):
     def first():
         return next(iter(benchmark_.batches("train", size=4 * len(benchmark_.tasks), seed=0, epoch=0)))
 
-    alone, seen = first(), set()
+    alone, collected = first(), set()
     augmented = benchmark_.augmented
     monkeypatch.setattr(
-        benchmark_, "augmented", lambda *given: seen.add(threading.current_thread().name) or augmented(*given)
+        benchmark_, "augmented", lambda *given: collected.add(threading.current_thread().name) or augmented(*given)
     )
-    monkeypatch.setattr("mola.data.batches.threads.PART", 1)
+    monkeypatch.setattr("mola.data.batches.threads.BLOCK", 1)
     monkeypatch.setattr(benchmark_, "threads", 3)
     together = first()
-    assert seen and all(name.startswith("mola-augment") for name in seen)
+    assert collected and all(name.startswith("mola-augment") for name in collected)
     assert torch.equal(together.x, alone.x) and all(torch.equal(together.y[name], alone.y[name]) for name in alone.y)
 
 

@@ -24,7 +24,7 @@ def files(tmp_path_factory):
 
 
 def placed(root, files, **options):
-    benchmark = MedMNIST(root, official=False, **options)
+    benchmark = MedMNIST.create(root, official=False, **options)
     benchmark.place(files)
     benchmark.fetch()
     return benchmark
@@ -55,14 +55,14 @@ def test_the_papers_tasks():
 
 
 def test_published_numbers_and_files(tmp_path):
-    counts = MedMNIST(tmp_path).rule.counts
+    counts = MedMNIST.create(tmp_path).rule.counts
     totals = {key: sum(of_set["3.0"][key] for of_set in counts.values()) for key in ("train", "val", "test")}
     assert totals == {"train": 273161, "val": 35488, "test": 49207}
     checksums = [
         c for size in _medmnist_files.MD5 for s in _medmnist_files.published(size) for c in s.checksums.values()
     ]
     assert len(set(checksums)) == 4 * 9 + 3 and all(len(c) == len("md5:") + 32 for c in checksums)
-    large = MedMNIST(tmp_path, size=224).sources[0]
+    large = MedMNIST.create(tmp_path, size=224).sources[0]
     assert large.file == "pathmnist_224.npz"
     assert large.mirrors == ("https://zenodo.org/records/10519652/files/pathmnist_224.npz?download=1",)
     for source in MedMNIST.sources:
@@ -105,17 +105,17 @@ def test_the_other_published_sizes(tmp_path):
     benchmark = placed(tmp_path, files, size=64)
     benchmark.prepare()
     assert benchmark.arrays["pathmnist.train.images"].shape == (12, 64, 64, 3)
-    assert benchmark.folder != MedMNIST(tmp_path, official=False).folder
+    assert benchmark.folder != MedMNIST.create(tmp_path, official=False).folder
 
 
 def test_images_are_mirrored_half_of_the_time(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (200, 5, 6, 1), dtype=np.uint8)
     before = images.copy()
     uniform = np.random.default_rng(1).random((200, MedMNIST.draws), dtype=np.float32)
-    found = MedMNIST(tmp_path).augmented(images, uniform)
-    mirrored = (found == images[:, :, ::-1]).all((1, 2, 3))
+    actual = MedMNIST.create(tmp_path).augmented(images, uniform)
+    mirrored = (actual == images[:, :, ::-1]).all((1, 2, 3))
     assert np.array_equal(mirrored, uniform[:, 0] < 0.5) and 70 < mirrored.sum() < 130
-    assert np.array_equal(found[~mirrored], images[~mirrored]) and np.array_equal(images, before)
+    assert np.array_equal(actual[~mirrored], images[~mirrored]) and np.array_equal(images, before)
 
 
 @pytest.mark.parametrize(("size", "resize"), [(28, 224), (28, 64), (224, 64), (28, None), (64, 64)])
@@ -124,10 +124,10 @@ def test_a_model_sees_what_the_papers_transforms_give(tmp_path, size, resize):
     images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     steps = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
     steps = ([transforms.Resize(resize)] if resize else []) + steps
-    wanted = torch.stack([transforms.Compose(steps)(Image.fromarray(image)) for image in images])
-    found = MedMNIST(tmp_path, resize=resize).normalised(torch.from_numpy(images).permute(0, 3, 1, 2))
-    assert found.shape == wanted.shape and found.is_contiguous() and found.dtype == torch.float32
-    assert (found - wanted).abs().max() <= 1.01 / 127.5
+    expected = torch.stack([transforms.Compose(steps)(Image.fromarray(image)) for image in images])
+    actual = MedMNIST.create(tmp_path, resize=resize).normalised(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert actual.shape == expected.shape and actual.is_contiguous() and actual.dtype == torch.float32
+    assert (actual - expected).abs().max() <= 1.01 / 127.5
 
 
 def test_an_interrupted_preparation_goes_on(tmp_path, files, monkeypatch):
@@ -157,15 +157,15 @@ def test_an_interrupted_preparation_goes_on(tmp_path, files, monkeypatch):
 
 
 def test_another_file_is_refused(tmp_path, files):
-    benchmark = MedMNIST(tmp_path)
-    told = refused(benchmark.place, files / "organcmnist.npz")
-    assert f"expected md5:{_medmnist_files.MD5[28]['organcmnist']} (3.0) or md5:0afa" in told
+    benchmark = MedMNIST.create(tmp_path)
+    message = refused(benchmark.place, files / "organcmnist.npz")
+    assert f"expected md5:{_medmnist_files.MD5[28]['organcmnist']} (3.0) or md5:0afa" in message
     assert "expected pathmnist.npz or" in refused(benchmark.place, tmp_path.parent / "other.npz")
 
 
 def test_of_several_files_those_before_a_refused_one_are_placed(tmp_path, files):
     benchmark = placed(tmp_path / "data", files)
-    before = {path: path.stat().st_ino for path in benchmark.raw.glob("*.npz")}
+    before = {path: path.stat().st_ino for path in benchmark.raw.folder.glob("*.npz")}
     spoiled = shutil.copytree(files, tmp_path / "spoiled")
     third = spoiled / benchmark.sources[2].file
     third.write_bytes(third.read_bytes()[:-1])
@@ -173,7 +173,7 @@ def test_of_several_files_those_before_a_refused_one_are_placed(tmp_path, files)
     changed = {path.stem for path, inode in before.items() if path.stat().st_ino != inode}
     assert changed == {source.name for source in benchmark.sources[:2]}
     benchmark.fetch()
-    assert not list(benchmark.raw.glob("*.tmp"))
+    assert not list(benchmark.raw.folder.glob("*.tmp"))
 
 
 def as_published(monkeypatch, files, version):
@@ -198,23 +198,23 @@ def test_a_limit_that_leaves_one_class_is_refused(tmp_path, files):
     benchmark.place(tmp_path / "octmnist.npz")
     benchmark.prepare()
     for call in (benchmark.sizes, lambda split: benchmark.steps(size=18)):
-        told = "medmnist.limit: expected at least 7, so that octmnist.valid has two classes, found 6"
-        assert refused(call, "train") == told
+        message = "medmnist.limit: expected at least 7, so that octmnist.valid has two classes, found 6"
+        assert refused(call, "train") == message
     for limit, number in ((7, 7), (30, 24), (None, 24)):
-        assert set(MedMNIST(tmp_path, official=False, limit=limit).sizes("valid").values()) == {number}
+        assert set(MedMNIST.create(tmp_path, official=False, limit=limit).sizes("valid").values()) == {number}
 
 
 def test_published_counts_are_asserted(tmp_path, files, monkeypatch):
     as_published(monkeypatch, files, "3.0")
-    benchmark = MedMNIST(tmp_path)
+    benchmark = MedMNIST.create(tmp_path)
     benchmark.place(files)
-    told = refused(benchmark.prepare)
-    assert told.endswith("pathmnist.npz: train_images: expected 89996 images, found 24")
+    message = refused(benchmark.prepare)
+    assert message.endswith("pathmnist.npz: train_images: expected 89996 images, found 24")
 
 
 def test_the_older_version_is_known_by_its_checksum_and_told(tmp_path, files, monkeypatch):
     as_published(monkeypatch, files, "2.2.3")
-    benchmark = MedMNIST(tmp_path)
+    benchmark = MedMNIST.create(tmp_path)
     benchmark.place(files)
     for versions in benchmark.rule.counts.values():
         for version in list(versions):
@@ -225,28 +225,28 @@ def test_the_older_version_is_known_by_its_checksum_and_told(tmp_path, files, mo
 
 def test_bad_files_are_told_in_one_line(tmp_path, files):
     whole = miniature_medical.medmnist("octmnist")
-    told = changed(tmp_path / "a", files, val_labels=None, test_images=None)
-    assert told.startswith(f"{tmp_path / 'a' / 'raw' / 'medmnist' / 'octmnist.npz'}: expected the arrays ")
-    assert "test_images, val_labels, found train_images" in told
-    told = changed(tmp_path / "b", files, val_images=whole["val_images"][:, :, :27])
-    assert told.endswith("octmnist.npz: val_images: expected N×28×28 uint8, found 24×28×27 uint8")
-    told = changed(tmp_path / "c", files, val_images=whole["val_images"].astype(np.float32))
-    assert told.endswith("found 24×28×28 float32")
-    told = changed(tmp_path / "d", files, train_labels=whole["train_labels"][:-1])
-    assert told.endswith("train_labels: expected 24×1 integers, found 23×1 uint8")
-    told = changed(tmp_path / "e", files, test_labels=whole["test_labels"] + 1)
-    assert told.endswith("test_labels: expected 0 to 3, found 1 to 4")
-    told = changed(tmp_path / "f", files, name="bloodmnist", train_images=whole["train_images"])
-    assert told.endswith("expected N×28×28×3 uint8, found 24×28×28 uint8")
-    told = changed(
+    message = changed(tmp_path / "a", files, val_labels=None, test_images=None)
+    assert message.startswith(f"{tmp_path / 'a' / 'raw' / 'medmnist' / 'octmnist.npz'}: expected the arrays ")
+    assert "test_images, val_labels, found train_images" in message
+    message = changed(tmp_path / "b", files, val_images=whole["val_images"][:, :, :27])
+    assert message.endswith("octmnist.npz: val_images: expected N×28×28 uint8, found 24×28×27 uint8")
+    message = changed(tmp_path / "c", files, val_images=whole["val_images"].astype(np.float32))
+    assert message.endswith("found 24×28×28 float32")
+    message = changed(tmp_path / "d", files, train_labels=whole["train_labels"][:-1])
+    assert message.endswith("train_labels: expected 24×1 integers, found 23×1 uint8")
+    message = changed(tmp_path / "e", files, test_labels=whole["test_labels"] + 1)
+    assert message.endswith("test_labels: expected 0 to 3, found 1 to 4")
+    message = changed(tmp_path / "f", files, name="bloodmnist", train_images=whole["train_images"])
+    assert message.endswith("expected N×28×28×3 uint8, found 24×28×28 uint8")
+    message = changed(
         tmp_path / "g", files, train_images=whole["train_images"][:0], train_labels=whole["train_labels"][:0]
     )
-    assert told.endswith("expected N×28×28 uint8, found 0×28×28 uint8")
+    assert message.endswith("expected N×28×28 uint8, found 0×28×28 uint8")
 
 
 def test_a_damaged_array_is_told_and_leaves_the_others(tmp_path, files):
     benchmark = placed(tmp_path, files)
-    path = benchmark.raw / "organsmnist.npz"
+    path = benchmark.raw.folder / "organsmnist.npz"
     content = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(content, "w") as new:
         for name in old.namelist():

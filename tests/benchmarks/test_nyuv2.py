@@ -25,19 +25,19 @@ def rooms(tmp_path_factory):
 
 
 @pytest.fixture
-def own(rooms, tmp_path):
+def files(rooms, tmp_path):
     """A copy that a test may spoil."""
     return shutil.copytree(rooms, tmp_path / "nyuv2")
 
 
 def packed(folder, path):
     """As Dropbox packs a folder: its content, with an entry for the folder itself."""
-    files = ((file.relative_to(folder).as_posix(), file.read_bytes()) for file in folder.rglob("*.npy"))
-    return archives.zipped(path, [("/", b""), *files])
+    content = ((file.relative_to(folder).as_posix(), file.read_bytes()) for file in folder.rglob("*.npy"))
+    return archives.zipped(path, [("/", b""), *content])
 
 
 def placed(root, path, **options):
-    benchmark = NYUv2(root, official=False, **options)
+    benchmark = NYUv2.create(root, official=False, **options)
     benchmark.place(path)
     benchmark.prepare()
     return benchmark
@@ -49,7 +49,7 @@ def refusal(root, path):
         placed(root, path)
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match=r"expected prepared arrays, found (none|some of them)"):
-        NYUv2(root, official=False).arrays  # noqa: B018
+        NYUv2.create(root, official=False).arrays  # noqa: B018
     return str(caught.value)
 
 
@@ -61,18 +61,18 @@ def test_archive_to_batches(rooms, tmp_path, form):
     benchmark = placed(tmp_path / "data", given)
     assert benchmark.sizes("test") == dict.fromkeys(("segmentation", "depth", "normals"), 7)
     assert set(benchmark.sizes("train").values()) == {17} and set(benchmark.sizes("valid").values()) == {3}
-    seen = {}
+    groups = {}
     for split in ("train", "valid", "test"):
         names = (benchmark.folder / f"all.{split}.txt").read_text().split()
         for row, name in enumerate(names):
             part, number = name.split("/")
-            seen[name] = split
-            room = photographed(int(number) + (20 if part == "val" else 0), 24, 32)
-            assert np.array_equal(benchmark.arrays[f"all.{split}.images"][row], room["images"])
-            assert np.array_equal(benchmark.arrays[f"all.{split}.segmentation"][row], room["segmentation"])
-            assert np.array_equal(benchmark.arrays[f"all.{split}.depth"][row], room["depth"])
-            assert np.abs(benchmark.arrays[f"all.{split}.normals"][row] - room["normals"]).max() < 1e-6
-    assert len(seen) == 27 and all((split == "test") == name.startswith("val/") for name, split in seen.items())
+            groups[name] = split
+            arrays = photographed(int(number) + (20 if part == "val" else 0), 24, 32)
+            assert np.array_equal(benchmark.arrays[f"all.{split}.images"][row], arrays["images"])
+            assert np.array_equal(benchmark.arrays[f"all.{split}.segmentation"][row], arrays["segmentation"])
+            assert np.array_equal(benchmark.arrays[f"all.{split}.depth"][row], arrays["depth"])
+            assert np.abs(benchmark.arrays[f"all.{split}.normals"][row] - arrays["normals"]).max() < 1e-6
+    assert len(groups) == 27 and all((split == "test") == name.startswith("val/") for name, split in groups.items())
     (batch,) = benchmark.batches("train", size=17, seed=0, epoch=0)
     assert batch.task is None and batch.x.shape == (17, 3, 24, 32)
     assert {name: tuple(y.shape) for name, y in batch.y.items()} == {
@@ -92,22 +92,22 @@ def test_the_papers_split_selects_on_what_it_reports(rooms, tmp_path):
     assert any("paper" in remark for remark in benchmark.remarks())
 
 
-def test_preparing_again_costs_nothing_and_follows_the_data(own, tmp_path):
-    benchmark = placed(tmp_path / "data", own)
+def test_preparing_again_costs_nothing_and_follows_the_data(files, tmp_path):
+    benchmark = placed(tmp_path / "data", files)
     before = {path: path.stat().st_mtime_ns for path in benchmark.folder.iterdir()}
     benchmark.prepare()
     assert {path: path.stat().st_mtime_ns for path in benchmark.folder.iterdir()} == before
-    changed = np.load(own / "val" / "depth" / "3.npy") + np.float32(9)
-    np.save(own / "val" / "depth" / "3.npy", changed)
-    again = placed(tmp_path / "data", own)
+    changed = np.load(files / "val" / "depth" / "3.npy") + np.float32(9)
+    np.save(files / "val" / "depth" / "3.npy", changed)
+    again = placed(tmp_path / "data", files)
     assert again.arrays["all.test.depth"].max() == changed.max()
 
 
-def test_an_interrupted_preparation_goes_on(own, tmp_path, monkeypatch):
+def test_an_interrupted_preparation_goes_on(files, tmp_path, monkeypatch):
     monkeypatch.setattr("mola.data.prepare.npy_writer.SAFE", 0)
     monkeypatch.setattr(nyuv2, "BLOCK", 2)
-    benchmark = NYUv2(tmp_path, official=False)
-    benchmark.place(own)
+    benchmark = NYUv2.create(tmp_path, official=False)
+    benchmark.place(files)
     read, asked = nyuv2.Samples.read, []
 
     def dying(self, i):
@@ -121,10 +121,10 @@ def test_an_interrupted_preparation_goes_on(own, tmp_path, monkeypatch):
         benchmark.prepare()
     assert not list(benchmark.folder.glob("*.npy"))
     with pytest.raises(BadInput, match="expected prepared arrays, found none"):
-        NYUv2(tmp_path, official=False).arrays  # noqa: B018
+        NYUv2.create(tmp_path, official=False).arrays  # noqa: B018
     benchmark.prepare()
     assert len(asked) == 10 + 27 - 8  # four blocks of two were safe
-    whole = placed(tmp_path / "other", own)
+    whole = placed(tmp_path / "other", files)
     assert {name: array.tobytes() for name, array in whole.arrays.items()} == {
         name: array.tobytes() for name, array in benchmark.arrays.items()
     }
@@ -133,7 +133,7 @@ def test_an_interrupted_preparation_goes_on(own, tmp_path, monkeypatch):
 def test_the_published_archive_is_held_to_its_counts_and_size(tmp_path, monkeypatch):
     """At full size, with counts of four and two."""
     export(tmp_path / "raw", {"train": 9, "val": 2})
-    benchmark = NYUv2(tmp_path / "data")
+    benchmark = NYUv2.create(tmp_path / "data")
     assert (benchmark.rule.counts["train"], benchmark.rule.counts["val"]) == (795, 654)
     with pytest.raises(BadInput, match=r"train/image: expected 795 files, found 9$"):
         benchmark.place(tmp_path / "raw")
@@ -144,18 +144,18 @@ def test_the_published_archive_is_held_to_its_counts_and_size(tmp_path, monkeypa
         return Rule(rule.benchmark, rule.version, rule.rule, {"train": 9, "val": 2}, rule.percent)
 
     monkeypatch.setattr(Rule, "read", fewer)
-    benchmark = NYUv2(tmp_path / "data")
+    benchmark = NYUv2.create(tmp_path / "data")
     benchmark.place(packed(tmp_path / "raw", tmp_path / "nyuv2.zip"))
     benchmark.prepare()
     assert benchmark.arrays["all.train.images"].shape == (7, 288, 384, 3)
     assert benchmark.arrays["all.test.normals"].shape == (2, 288, 384, 3)
     np.save(tmp_path / "raw" / "val" / "label" / "1.npy", np.zeros((240, 320)))
     with pytest.raises(BadInput, match=r"label/1\.npy: expected numbers of shape \(288, 384\), found .*\(240, 320\)$"):
-        NYUv2(tmp_path / "other").place(tmp_path / "raw")
+        NYUv2.create(tmp_path / "other").place(tmp_path / "raw")
 
 
 def test_the_committed_rule_divides_the_published_numbers():
-    benchmark = NYUv2("nowhere")
+    benchmark = NYUv2.create("nowhere")
     splits = benchmark._splits(benchmark.rule.counts)
     assert {split: len(indices) for split, (_, indices) in splits.items()} == {"train": 699, "valid": 96, "test": 654}
     assert sorted(splits["train"][1] + splits["valid"][1]) == list(range(795))
@@ -201,17 +201,17 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("case", SPOILED)
-def test_what_is_wrong_is_named(own, tmp_path, case):
-    place, spoil, wanted = SPOILED[case]
-    spoil(own / place)
-    assert re.search(wanted, refusal(tmp_path / "data", own)), case
+def test_what_is_wrong_is_named(files, tmp_path, case):
+    place, spoil, expected = SPOILED[case]
+    spoil(files / place)
+    assert re.search(expected, refusal(tmp_path / "data", files)), case
 
 
-def test_spoiled_data_leaves_the_good_part(own, tmp_path):
-    benchmark = placed(tmp_path / "data", own)
+def test_spoiled_data_leaves_the_good_part(files, tmp_path):
+    benchmark = placed(tmp_path / "data", files)
     before = {path: path.stat().st_mtime_ns for path in benchmark.folder.glob("all.t*.npy")}
-    saved(np.full((24, 32, 1), np.nan))(own / "val" / "depth" / "1.npy")
+    saved(np.full((24, 32, 1), np.nan))(files / "val" / "depth" / "1.npy")
     with pytest.raises(BadInput, match=r"val/depth/1\.npy"):
-        placed(tmp_path / "data", own)
+        placed(tmp_path / "data", files)
     after = {path: path.stat().st_mtime_ns for path in benchmark.folder.glob("all.t*.npy")}
     assert {path: time for path, time in before.items() if "train" in path.name}.items() <= after.items()

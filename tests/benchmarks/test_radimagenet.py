@@ -24,7 +24,7 @@ def lists():
 
 
 def placed(root, files, **options):
-    benchmark = RadImageNet(root, **{**SMALL, **options})
+    benchmark = RadImageNet.create(root, **{**SMALL, **options})
     benchmark.place(files)
     benchmark.fetch()
     return benchmark
@@ -43,17 +43,17 @@ def names(benchmark, part):
 
 def test_the_papers_tasks(tmp_path):
     assert [task.outputs for task in RadImageNet.tasks] == [6, 28, 2, 13, 18, 14, 9, 25, 26, 10, 14]
-    assert {task.name: task.outputs for task in RadImageNet.tasks} == RadImageNet(tmp_path).rule.counts
+    assert {task.name: task.outputs for task in RadImageNet.tasks} == RadImageNet.create(tmp_path).rule.counts
     assert sum(task.outputs for task in RadImageNet.tasks) == 165 == len(miniature_medical.class_folders())
 
 
 def test_it_is_asked_for_not_downloaded(tmp_path):
-    told = refused(RadImageNet(tmp_path).fetch)
-    assert told.startswith(
+    message = refused(RadImageNet.create(tmp_path).fetch)
+    assert message.startswith(
         f"{tmp_path / 'raw' / 'radimagenet' / 'radimagenet.tar.gz'}: expected radimagenet, which is "
     )
     for word in ("https://www.radimagenet.com", "RadiologyAI_{train,val,test}.csv", "mola fetch radimagenet --from"):
-        assert word in told
+        assert word in message
 
 
 def test_an_archive_and_a_folder_give_the_same(tmp_path, unpacked, lists):
@@ -65,8 +65,8 @@ def test_an_archive_and_a_folder_give_the_same(tmp_path, unpacked, lists):
     for name, array in packed.arrays.items():
         assert np.array_equal(array, by_hand.arrays[name]), name
     for split, theirs in {"train": "train", "valid": "val", "test": "test"}.items():
-        found = [file for task in packed.tasks for file in names(packed, f"{task.name}.{split}")]
-        assert sorted(found) == sorted(file for file, _ in lists[theirs])
+        actual = [file for task in packed.tasks for file in names(packed, f"{task.name}.{split}")]
+        assert sorted(actual) == sorted(file for file, _ in lists[theirs])
 
 
 def test_a_label_is_the_rank_of_a_findings_name_in_its_anatomy(tmp_path, unpacked):
@@ -115,23 +115,23 @@ def test_the_papers_split_selects_on_the_reported_images(tmp_path, unpacked):
 
 
 def test_a_model_sees_the_middle_of_an_evaluated_image(tmp_path):
-    benchmark = RadImageNet(tmp_path)
+    benchmark = RadImageNet.create(tmp_path)
     x = torch.randint(0, 256, (2, 3, 256, 256), dtype=torch.uint8)
-    found = benchmark.normalised(x)
-    assert found.shape == (2, 3, 224, 224) and found.is_contiguous()
-    assert torch.equal(found, benchmark.normalised(x[:, :, 16:240, 16:240]))  # as a training crop would come out
-    assert "crop: expected at most size, 200, found 224" in refused(lambda: RadImageNet(tmp_path, size=200))
+    actual = benchmark.normalised(x)
+    assert actual.shape == (2, 3, 224, 224) and actual.is_contiguous()
+    assert torch.equal(actual, benchmark.normalised(x[:, :, 16:240, 16:240]))  # as a training crop would come out
+    assert "crop: expected at most size, 200, found 224" in refused(lambda: RadImageNet.create(tmp_path, size=200))
 
 
 def test_training_crops_have_the_models_size(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 1), dtype=np.uint8)
     uniform = np.random.default_rng(1).random((40, RadImageNet.draws), dtype=np.float32)
-    found = RadImageNet(tmp_path, size=64, crop=48).augmented(images.copy(), uniform)
-    assert found.shape[:3] == (40, 48, 48)
+    actual = RadImageNet.create(tmp_path, size=64, crop=48).augmented(images.copy(), uniform)
+    assert actual.shape[:3] == (40, 48, 48)
     other = uniform.copy()
     other[:, 4] = (uniform[:, 4] + 0.5) % 1  # the flip's number
-    again = RadImageNet(tmp_path, size=64, crop=48).augmented(images.copy(), other)
-    assert np.array_equal(found, again[:, :, ::-1])
+    again = RadImageNet.create(tmp_path, size=64, crop=48).augmented(images.copy(), other)
+    assert np.array_equal(actual, again[:, :, ::-1])
 
 
 @pytest.mark.parametrize("where", ["in", "beside"])
@@ -145,7 +145,7 @@ def test_the_lists_may_lie_in_the_images_folder_or_beside_it(tmp_path, unpacked,
 
 
 def test_a_part_of_it_may_be_placed_alone(tmp_path, unpacked):
-    benchmark = RadImageNet(tmp_path, **SMALL)
+    benchmark = RadImageNet.create(tmp_path, **SMALL)
     for name in miniature_medical.SPLITS:
         benchmark.place(unpacked / f"RadiologyAI_{name}.csv")
     assert "radimagenet.tar.gz: expected radimagenet, which is given on request" in refused(benchmark.fetch)
@@ -165,24 +165,24 @@ def written(root, unpacked, lists):
 def test_images_that_no_list_names_are_told(tmp_path, unpacked, lists, capsys):
     (left, _), *lists["train"] = lists["train"]
     placed(tmp_path / "own", written(tmp_path / "files", unpacked, lists))
-    told = f"radimagenet: 1 images that no list names are left out; the first is {left}"
-    assert told in capsys.readouterr().err
+    message = f"radimagenet: 1 images that no list names are left out; the first is {left}"
+    assert message in capsys.readouterr().err
 
 
 def test_wrong_lists_are_told_in_one_line(tmp_path, unpacked, lists):
-    def told(name, **changes):
+    def message(name, **changes):
         return refused(placed, tmp_path / f"root-{name}", written(tmp_path / name, unpacked, {**lists, **changes}))
 
     row = ("radiology_ai/CT/lung/Nodule/lung999999.png", "lung-Nodule")
-    assert told("a", val=[*lists["val"], row]).endswith(
+    assert message("a", val=[*lists["val"], row]).endswith(
         "CT/lung/Nodule: expected all 5 images that a list names, found 4; the first missing is lung999999.png"
     )
     twice = lists["train"][0]
-    assert told("b", test=[*lists["test"], twice]) == f"{twice[0]}: expected in one list, found in train and in test"
+    assert message("b", test=[*lists["test"], twice]) == f"{twice[0]}: expected in one list, found in train and in test"
     fewer = {split: [r for r in rows if "thyroid_nodule" not in r[0]] for split, rows in lists.items()}
-    assert told("d", **fewer).endswith("us_thyroid: expected 2 findings, found 1: thyroid")
+    assert message("d", **fewer).endswith("us_thyroid: expected 2 findings, found 1: thyroid")
     without = [r for r in lists["val"] if "/MR/brain/" not in r[0]]
-    assert told("e", val=without).endswith("RadiologyAI_val.csv: expected images of mr_brain, found none")
+    assert message("e", val=without).endswith("RadiologyAI_val.csv: expected images of mr_brain, found none")
 
 
 @pytest.mark.parametrize(
@@ -201,20 +201,22 @@ def test_wrong_lists_are_told_in_one_line(tmp_path, unpacked, lists):
 )
 def test_images_elsewhere_are_told_in_one_line(tmp_path, name):
     (tmp_path / "list.csv").write_text(f"label,filename\nx,radiology_ai/US/liver/u1.png\nx,{name}\n")
-    told = refused(listed, tmp_path / "list.csv")
-    assert told.startswith(f"{tmp_path / 'list.csv'}: expected images of the 11 anatomies as radiology_ai/<CT or MR>/")
-    assert told.endswith(f", found '{name}'")
+    message = refused(listed, tmp_path / "list.csv")
+    assert message.startswith(
+        f"{tmp_path / 'list.csv'}: expected images of the 11 anatomies as radiology_ai/<CT or MR>/"
+    )
+    assert message.endswith(f", found '{name}'")
 
 
 def test_lists_that_are_none_are_told_in_one_line(tmp_path, unpacked):
-    for name, content, wanted in (
+    for name, content, expected in (
         ("columns", b"path,label\na,b\n", "expected a column 'filename', found path, label"),
         ("empty", b"", "found an empty file"),
         ("binary", b"filename,label\n\xff\xfe,x\n", "expected a list of images, found: 'utf-8' codec"),
     ):
         folder = written(tmp_path / name, unpacked, miniature_medical.radimagenet())
         (folder / "RadiologyAI_val.csv").write_bytes(content)
-        assert wanted in refused(placed, tmp_path / f"root-{name}", folder)
+        assert expected in refused(placed, tmp_path / f"root-{name}", folder)
 
 
 def test_an_unreadable_image_is_told_and_the_rest_kept(tmp_path, unpacked):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mola.benchmarks._synthetic import scene_pixels as _scene_pixels
+from mola.benchmarks._synthetic import scene_pixels
 from mola.benchmarks._synthetic.scene_pixels import geometry, photographed, rays, to_world
 from mola.benchmarks._synthetic.scene_rooms import BALL, CEILING, CLASSES, FLOOR, LAMP, PICTURE, furnished
 from mola.benchmarks.scenes import Scenes
@@ -25,7 +25,7 @@ def signed_distances(shape, points):
     return np.max([np.abs(x) - a, np.abs(y) - b, np.abs(z) - d], axis=0)
 
 
-def seen(identity, height=48, width=64):
+def rendered(identity, height=48, width=64):
     """The scene, its depth, classes and normals, and where in the room each pixel's point lies (H·W, 3)."""
     scene = furnished(identity)
     depth, labels, normals = geometry(scene, height, width)
@@ -35,12 +35,12 @@ def seen(identity, height=48, width=64):
 
 @pytest.mark.parametrize("identity", ROOMS)
 def test_depth_along_the_ray_hits_the_first_surface(identity):
-    scene, depth, labels, _, camera, ray = seen(identity)
+    scene, depth, labels, _, camera, ray = rendered(identity)
     points = camera + ray * depth.reshape(-1, 1)
     near = np.array([signed_distances(shape, points) for shape in scene.shapes])
-    room = signed_distances(scene.room, points)
-    assert near.min() > -1e-9 and room.max() < 1e-9  # inside nothing, and not beyond the walls
-    assert np.abs(np.concatenate([near, room[None]])).min(0).max() < 1e-9  # on something
+    walls = signed_distances(scene.interior, points)
+    assert near.min() > -1e-9 and walls.max() < 1e-9  # inside nothing, and not beyond the walls
+    assert np.abs(np.concatenate([near, walls[None]])).min(0).max() < 1e-9  # on something
     for part in np.linspace(0.02, 0.98, 25):  # and nothing stands before it
         between = camera + ray * (part * depth.reshape(-1, 1))
         assert all(signed_distances(shape, between).min() > -1e-9 for shape in scene.shapes)
@@ -52,14 +52,14 @@ def test_depth_along_the_ray_hits_the_first_surface(identity):
 
 @pytest.mark.parametrize("identity", ROOMS)
 def test_normals_are_unit_vectors_towards_the_camera_and_across_the_surface(identity):
-    scene, depth, _, normals, camera, ray = seen(identity)
+    scene, depth, _, normals, camera, ray = rendered(identity)
     assert np.abs(np.linalg.norm(normals, axis=-1) - 1).max() < 1e-12
     assert (normals * np.stack(rays(48, 64), -1)).sum(-1).max() < 0
     world = np.stack(to_world(scene, np.moveaxis(normals, -1, 0)), -1).reshape(-1, 3)
     points = camera + ray * depth.reshape(-1, 1)
 
     def free(at):  # how far from the nearest surface, > 0 in the air
-        return np.min([-signed_distances(scene.room, at), *(signed_distances(s, at) for s in scene.shapes)], axis=0)
+        return np.min([-signed_distances(scene.interior, at), *(signed_distances(s, at) for s in scene.shapes)], axis=0)
 
     step = 1e-6
     gradient = np.stack([free(points + step * e) - free(points - step * e) for e in np.eye(3)], -1) / (2 * step)
@@ -80,18 +80,18 @@ def test_a_camera_turns_without_stretching():
     scene = furnished(5)
     axes = np.stack(to_world(scene, np.eye(3)))
     assert np.allclose(axes @ axes.T, np.eye(3), atol=1e-15) and np.linalg.det(axes) > 0.999
-    assert np.allclose(np.stack(_scene_pixels.to_camera(scene, to_world(scene, np.eye(3)))), np.eye(3), atol=1e-15)
+    assert np.allclose(np.stack(scene_pixels.to_camera(scene, to_world(scene, np.eye(3)))), np.eye(3), atol=1e-15)
 
 
 def test_what_the_sensor_does_not_know_is_marked_and_the_rest_is_exact():
     for identity in ROOMS:
-        room = photographed(identity, 48, 64)
+        arrays = photographed(identity, 48, 64)
         depth, labels, normals = geometry(furnished(identity), 48, 64)
-        known, labelled = room["depth"] > 0, room["segmentation"] >= 0
-        assert np.array_equal(room["depth"][known], depth.astype(np.float32)[known])
-        assert np.array_equal(room["normals"][known], normals.astype(np.float32)[known])
-        assert np.array_equal(room["segmentation"][labelled], labels[labelled])
-        assert not room["normals"][~known].any() and set(room["segmentation"][~labelled].tolist()) <= {-1}
+        known, labelled = arrays["depth"] > 0, arrays["segmentation"] >= 0
+        assert np.array_equal(arrays["depth"][known], depth.astype(np.float32)[known])
+        assert np.array_equal(arrays["normals"][known], normals.astype(np.float32)[known])
+        assert np.array_equal(arrays["segmentation"][labelled], labels[labelled])
+        assert not arrays["normals"][~known].any() and set(arrays["segmentation"][~labelled].tolist()) <= {-1}
         assert 0.005 < (~known).mean() < 0.3 and 0.005 < (~labelled).mean() < 0.2
 
 
@@ -111,20 +111,20 @@ def test_the_camera_stands_in_the_air_within_the_room():
     for identity in range(480):
         scene = furnished(identity)
         camera = np.array(scene.camera)[None]
-        assert signed_distances(scene.room, camera) < -0.1
+        assert signed_distances(scene.interior, camera) < -0.1
         assert min(signed_distances(shape, camera)[0] for shape in scene.shapes) > 0.1
 
 
 def test_classes_are_balanced_enough_to_be_learned(data_root):
     for split in ("train", "valid", "test"):
-        labels = Scenes(data_root).arrays[f"all.{split}.segmentation"]
+        labels = Scenes.create(data_root).arrays[f"all.{split}.segmentation"]
         share = np.bincount(labels[labels >= 0], minlength=len(CLASSES)) / labels.size
         assert share.min() > 0.01 and share.max() < 0.55
 
 
 def test_augmentation_keeps_image_and_targets_together(data_root):
     """In a picture of its own labels the colour tells the class; so it does after augmentation, but where two meet."""
-    benchmark = Scenes(data_root)
+    benchmark = Scenes.create(data_root)
     benchmark.scales = SCALES
     labels = benchmark.arrays["all.valid.segmentation"][:32]
     painted = (labels + 1).astype(np.uint8)[..., None].repeat(3, -1) * 20
@@ -143,7 +143,7 @@ def test_augmentation_keeps_image_and_targets_together(data_root):
 
 
 def test_a_batch_holds_every_task_of_every_sample(data_root):
-    benchmark = Scenes(data_root, limit=6)
+    benchmark = Scenes.create(data_root, limit=6)
     (batch,) = benchmark.batches("valid", size=8, seed=0, epoch=0)
     assert batch.task is None and batch.x.shape == (6, 3, 48, 64)
     assert batch.y["segmentation"].shape == (6, 48, 64) and batch.y["segmentation"].dtype == torch.int64
@@ -155,7 +155,7 @@ def test_a_batch_holds_every_task_of_every_sample(data_root):
 
 
 def test_training_shows_every_sample_once(data_root):
-    benchmark = Scenes(data_root, limit=21)
+    benchmark = Scenes.create(data_root, limit=21)
     for sampling in ("balanced", "proportional"):
         batches = list(benchmark.batches("train", size=4, seed=0, epoch=0, sampling=sampling))
         assert len(batches) == benchmark.steps(size=4, sampling=sampling) == 5
@@ -165,11 +165,11 @@ def test_training_shows_every_sample_once(data_root):
 def test_the_committed_manifest_comes_from_the_code(tmp_path, monkeypatch):
     committed = manifest.manifest_path("scenes").read_bytes()
     monkeypatch.setattr(manifest, "SPLITS", tmp_path)
-    assert Scenes("nowhere").write_manifest().read_bytes() == committed
+    assert Scenes.create("nowhere").write_manifest().read_bytes() == committed
 
 
 def test_a_room_hangs_on_its_id_alone():
-    benchmark = Scenes("nowhere")
+    benchmark = Scenes.create("nowhere")
     ids = benchmark.manifest.ids["all"]["valid"][:3]
     together = benchmark.build("all", ids)
     for place, i in enumerate(ids):

@@ -203,7 +203,7 @@ def test_frozen_weights_count_for_inference(digits):
     from mola.models.backbones import builder
     from mola.training.cost import example_batch, parameter_counts
 
-    method = LinearProbe(digits.tasks, builder("test_resnet"))
+    method = LinearProbe.create(digits.tasks, builder("test_resnet"))
     counts = parameter_counts(method, example_batch(digits, torch.device("cpu")))
     assert counts["inference"] == sum(p.numel() for p in method.parameters())
     assert counts["trainable"] == sum(p.numel() for p in method.heads.parameters())

@@ -97,12 +97,12 @@ def test_timms_padding_by_input_size_is_kept():
     conv = Conv2dSame(4, 6, 3, stride=2)
     for size in (7, 8, 9):
         x = torch.randn(2, 4, size, size + 1)
-        wanted = conv(x)
+        expected = conv(x)
         model = mola.adapt(nn.Sequential(Conv2dSame(4, 6, 3, stride=2)), experts=2, rank=2)
         model[0].load_state_dict({**model[0].state_dict(), **conv.state_dict()})
         for gate in (torch.tensor([0, 1]), torch.rand(2, 2)):
             with mola.gate(model, gate):
-                torch.testing.assert_close(model(x), wanted)
+                torch.testing.assert_close(model(x), expected)
 
 
 def test_rank_by_pattern_and_reported_size(caplog):
@@ -213,10 +213,10 @@ def test_channels_last_and_autocast():
         with mola.gate(model, gate):
             plain.append(model(x))
     model, x = (thing.to(memory_format=torch.channels_last) for thing in (model, x))
-    for gate, wanted in zip(gates, plain, strict=True):
+    for gate, expected in zip(gates, plain, strict=True):
         with mola.gate(model, gate):
-            torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
             with torch.autocast("cpu", torch.bfloat16):
                 half = model(x)
         assert half.dtype == torch.bfloat16
-        assert (half - wanted).norm() < 0.02 * wanted.norm()
+        assert (half - expected).norm() < 0.02 * expected.norm()

@@ -80,11 +80,11 @@ def test_a_hook_outlives_adapt_and_export(kind):
 def test_a_hook_changes_what_the_adapted_layer_gives():
     plain = nn.Sequential(nn.Linear(4, 3))
     plain[0].register_forward_hook(lambda module, args, y: y + 1)
-    x, wanted = (x := torch.randn(2, 4)), plain(x)
+    x, expected = (x := torch.randn(2, 4)), plain(x)
     model = mola.adapt(plain, experts=2, rank=1)
     with mola.gate(model, torch.tensor([1, 0])):
-        torch.testing.assert_close(model(x), wanted)
-    torch.testing.assert_close(mola.export(model, 0)(x), wanted)
+        torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(mola.export(model, 0)(x), expected)
 
 
 def normalised(layer):

@@ -10,8 +10,8 @@ from torch import nn
 
 import mola
 from mola.layers.adapter import LowRankConv2d, LowRankLinear
-from mola.layers.gates import IndexGate, WeightGate, checked
-from mola.layers.plans import dispatch as plans
+from mola.layers.gate_kinds import IndexGate, WeightGate, as_gate
+from mola.layers.plans import dispatch
 from mola.layers.plans.operations import Convolve
 from mola.types import BadInput
 
@@ -54,9 +54,9 @@ def inputs(layer, size):
     return torch.randn(size, layer.in_channels, 9, 7, dtype=layer.weight.dtype)
 
 
-def gradients(y, wanted_of):
+def gradients(y, asked):
     upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
-    return torch.autograd.grad(y, wanted_of, upstream)
+    return torch.autograd.grad(y, asked, upstream)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["fp64", "fp32"])
@@ -70,9 +70,9 @@ def test_every_plan_is_the_formula(name, gate, dtype):
         gate = gate.to(dtype).requires_grad_()
     weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).to(dtype)
     asked = [x, *layer.parameters(), *([gate] if gate.requires_grad else [])]
-    wanted = output_by_samples(layer, x, weights)
-    wanted_gradients = gradients(wanted, asked)
-    possible = plans.applicable(layer, checked(gate, 4, CPU))
+    expected = output_by_samples(layer, x, weights)
+    expected_gradients = gradients(expected, asked)
+    possible = dispatch.applicable(layer, as_gate(gate, 4, CPU))
     assert set(possible) >= {"stacked", "merged"}
     for plan in (None, *possible):
         layer.plan = plan
@@ -80,8 +80,8 @@ def test_every_plan_is_the_formula(name, gate, dtype):
             y = layer(x)
         assert layer.last_plan == plan or plan is None
         tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-        torch.testing.assert_close(y, wanted, **tolerance)
-        for one, other in zip(gradients(y, asked), wanted_gradients, strict=True):
+        torch.testing.assert_close(y, expected, **tolerance)
+        for one, other in zip(gradients(y, asked), expected_gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
 
 
@@ -90,7 +90,7 @@ def test_every_plan_is_the_formula(name, gate, dtype):
 def test_what_is_frozen_costs_no_gradient_and_changes_no_other(name, frozen):
     layer = filled(LAYERS[name]().double())
     for gate in (GATES["mixed"], GATES["weights"].double()):
-        for plan in plans.applicable(layer, checked(gate, 4, CPU)):
+        for plan in dispatch.applicable(layer, as_gate(gate, 4, CPU)):
             layer.plan = plan
             x = inputs(layer, 4)
             outcomes = []
@@ -115,12 +115,12 @@ def test_memory_formats_and_many_experts(factorisation, memory_format):
     layer.to(memory_format=memory_format)
     x = torch.randn(4, 7, 9, 9, dtype=torch.float64).to(memory_format=memory_format)
     gate = torch.randn(4, 12, dtype=torch.float64).requires_grad_()
-    wanted = output_by_samples(layer, x, gate)
+    expected = output_by_samples(layer, x, gate)
     with mola.gate(layer, gate):
         y = layer(x)
-    torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
     asked = [gate, *layer.parameters()]
-    for one, other in zip(gradients(y, asked), gradients(wanted, asked), strict=True):
+    for one, other in zip(gradients(y, asked), gradients(expected, asked), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
@@ -134,17 +134,17 @@ def test_one_sample_in_channels_last_through_grouped_convolutions_adapted_and_pl
     x, gate = torch.randn(1, 4, 7, 6, dtype=torch.float64), GATES[gate]
     gate = gate.double() if gate.is_floating_point() else gate
     weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).double()
-    wanted = output_by_samples(layers[1], network[1](output_by_samples(layers[0], x, weights)), weights)
-    wanted_gradients = gradients(wanted, list(network.parameters()))
+    expected = output_by_samples(layers[1], network[1](output_by_samples(layers[0], x, weights)), weights)
+    expected_gradients = gradients(expected, list(network.parameters()))
     network.to(memory_format=torch.channels_last)
     x = x.contiguous(memory_format=torch.channels_last)
     for plan in ("grouped", "separate", "factored", "stacked", "merged"):
         for layer in layers:
-            layer.plan = plan if plan in plans.applicable(layer, checked(gate, 4, CPU)) else None
+            layer.plan = plan if plan in dispatch.applicable(layer, as_gate(gate, 4, CPU)) else None
         with mola.gate(network, gate):
             y = network(x)
-        torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
-        for one, other in zip(gradients(y, list(network.parameters())), wanted_gradients, strict=True):
+        torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+        for one, other in zip(gradients(y, list(network.parameters())), expected_gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
@@ -158,18 +158,18 @@ def test_gradients_of_several_losses_at_once(name, gate, memory_format):
     x = (x.to(memory_format=memory_format) if x.dim() == 4 else x).requires_grad_()
     gate = gate.double().requires_grad_() if gate.is_floating_point() else gate
     asked = [x, *layer.parameters(), *([gate] if gate.requires_grad else [])]
-    for plan in (None, *plans.applicable(layer, checked(gate, 4, CPU))):
+    for plan in (None, *dispatch.applicable(layer, as_gate(gate, 4, CPU))):
         layer.plan = plan
         with mola.gate(layer, gate):
             y = layer(x)
         upstream = torch.randn(3, *y.shape, dtype=y.dtype)
         one_by_one = [torch.autograd.grad(y, asked, each, retain_graph=True) for each in upstream]
-        wanted = [torch.stack(rows) for rows in zip(*one_by_one, strict=True)]
+        expected = [torch.stack(rows) for rows in zip(*one_by_one, strict=True)]
 
         batched = torch.autograd.grad(y, asked, upstream, retain_graph=True, is_grads_batched=True)
         mapped = torch.vmap(lambda each, y=y: torch.autograd.grad(y, asked, each, retain_graph=True))(upstream)
         for together in (batched, mapped):
-            for one, other in zip(together, wanted, strict=True):
+            for one, other in zip(together, expected, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
@@ -179,13 +179,13 @@ def test_autocast_computes_in_half_precision(name, gate):
     layer = filled(LAYERS[name]())
     x = inputs(layer, 4).requires_grad_()
     weights = gate if gate.is_floating_point() else nn.functional.one_hot(gate, 4).float()
-    wanted = output_by_samples(layer, x, weights)
-    for plan in (None, *plans.applicable(layer, checked(gate, 4, CPU))):
+    expected = output_by_samples(layer, x, weights)
+    for plan in (None, *dispatch.applicable(layer, as_gate(gate, 4, CPU))):
         layer.plan = plan
         with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, gate):
             y = layer(x)
         assert y.dtype == torch.bfloat16
-        torch.testing.assert_close(y.float(), wanted, rtol=0.03, atol=0.03 * float(wanted.detach().abs().max()))
+        torch.testing.assert_close(y.float(), expected, rtol=0.03, atol=0.03 * float(expected.detach().abs().max()))
         for parameter, grad in zip(layer.parameters(), gradients(y, list(layer.parameters())), strict=True):
             assert grad.dtype == parameter.dtype == torch.float32
 
@@ -208,12 +208,12 @@ def test_autocast_rounds_the_sum_of_weight_and_update_once(name, plan):
         zeros = torch.zeros(4, 4)  # without any update the weight of 1 sums up what it sees
         with mola.gate(layer, zeros):
             layer.plan = None
-            seen = layer(x)
+            sums = layer(x)
             layer.plan = plan
         layer.weight.fill_(1 + 2**-8 - 2**-10)
         with torch.autocast("cpu", torch.bfloat16), mola.gate(layer, torch.tensor([3, 0, 0, 2])):
             y = layer(x).float()
-    assert ((y - (1 + 2**-7) * seen).abs() < (y - seen).abs()).all()
+    assert ((y - (1 + 2**-7) * sums).abs() < (y - sums).abs()).all()
 
 
 @pytest.mark.parametrize("gate", ["index", "weights"])
@@ -233,7 +233,7 @@ def test_ten_steps_of_training_agree(gate):
         model = copy.deepcopy(network)
         for layer in model.modules():
             if isinstance(layer, LowRankConv2d | LowRankLinear):
-                layer.plan = plans.checked(plan)
+                layer.plan = dispatch.as_plan(plan)
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
         curves[plan] = []
         for step in range(10):
@@ -250,29 +250,29 @@ def test_ten_steps_of_training_agree(gate):
 
 
 def test_the_choice():
-    index = checked(torch.tensor([0, 1, 2, 3] * 16), 4, CPU)
+    index = as_gate(torch.tensor([0, 1, 2, 3] * 16), 4, CPU)
     assert isinstance(index, IndexGate)
     assert index.present == (0, 1, 2, 3)
     wide, grouped = (LowRankConv2d(nn.Conv2d(256, 256, 3, groups=g), 4, 2) for g in (1, 2))
     flat = LowRankLinear(nn.Linear(256, 256), 4, 2)
-    assert plans.choose(wide, index, positions=1) == "separate"
-    assert plans.choose(wide, index, positions=64) == "grouped"
-    assert plans.choose(grouped, index, positions=1) == "grouped"
+    assert dispatch.choose(wide, index, positions=1) == "separate"
+    assert dispatch.choose(wide, index, positions=64) == "grouped"
+    assert dispatch.choose(grouped, index, positions=1) == "grouped"
     point = LowRankConv2d(nn.Conv2d(256, 256, 1), 4, 2)
-    assert plans.choose(point, index, positions=16, pointwise=True) == "separate"
-    assert plans.choose(wide, index, positions=16) == "grouped"
-    assert plans.choose(point, index, positions=256, pointwise=True) == "grouped"
+    assert dispatch.choose(point, index, positions=16, pointwise=True) == "separate"
+    assert dispatch.choose(wide, index, positions=16) == "grouped"
+    assert dispatch.choose(point, index, positions=256, pointwise=True) == "grouped"
     for side, on_points in ((1, True), (8, False)):  # of 7 × 9 or of two positions
         wide_rank = LowRankConv2d(nn.Conv2d(5, 8, 1, stride=side), 4, 5)
         x = inputs(wide_rank, 4)
-        assert plans._on_points(Convolve((side, side)), x, wide_rank.weight, wide_rank.A) == on_points
-    assert plans.choose(flat, index, positions=64) == "separate"
+        assert dispatch._on_points(Convolve((side, side)), x, wide_rank.weight, wide_rank.A) == on_points
+    assert dispatch.choose(flat, index, positions=64) == "separate"
     weights, single = (WeightGate(torch.rand(size, 4)) for size in (8, 1))
-    assert plans.choose(wide, weights, positions=4096) == "factored"
-    assert plans.choose(grouped, weights, positions=64) == "stacked"
-    assert plans.choose(flat, weights, positions=64) == "factored"
-    assert plans.choose(wide, single, positions=4096) == "merged"
-    assert plans.choose(wide, single, positions=16) == "factored"
+    assert dispatch.choose(wide, weights, positions=4096) == "factored"
+    assert dispatch.choose(grouped, weights, positions=64) == "stacked"
+    assert dispatch.choose(flat, weights, positions=64) == "factored"
+    assert dispatch.choose(wide, single, positions=4096) == "merged"
+    assert dispatch.choose(wide, single, positions=16) == "factored"
 
 
 def test_the_choice_is_logged_once(caplog):

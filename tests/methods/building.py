@@ -15,4 +15,4 @@ def build(name, tasks, seed=0, **changes):
     dense = any(task.kind != "classes" for task in tasks)
     stride = {"output_stride": 8} if dense else {}
     backbone = builder("test_resnet", {"zero_init_last": False} | stride, dense=dense, head_width=8)
-    return registry.load("methods", name)(tasks, backbone, **registry.check_options("methods", name, options, name))
+    return registry.load("methods", name).create(tasks, backbone, **options)

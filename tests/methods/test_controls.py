@@ -29,8 +29,8 @@ def test_chance_learns_the_frequencies_of_the_classes():
     task = Task("one", "classes", 3, {"accuracy": "higher"})
     batch = Batch(torch.randn(10, 3, 8, 8), torch.zeros(10), {"one": torch.tensor([0] * 7 + [1] * 2 + [2])}, ("one",))
     method = trained(build("chance", [task]), [task], [batch] * 60)
-    found = method(batch).predictions["one"]
-    torch.testing.assert_close(found.softmax(1), torch.tensor([[0.7, 0.2, 0.1]]).expand(10, 3), atol=0.02, rtol=0)
+    actual = method(batch).predictions["one"]
+    torch.testing.assert_close(actual.softmax(1), torch.tensor([[0.7, 0.2, 0.1]]).expand(10, 3), atol=0.02, rtol=0)
 
 
 def test_chance_learns_the_median_depth():
@@ -38,9 +38,9 @@ def test_chance_learns_the_median_depth():
     batches = [b for epoch in range(20) for b in load(benchmark, "train", torch.device("cpu"), size=8, epoch=epoch)]
     method = trained(build("chance", TASKS), TASKS, batches)
     depths = torch.cat([batch.y["depth"].flatten() for batch in batches])
-    found = method(batches[0]).predictions["depth"].detach()
-    assert (found == found[0, 0, 0, 0]).all()
-    assert float((found[0, 0, 0, 0] - depths[depths > 0].median()).abs()) < 0.15
+    actual = method(batches[0]).predictions["depth"].detach()
+    assert (actual == actual[0, 0, 0, 0]).all()
+    assert float((actual[0, 0, 0, 0] - depths[depths > 0].median()).abs()) < 0.15
 
 
 @pytest.mark.parametrize("name", ["chance", "linear_probe"])
@@ -58,7 +58,7 @@ def test_a_probe_reads_the_features_of_evaluation(digits):
     batch = next(iter(load(digits, "train", torch.device("cpu"), size=16)))
     probe, plain = build("linear_probe", digits.tasks).train(), build("shared", digits.tasks).eval()
     plain.heads.load_state_dict(probe.heads.state_dict())
-    for name, found in probe(batch).predictions.items():
-        torch.testing.assert_close(found, plain(batch).predictions[name])
-        assert found.requires_grad
+    for name, actual in probe(batch).predictions.items():
+        torch.testing.assert_close(actual, plain(batch).predictions[name])
+        assert actual.requires_grad
     assert probe.heads.training and not any(module.training for module in probe.backbone.modules())

@@ -26,9 +26,11 @@ def build(name, backbone, **options):
     timm_options, where = BACKBONES[backbone]
     known = registry.option_names("methods", name)
     options |= {k: v for k, v in {"where": where, "router_width": 4}.items() if k in known}
-    method = registry.load("methods", name)(
-        TASKS, builder(backbone, timm_options, dense=True, head_width=8), **options
-    ).eval()
+    method = (
+        registry.load("methods", name)
+        .create(TASKS, builder(backbone, timm_options, dense=True, head_width=8), **options)
+        .eval()
+    )
     torch.manual_seed(1)
     for key, parameter in method.named_parameters():
         if key.endswith(".B"):
@@ -46,12 +48,12 @@ def same(one, other, batch):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_mola_grad_is_every_tasks_adapter_before_its_head(backbone, batch):
     method = build("mola_grad", backbone)
-    found, features = method(batch).predictions, []
+    actual, features = method(batch).predictions, []
     for expert, task in enumerate(TASKS):
         with gate(method.backbone, torch.full((2,), expert)):
             features.append(method.backbone(batch.x))
-        wanted = method.heads(features[-1], batch)[task.name]
-        torch.testing.assert_close(found[task.name], wanted, rtol=1e-4, atol=1e-5)
+        expected = method.heads(features[-1], batch)[task.name]
+        torch.testing.assert_close(actual[task.name], expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(features[0], features[1], atol=1e-3)
 
 

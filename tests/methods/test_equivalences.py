@@ -95,8 +95,8 @@ def test_top_k_leaves_the_rest_at_zero(digits, batch):
 def test_the_aux_loss_is_the_weighted_decorrelation(digits, batch):
     method = build("mola_router", digits.tasks, twd=0.3, temperature=0.5)
     scores = method.router(batch.x)
-    wanted = 0.3 * task_decorrelation(method.projection(scores), batch.task, 0.5)
-    torch.testing.assert_close(method(batch).aux_loss, wanted)
+    expected = 0.3 * task_decorrelation(method.projection(scores), batch.task, 0.5)
+    torch.testing.assert_close(method(batch).aux_loss, expected)
     assert method.projection.weight.shape == (32, 4)
     assert build("mola_router", digits.tasks, twd=0.0)(batch).aux_loss is None
     assert method.eval()(batch).aux_loss is None

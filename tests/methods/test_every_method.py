@@ -2,6 +2,7 @@
 a dense one where every image has every task.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -83,15 +84,15 @@ def test_other_tasks_do_not_change_a_prediction_in_eval(name, benchmark, batch):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
     method = live(build(name, benchmark.tasks))
-    own, shared = method.own_parameters(), method.shared_parameters()
-    assert {id(p) for p in own}.isdisjoint({id(p) for p in shared})
-    assert {id(p) for p in own} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
+    rest, shared = method.own_parameters(), method.shared_parameters()
+    assert {id(p) for p in rest}.isdisjoint({id(p) for p in shared})
+    assert {id(p) for p in rest} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
     assert all(p.requires_grad for p in shared)  # what is frozen is no task's
     unused = without_use(method, batch)
     silent = {key: p for key, p in method.named_parameters() if p.requires_grad and id(p) not in unused}
     for _ in range(PASSES):
         output = method(batch)
-        Sum.create().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, own)
+        Sum.create().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, rest)
         silent = {key: p for key, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
         if not silent:
             break
@@ -114,6 +115,21 @@ def test_shared_means_that_every_task_reaches_it(name, benchmark, batch):
         if not missed:
             break
     assert [(task, tuple(shared[i].shape)) for task, i in missed] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_adapters_and_their_sizes_are_those_of_the_layers(name, benchmark):
+    method = live(build(name, benchmark.tasks))
+    layers = {key: module for key, module in method.named_modules() if hasattr(module, "delta")}
+    adapters = {id(p) for p in method.adapter_parameters()}
+    named = {key: p for key, p in method.named_parameters() if id(p) in adapters}
+    assert len(named) == len(method.adapter_parameters()) == 2 * len(layers)
+    assert all(re.search(r"\.(A|B|A\.original)$", key) for key in named)
+    sizes = method.expert_sizes()
+    assert list(sizes) == list(layers)
+    for key, layer in layers.items():
+        norms = [float(expert.norm()) for expert in layer.delta()]
+        assert sizes[key] == pytest.approx(norms, rel=1e-3) and min(norms) > 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -150,8 +166,8 @@ def test_costs_are_counted_on_a_few_images(name, benchmark):
 
 def looks_at_the_image(method, batch):
     other = replace(batch, x=-batch.x)
-    found = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
-    return any(not torch.equal(one, two) for one, two in found)
+    pairs = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
+    return any(not torch.equal(one, two) for one, two in pairs)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -167,13 +183,13 @@ def test_search_space_names_options_whose_values_are_accepted(name):
 @pytest.mark.parametrize("kind", ["digits", "glyphs", "scenes"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_on_every_embedded_benchmark(name, kind, data_root):
-    data = registry.load("benchmarks", kind)(data_root, limit=8)
+    data = registry.load("benchmarks", kind).create(data_root, limit=8)
     few = next(iter(load(data, "train", torch.device("cpu"), size=16 if kind != "scenes" else 2)))
     method = build(name, data.tasks).train()
-    own, shared = method.own_parameters(), method.shared_parameters()
+    rest, shared = method.own_parameters(), method.shared_parameters()
     output = method(few)
     losses = task_losses(data.tasks, output, few)
     assert set(losses) == set(few.y)
-    Sum.create().backward(losses, output.aux_loss, shared, own)
+    Sum.create().backward(losses, output.aux_loss, shared, rest)
     reached = [p.grad for p in method.parameters() if p.grad is not None]
     assert reached and all(gradient.isfinite().all() for gradient in reached)

@@ -7,7 +7,7 @@ import torch
 from fake_dense import TASKS as DENSE
 
 from mola import registry
-from mola.methods._lockstep import behind
+from mola.methods._stages import parameters_after
 from mola.methods.dselect_k import Gate
 from mola.models.backbones import builder
 from mola.models.stages import begin, stages, step
@@ -38,8 +38,8 @@ METHODS = {
 def build(label, backbone="test_resnet", tasks=TASKS, seed=0, **options):
     torch.manual_seed(seed)
     name = label.split(" ")[0]
-    made = builder(backbone, BACKBONES[backbone], dense=tasks is DENSE, head_width=8)
-    return registry.load("methods", name)(tasks, made, **METHODS.get(label, {}) | options)
+    build_backbone = builder(backbone, BACKBONES[backbone], dense=tasks is DENSE, head_width=8)
+    return registry.load("methods", name).create(tasks, build_backbone, **METHODS.get(label, {}) | options)
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ def test_units_start_as_published_and_equal_towers_are_not_changed_by_them(batch
     for task in TASKS:
         stitched.heads.tasks[task.name].load_state_dict(towers.towers[task.name].heads.tasks[task.name].state_dict())
     same(stitched, towers, batch)
-    wanted = torch.tensor([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
+    expected = torch.tensor([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
     for unit, stage in zip(stitched.units, stages(stitched.towers[0]), strict=True):
-        torch.testing.assert_close(unit.detach(), wanted[:, :, None].expand(3, 3, stage.channels))
+        torch.testing.assert_close(unit.detach(), expected[:, :, None].expand(3, 3, stage.channels))
     assert build("cross_stitch", tasks=TASKS[:1]).units[0].eq(1).all()
-    with pytest.raises(BadInput, match=r"own_weight: expected at most 1, found 1\.5"):
-        build("cross_stitch", own_weight=1.5)
+    with pytest.raises(BadInput, match=r"m\.own_weight: should be less than or equal to 1, found 1\.5"):
+        registry.check_options("methods", "cross_stitch", {"own_weight": 1.5}, "m")
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_units_weigh_channels(backbone, axis):
     shape = (2, 4, 4, 4)[: 4 if backbone != "test_vit" else 3]  # places and channels can't be told apart by number
     values = torch.randn(2, 3, *shape[1:])
     weights = torch.randn(3, 4)
-    found = method._stitched(weights, values).movedim(axis, -1)
+    actual = method._stitched(weights, values).movedim(axis, -1)
     channels = values.movedim(axis + 1, -1)
     for channel in range(4):
-        wanted = sum(weights[task, channel] * channels[:, task, ..., channel] for task in range(3))
-        torch.testing.assert_close(found[..., channel], wanted)
+        expected = sum(weights[task, channel] * channels[:, task, ..., channel] for task in range(3))
+        torch.testing.assert_close(actual[..., channel], expected)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -125,8 +125,8 @@ def test_behind_a_stage_is_what_its_output_does_not_depend_on(backbone):
     for stage in stages(model):
         point = step(model, point)
         gradients = torch.autograd.grad(point.value.sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
-        wanted = {p for p, gradient in zip(model.parameters(), gradients, strict=True) if gradient is None}
-        assert set(behind(model, stage)) == wanted
+        expected = {p for p, gradient in zip(model.parameters(), gradients, strict=True) if gradient is None}
+        assert set(parameters_after(model, stage)) == expected
 
 
 STAGED = [label for label in METHODS if label.startswith(("ple", "cross_stitch"))]
@@ -168,8 +168,8 @@ def test_an_absent_task_is_not_touched(label, batch):
     method = build(label)
     output = method(without(batch, "b"))
     sum([p.sum() for p in output.predictions.values()], output.aux_loss or torch.zeros(())).backward()
-    own = {id(p) for p in method.own_parameters()}
-    touched = {name for name, p in method.named_parameters() if p.grad is not None and id(p) in own}
+    rest = {id(p) for p in method.own_parameters()}
+    touched = {name for name, p in method.named_parameters() if p.grad is not None and id(p) in rest}
     assert not any(".b." in name for name in touched)
     assert any(".a." in name for name in touched) and any(".c." in name for name in touched)
     assert all(p.grad is not None for p in method.shared_parameters())
@@ -224,18 +224,18 @@ def test_ple_of_two_levels_by_hand(batch):
     def upper(e, x):
         return e.global_pool(e.layer4(e.layer3(x)))
 
-    def weighed(gate, seen, given):
-        weights = gate(seen).softmax(1)
-        return sum(w.view(-1, *[1] * (g.dim() - 1)) * g for w, g in zip(weights.unbind(1), given, strict=True))
+    def weighed(gate, inputs, outputs):
+        weights = gate(inputs).softmax(1)
+        return sum(w.view(-1, *[1] * (g.dim() - 1)) * g for w, g in zip(weights.unbind(1), outputs, strict=True))
 
     pooled = torch.nn.functional.adaptive_avg_pool2d(batch.x, 8).flatten(1)
     low = {name: lower(method.own[name][0], batch.x) for name in NAMES}
     common = lower(method.shared[0], batch.x)
     for_all = weighed(method.shared_gates[0], pooled, [common, *low.values()])
     for name in NAMES:
-        own = weighed(method.gates[name][0], pooled, [common, low[name]])
-        high = [upper(method.shared[0], for_all), upper(method.own[name][0], own)]
-        features = weighed(method.gates[name][1], own.mean((2, 3)), high)[batch.rows(name)]
+        mixed = weighed(method.gates[name][0], pooled, [common, low[name]])
+        high = [upper(method.shared[0], for_all), upper(method.own[name][0], mixed)]
+        features = weighed(method.gates[name][1], mixed.mean((2, 3)), high)[batch.rows(name)]
         torch.testing.assert_close(predictions[name], method.heads.tasks[name](features), rtol=1e-4, atol=1e-5)
 
 
@@ -246,19 +246,19 @@ def test_levels_share_the_stages():
 
 
 def gate(z, w, experts, gamma=1.0):
-    made = Gate(experts, len(w), gamma, None)
-    made.z.value.data, made.w.value.data = torch.tensor(z).flatten(), torch.tensor(w)
-    return made
+    static = Gate(experts, len(w), gamma, None)
+    static.z.value.data, static.w.value.data = torch.tensor(z).flatten(), torch.tensor(w)
+    return static
 
 
 def test_gate_values_by_hand():
     # S(0.25) = 1/2 + 3/2·1/4 − 2/64 = 27/32; S(−0.1) = 1/2 − 0.15 + 0.002 = 0.352; S(0) = 1/2; S(9) = 1
     weights, selectors = gate([[0.25, -0.1], [0.0, 9.0]], [0.0, 1.0], 4)(torch.zeros(1, 0))
     s, u = 27 / 32, 0.352
-    wanted = torch.tensor([[(1 - s) * (1 - u), s * (1 - u), (1 - s) * u, s * u], [0, 0, 0.5, 0.5]])
-    torch.testing.assert_close(selectors[0], wanted)
+    expected = torch.tensor([[(1 - s) * (1 - u), s * (1 - u), (1 - s) * u, s * u], [0, 0, 0.5, 0.5]])
+    torch.testing.assert_close(selectors[0], expected)
     first = 1 / (1 + torch.tensor(1.0).exp())
-    torch.testing.assert_close(weights[0], first * wanted[0] + (1 - first) * wanted[1])
+    torch.testing.assert_close(weights[0], first * expected[0] + (1 - first) * expected[1])
     _, wider = gate([[0.5, -0.2], [0.0, 9.0]], [0.0, 1.0], 4, gamma=2.0)(torch.zeros(1, 0))
     torch.testing.assert_close(wider, selectors)  # only z / γ counts
 
@@ -267,39 +267,39 @@ def test_gate_values_by_hand():
 def test_codes_of_integers_are_exactly_k_experts(experts):
     bits = (experts - 1).bit_length()
     signs = [[1.0 if number >> bit & 1 else -1.0 for bit in range(bits)] for number in (2, 0)]
-    made = gate([[0.5 * sign for sign in row] for row in signs], [0.3, -0.2], experts)
-    weights, selectors = made(torch.zeros(2, 0))
+    static = gate([[0.5 * sign for sign in row] for row in signs], [0.3, -0.2], experts)
+    weights, selectors = static(torch.zeros(2, 0))
     assert selectors[0].tolist() == torch.eye(experts)[[2, 0]].tolist()
     assert (weights > 0).sum(1).tolist() == [2, 2]
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
     weights[0, 2].backward()
-    assert made.z.value.grad.eq(0).all() and made.w.value.grad.ne(0).all()  # the choice rests, its weights do not
+    assert static.z.value.grad.eq(0).all() and static.w.value.grad.ne(0).all()  # the choice rests, its weights do not
 
 
 def test_aux_loss_by_hand():
     half = torch.tensor(0.5)
     method = build("dselect_k", entropy=0.1, experts=4)
-    for own in method.gates.values():
-        own.z.value.data.zero_()
+    for of_task in method.gates.values():
+        of_task.z.value.data.zero_()
     uniform = 3 * 2 * 0.1 * 2 * -half.log()  # tasks, selectors, λ, log 4
     assert method._regularisation(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(
         uniform.item() / 3, rel=1e-4
     )
     method = build("dselect_k", entropy=0.0, experts=3)
-    for own in method.gates.values():
-        own.z.value.data.zero_()  # 3/4 of each selector's weight reaches an expert
+    for of_task in method.gates.values():
+        of_task.z.value.data.zero_()  # 3/4 of each selector's weight reaches an expert
     assert method._regularisation(method.gates["a"](torch.zeros(5, 0))[1]).item() == pytest.approx(2 * 4 / 3)
 
 
 def test_entropy_and_reachability_drive_selectors_to_single_experts():
     method = build("dselect_k", entropy=1.0, experts=3)
-    own = method.gates["a"]
-    optimizer = torch.optim.Adam(own.parameters(), lr=0.05)
+    of_task = method.gates["a"]
+    optimizer = torch.optim.Adam(of_task.parameters(), lr=0.05)
     for _ in range(100):
         optimizer.zero_grad()
-        method._regularisation(own(torch.zeros(1, 0))[1]).backward()
+        method._regularisation(of_task(torch.zeros(1, 0))[1]).backward()
         optimizer.step()
-    weights, selectors = own(torch.zeros(1, 0))
+    weights, selectors = of_task(torch.zeros(1, 0))
     assert selectors.max(2).values.eq(1).all()
     assert weights.sum().item() == pytest.approx(1)
 
@@ -309,8 +309,8 @@ def test_experts_without_weight_do_not_run_in_evaluation(gates, batch):
     method = build("dselect_k", experts=4, top_k=1, gates=gates).eval()
     chosen = {"a": 1, "b": 1, "c": 3}
     for name, expert in chosen.items():
-        own = method.gates[name].z
-        bias = own.value if gates == "static" else own.bias
+        of_task = method.gates[name].z
+        bias = of_task.value if gates == "static" else of_task.bias
         bias.data = torch.tensor([9.0 if expert >> bit & 1 else -9.0 for bit in range(2)])
     sizes = {}
     for number, expert in enumerate(method.experts):

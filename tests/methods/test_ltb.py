@@ -40,9 +40,9 @@ def test_one_branch_is_hard_sharing(benchmark, batch, training):
     plain.heads.load_state_dict(tree.heads.state_dict())
     plain.backbone.load_state_dict(tree.towers[0].state_dict())
     for _ in range(2):
-        found, wanted = tree.train(training)(batch).predictions, plain.train(training)(batch).predictions
-        for name in found:
-            torch.testing.assert_close(found[name], wanted[name])
+        actual, expected = tree.train(training)(batch).predictions, plain.train(training)(batch).predictions
+        for name in actual:
+            torch.testing.assert_close(actual[name], expected[name])
 
 
 def test_straight_branches_are_single_task_towers(benchmark, batch):
@@ -50,9 +50,9 @@ def test_straight_branches_are_single_task_towers(benchmark, batch):
     for node, (name, tower) in zip(tree.towers, towers.towers.items(), strict=True):
         tower.backbone.load_state_dict(node.state_dict())
         tower.heads.tasks[name].load_state_dict(tree.heads.tasks[name].state_dict())
-    found, wanted = tree.eval()(batch).predictions, towers.eval()(batch).predictions
-    for name in found:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-5)
+    actual, expected = tree.eval()(batch).predictions, towers.eval()(batch).predictions
+    for name in actual:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_training_and_evaluation_agree_on_a_certain_tree(benchmark, batch):
@@ -60,14 +60,14 @@ def test_training_and_evaluation_agree_on_a_certain_tree(benchmark, batch):
     tree = build("ltb", benchmark.tasks, branches=3)
     for theta in (tree.parents, tree.leaves):
         torch.nn.init.normal_(theta, std=1e4)
-    wanted = tree.eval()(batch).predictions
+    expected = tree.eval()(batch).predictions
     tree.train()
     for module in tree.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
-    found = tree(batch).predictions
-    for name in found:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-5)
+    actual = tree(batch).predictions
+    for name in actual:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_drawn_nodes_learn(benchmark, batch):
@@ -82,14 +82,14 @@ def test_only_the_drawn_nodes_learn(benchmark, batch):
 
 def test_the_warm_up_draws_evenly_and_leaves_theta_alone(benchmark, batch):
     tree = build("ltb", benchmark.tasks, warmup=2)
-    seen = set()
+    nodes = set()
     for step in range(4):
         tree.zero_grad()
         output = tree(batch)
         Sum.create().backward(task_losses(benchmark.tasks, output, batch), None, tree.shared_parameters(), [])
         assert (tree.parents.grad is None) == (tree.leaves.grad is None) == (step < 2)
-        seen |= {output.features.shape[1]}
-    assert max(seen) == 2  # afterwards both nodes are looked at
+        nodes |= {output.features.shape[1]}
+    assert max(nodes) == 2  # afterwards both nodes are looked at
 
 
 def test_theta_gets_the_gradient_of_the_gumbel_softmax():
@@ -182,7 +182,7 @@ def test_a_resumed_run_draws_what_it_would_have(tmp_path):
 @pytest.mark.slow
 def test_a_short_run_beats_chance(data_root, tmp_path):
     """The whole of it: warm-up, draws, the tree that is found."""
-    data = Digits(data_root, limit=64)
+    data = Digits.create(data_root, limit=64)
     tree = build("ltb", data.tasks, branches=2, warmup=8, rate=100.0, temperature=1.0)
     training = Training(epochs=16, batch_size=32, lr=0.004)
     cpu = torch.device("cpu")

@@ -51,29 +51,29 @@ def opened(method):
 def test_open_masks_are_hard_sharing(digits, batch, training):
     masked, plain = (build(name, digits.tasks).train(training) for name in ("mtan", "shared"))
     opened(masked).heads.load_state_dict(plain.heads.state_dict())
-    wanted = plain(batch).predictions
-    for name, found in masked(batch).predictions.items():
-        torch.testing.assert_close(found, wanted[name])
+    expected = plain(batch).predictions
+    for name, actual in masked(batch).predictions.items():
+        torch.testing.assert_close(actual, expected[name])
     torch.nn.init.constant_(masked.attention["mnist"][-1][4].bias, 0)
-    assert not torch.allclose(masked(batch).predictions["mnist"], wanted["mnist"])
+    assert not torch.allclose(masked(batch).predictions["mnist"], expected["mnist"])
 
 
 @pytest.mark.parametrize("tasks", [CLASSES, TASKS], ids=["classes", "dense"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_open_masks_are_hard_sharing_on_any_backbone(name, tasks):
     backbone, batch = builder(name, BACKBONES[name], dense=tasks is TASKS, head_width=8), images(tasks)
-    masked, plain = (registry.load("methods", method)(tasks, backbone).eval() for method in ("mtan", "shared"))
+    masked, plain = (registry.load("methods", method).create(tasks, backbone).eval() for method in ("mtan", "shared"))
     plain.load_state_dict({k: v for k, v in masked.state_dict().items() if k in plain.state_dict()})
-    wanted, closed = plain(batch).predictions, masked(batch).predictions
-    found = opened(masked)(batch).predictions
+    expected, closed = plain(batch).predictions, masked(batch).predictions
+    actual = opened(masked)(batch).predictions
     for task in tasks:
-        assert not torch.equal(closed[task.name], wanted[task.name])
-        torch.testing.assert_close(found[task.name], wanted[task.name], rtol=1e-4, atol=1e-5)
+        assert not torch.equal(closed[task.name], expected[task.name])
+        torch.testing.assert_close(actual[task.name], expected[task.name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_mask_and_passage_learns(name):
-    method = registry.load("methods", "mtan")(CLASSES, builder(name, BACKBONES[name]))
+    method = registry.load("methods", "mtan").create(CLASSES, builder(name, BACKBONES[name]))
     torch.stack(list(task_losses(CLASSES, method(images(CLASSES)), images(CLASSES)).values())).sum().backward()
     widths = [stage.channels for stage in stages(method.backbone)]
     assert [[mask[4].num_features for mask in of_task] for of_task in method.attention.values()] == 2 * [widths]
@@ -84,8 +84,8 @@ def test_every_mask_and_passage_learns(name):
 def test_a_task_reaches_its_own_masks_alone(digits, batch):
     method = build("mtan", digits.tasks).eval()  # in training tasks also meet in the statistics of f's BatchNorm
     method(batch).predictions["mnist"].sum().backward()
-    found = {key: p.grad for key, p in method.named_parameters() if p.grad is not None and p.grad.any()}
-    reached = {tuple(key.split(".")[:2]) for key in found}
+    actual = {key: p.grad for key, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    reached = {tuple(key.split(".")[:2]) for key in actual}
     assert {name for part, name in reached if part == "attention"} == {"mnist"}
     assert {part for part, _ in reached} == {"attention", "backbone", "heads", "passages"}
 
@@ -95,12 +95,12 @@ def test_a_mask_meets_the_samples_of_its_task_in_any_order(digits, batch):
     met = []
     for of_task in method.attention.values():
         of_task[1].register_forward_hook(lambda module, args, output: met.append(len(output)))
-    wanted = method(batch).predictions
+    expected = method(batch).predictions
     assert met == [4, 4, 4, 4]
     order = torch.arange(16).view(4, 4).T.flatten()  # tasks take turns; within a task the order stays
     mixed = Batch(batch.x[order], batch.task[order], batch.y, batch.tasks)
-    for name, found in method(mixed).predictions.items():
-        torch.testing.assert_close(found, wanted[name])
+    for name, actual in method(mixed).predictions.items():
+        torch.testing.assert_close(actual, expected[name])
 
 
 def test_one_sample_on_a_map_of_one_pixel_can_be_trained_on(digits, batch):
@@ -132,9 +132,9 @@ def test_tokens_meet_their_neighbours_on_the_map():
     tokens = torch.cat([lone, image.flatten(2).transpose(1, 2)], 1)
     unified = layout.unified(tokens)
     assert torch.equal(layout.restored(unified), tokens)
-    found = layout.restored(layout.convolved(convolution, unified))
-    torch.testing.assert_close(found[:, lone.shape[1] :].transpose(1, 2).reshape(2, 5, 2, 4), convolution(image))
-    torch.testing.assert_close(found[:, 0], F.linear(lone[:, 0], convolution.weight[:, :, 1, 1], convolution.bias))
+    actual = layout.restored(layout.convolved(convolution, unified))
+    torch.testing.assert_close(actual[:, lone.shape[1] :].transpose(1, 2).reshape(2, 5, 2, 4), convolution(image))
+    torch.testing.assert_close(actual[:, 0], F.linear(lone[:, 0], convolution.weight[:, :, 1, 1], convolution.bias))
     with pytest.raises(BadInput, match="a token for every square patch; found 7 for images of 32×64"):
         layout.convolved(convolution, unified[:, :, :7])
     without = unified[:, :, lone.shape[1] :]  # a model that adds its class token later

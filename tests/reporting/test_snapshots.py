@@ -14,8 +14,8 @@ FEW = "left out: of other code, settings or splits than most of its row"
 
 
 def of(suite, **options):
-    result = snapshot(str(suite.folder), suite.folder, **options)
-    return list(result.records.get(ROW, {})), result.problems.get(ROW, {})
+    row = snapshot(str(suite.folder), suite.folder, **options).rows[ROW]
+    return list(row.records), row.problems
 
 
 def folder(suite):
@@ -42,7 +42,7 @@ def test_runs_of_a_tuned_suite_count(tuned_suite, tmp_path, monkeypatch):
     who = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
     for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "tuned"]):
         subprocess.run(["git", *words], check=True, capture_output=True)
-    assert list(snapshot("HEAD", tuned_suite.folder).records[ROW]) == [0, 1, 2, 3, 4, 5]
+    assert list(snapshot("HEAD", tuned_suite.folder).rows[ROW].records) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(

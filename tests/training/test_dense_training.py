@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def method(name="shared", **options):
     torch.manual_seed(0)
     backbone = builder("test_resnet", {"output_stride": 8}, dense=True, head_width=8)
-    return registry.load("methods", name)(FakeDense.tasks, backbone, **options)
+    return registry.load("methods", name).create(FakeDense.tasks, backbone, **options)
 
 
 def test_metrics_and_loss_do_not_depend_on_the_batches():

@@ -49,12 +49,12 @@ def test_without_a_gpu(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize(("granted", "wanted"), [("3", 3), (None, 4), ("4,2", 4)])
-def test_a_gpus_images_are_augmented_by_its_share_of_the_cores(two_gpus, monkeypatch, granted, kind):
+@pytest.mark.parametrize(("granted", "expected"), [("3", 3), (None, 4), ("4,2", 4)])
+def test_a_gpus_images_are_augmented_by_its_share_of_the_cores(two_gpus, monkeypatch, granted, expected):
     monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: set(range(8)))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if granted:
         monkeypatch.setenv("OMP_NUM_THREADS", granted)
-    assert devices.loader_threads(torch.device("cuda", 0)) == kind
+    assert devices.loader_threads(torch.device("cuda", 0)) == expected
     assert devices.loader_threads(torch.device("cpu")) == 1

@@ -77,7 +77,7 @@ def test_gradients_are_those_of_each_loss_alone(digits):
     from mola.methods.shared import Shared
     from mola.models.backbones import builder
 
-    method = Shared(digits.tasks, builder("test_resnet"))
+    method = Shared.create(digits.tasks, builder("test_resnet"))
     (batch, *_) = [
         b.__class__(digits.normalised(b.x), b.task, b.y, b.tasks)
         for b in digits.batches("train", size=16, seed=0, epoch=0)
@@ -107,7 +107,7 @@ def test_adapters_and_routers_are_not_compared(digits):
     from mola.methods.mola_router import MoLARouter
     from mola.models.backbones import builder
 
-    method = MoLARouter(digits.tasks, builder("test_resnet"), where=r"layer[1-4]\..*conv\d", router_width=4)
+    method = MoLARouter.create(digits.tasks, builder("test_resnet"), where=r"layer[1-4]\..*conv\d", router_width=4)
     names = {id(p): name for name, p in method.named_parameters()}
     analysis = [names[id(p)] for part in shared_by_stage(method).values() for p in part]
     assert len(analysis) == len(set(analysis)) and all(name.startswith("backbone.") for name in analysis)

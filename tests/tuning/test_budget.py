@@ -89,7 +89,7 @@ def test_a_longer_budget_prolongs_a_study_and_a_shorter_one_cuts_it(suite_of, mo
     whole = suite_of(suite="whole", tune={"trials": 14})
     study.tune(experiment(whole, "digits", "shared"))
     study.tune(experiment(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared"))
-    study.tune(grown := suite_of(suite="grown", tune={"trials": 14}), "digits", "shared")
+    study.tune(experiment(grown := suite_of(suite="grown", tune={"trials": 14}), "digits", "shared"))
     assert trials(grown) == trials(whole)
     assert study.tune(experiment(grown, "digits", "shared")) == study.tune(experiment(whole, "digits", "shared"))
     short = study.tune(experiment(suite_of(suite="grown", tune={"trials": 4}), "digits", "shared"))

@@ -146,7 +146,7 @@ def test_another_optuna_is_another_study(suite_of, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"tune": None}, "tune: expected a section"),
         ({"tune": {"space": {"lr": None, "weight_decay": None}}}, "methods.shared: expected a knob to tune"),
@@ -163,4 +163,4 @@ def test_nothing_to_tune(suite_of, changes, expected):
 def test_the_reported_split_is_not_tuned_on(suite_of):
     suite = suite_of(benchmarks={"vlcs": {"split": "paper", "official": False}})
     with pytest.raises(BadInput, match=r"benchmarks.vlcs.split: expected a split whose valid is not reported"):
-        study.tune(suite, "vlcs", "shared")
+        study.tune(experiment(suite, "vlcs", "shared"))

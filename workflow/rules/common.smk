@@ -22,7 +22,7 @@ try:
     validate(content, "../schemas/config.schema.json", set_default=False)
     mola.experiment.inputs.write_inputs(mola.experiment.spec.experiments(suite))
 except mola.types.BadInput as error:
-    print(f"mola: {error}", file=sys.stderr)
+    print(f"mola: {mola.types.one_line(error)}", file=sys.stderr)
     sys.exit(2)
 except OSError as error:
     print(
@@ -58,7 +58,7 @@ LOADERS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
 
 
 wildcard_constraints:
-    benchmark="|".join(suite.benchmarks),
+    benchmark="|".join(map(re.escape, suite.benchmarks)),
     options="[0-9a-f]{8}",
     method="|".join(map(re.escape, suite.methods)),
 

@@ -10,7 +10,7 @@ rule fetch:
         download=1,  # hosts limit the rate: one download at a time (profiles/default)
     shell:
         # licences and terms are to be seen, not only logged
-        "mola fetch -c {CONFIG} -b {wildcards.benchmark} 2>&1 | tee {log} >&2"
+        "mola fetch -c {CONFIG:q} -b {wildcards.benchmark:q} 2>&1 | tee {log:q} >&2"
 
 
 rule prepare:
@@ -22,4 +22,4 @@ rule prepare:
         f"logs/{suite.suite}/{{benchmark}}.{{options}}.prepare.log",
     threads: workflow.cores or 1  # images are decoded on all of them; a cluster's executor has none here
     shell:
-        "mola prepare -c {CONFIG} -b {wildcards.benchmark} > {log} 2>&1"
+        "mola prepare -c {CONFIG:q} -b {wildcards.benchmark:q} > {log:q} 2>&1"

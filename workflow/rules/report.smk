@@ -21,7 +21,7 @@ rule figures:
         f"logs/{suite.suite}/figures.log",
     threads: 4
     shell:
-        "OMP_NUM_THREADS=1 mola figures -c {CONFIG} -j {threads} > {log} 2>&1"
+        "OMP_NUM_THREADS=1 mola figures -c {CONFIG:q} -j {threads} > {log:q} 2>&1"
 
 
 rule about:
@@ -38,4 +38,4 @@ rule about:
     log:
         f"logs/{suite.suite}/about.log",
     shell:
-        "mola about -c {CONFIG} > {log} 2>&1"
+        "mola about -c {CONFIG:q} > {log:q} 2>&1"

@@ -11,4 +11,4 @@ rule table:
     log:
         f"logs/{suite.suite}/table.log",
     shell:
-        "mola table -c {CONFIG} > {log} 2>&1"
+        "mola table -c {CONFIG:q} > {log:q} 2>&1"

@@ -19,5 +19,5 @@ rule train:
         gpu=1 if GPUS else 0,
     shell:
         # exit code 1: a run failed; its record says why, and the table shows it
-        "OMP_NUM_THREADS={threads} mola train -c {CONFIG} -b {wildcards.benchmark} -m {wildcards.method}"
-        " > {log} 2>&1 || [ $? -eq 1 ]"
+        "OMP_NUM_THREADS={threads} mola train -c {CONFIG:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
+        " > {log:q} 2>&1 || [ $? -eq 1 ]"

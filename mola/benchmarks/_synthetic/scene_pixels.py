@@ -21,8 +21,8 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def photographed(identity: int, height: int, width: int) -> Arrays:
-    """The room of an id: "images" (H, W, 3) uint8; "segmentation" (H, W) int8, −1 unlabelled; "depth" (H, W) float32
-    metres along the camera's axis, 0 unknown; "normals" (H, W, 3) float32 towards the camera, 0 unknown.
+    """Render the room of an id: "images" (H, W, 3) uint8; "segmentation" (H, W) int8, −1 unlabelled; "depth" (H, W)
+    float32 metres along the camera's axis, 0 unknown; "normals" (H, W, 3) float32 towards the camera, 0 unknown.
     """
     scene = furnished(identity)
     rng = np.random.default_rng(derive(0, "scenes", "sensor", identity))
@@ -38,7 +38,7 @@ def photographed(identity: int, height: int, width: int) -> Arrays:
 
 
 def rays(height: int, width: int) -> Vector:
-    """The directions (H, W) of an image's pixels, in the camera's coordinates."""
+    """Return the directions (H, W) of an image's pixels, in the camera's coordinates."""
     focal = FOCAL * width
     x = (np.arange(width) + 0.5 - width / 2) / focal
     y = (np.arange(height) + 0.5 - height / 2) / focal
@@ -46,7 +46,7 @@ def rays(height: int, width: int) -> Vector:
 
 
 def to_world(scene: Scene, v: Vector) -> Vector:
-    """A direction of the camera's coordinates in the room's."""
+    """Turn a direction from the camera's coordinates into the room's."""
     (x, y, z), (c, s) = v, scene.pitch
     return turned((x, c * y + s * z, c * z - s * y), scene.yaw)
 
@@ -59,9 +59,9 @@ def to_camera(scene: Scene, v: Vector) -> Vector:
 
 
 def geometry(scene: Scene, height: int, width: int) -> tuple[Grid, NDArray[np.int64], Grid]:
-    """Depth (H, W), classes (H, W) and normals (H, W, 3) in camera coordinates, all known."""
+    """Return depth (H, W), classes (H, W) and normals (H, W, 3) in camera coordinates, all known."""
     direction = to_world(scene, rays(height, width))
-    depth, met = first(scene.shapes, scene.room, scene.camera, direction)
+    depth, met = first(scene.shapes, scene.interior, scene.camera, direction)
     labels, normals = np.empty(depth.shape, np.int64), np.empty((*depth.shape, 3))
     for part in _parts(scene, met, _along(scene.camera, direction, depth)):
         labels[part.where] = part.label
@@ -82,17 +82,19 @@ class _Part(NamedTuple):
 def _parts(scene: Scene, met: NDArray[np.int64], point: Vector) -> Iterator[_Part]:
     for index in np.unique(met).tolist():
         where = met == index
-        mine = point[0][where], point[1][where], point[2][where]
+        points = point[0][where], point[1][where], point[2][where]
         if index >= 0:
             shape = scene.shapes[index]
-            yield _Part(where, within(shape, mine), normal(shape, mine), scene.labels[index], scene.materials[index])
+            yield _Part(
+                where, within(shape, points), normal(shape, points), scene.labels[index], scene.materials[index]
+            )
             continue
-        out = normal(scene.room, mine)
+        out = normal(scene.interior, points)
         for label, surface in zip((FLOOR, WALL, CEILING), scene.surfaces, strict=True):
             chosen = {FLOOR: out[1] > 0, WALL: out[1] == 0, CEILING: out[1] < 0}[label]
             here = where.copy()
             here[where] = chosen
-            x, y, z = (p[chosen] for p in mine)
+            x, y, z = (p[chosen] for p in points)
             yield _Part(here, (x, y, z), (-out[0][chosen], -out[1][chosen], -out[2][chosen]), label, surface)
 
 
@@ -102,9 +104,9 @@ def _along(origin: Vector, direction: Vector, distance: Grid) -> Vector:
 
 
 def _colours(scene: Scene, height: int, width: int) -> Grid:
-    """(H, W, 3), 0 … 255 and beyond, by Lambert's law from one light with shadows, and some light from everywhere."""
+    """Render (H, W, 3), 0 … 255 and beyond, by Lambert's law from one light with shadows, and some ambient light."""
     direction = to_world(scene, rays(height, width))
-    distance, met = first(scene.shapes, scene.room, scene.camera, direction)
+    distance, met = first(scene.shapes, scene.interior, scene.camera, direction)
     point = _along(scene.camera, direction, distance)
     free = lit(scene.shapes, point, scene.light)
     colours = np.empty((height, width, 3))
@@ -119,12 +121,12 @@ def _colours(scene: Scene, height: int, width: int) -> Grid:
 
 
 def _painted(surface: Surface, point: Vector) -> Grid:
-    """The colours (M, 3) of points (M,) of a surface."""
+    """Return the colours (M, 3) of points (M,) of a surface."""
     x, y, z = (
         np.floor(p * f + o).astype(np.int64) for p, f, o in zip(point, surface.frequency, surface.phase, strict=True)
     )
     if surface.mottled:
-        mixed = (x * 73856093 ^ y * 19349663 ^ z * 83492791) * 2654435761 >> 16 & 255  # a hash of the cell
+        mixed = (x * 73856093 ^ y * 19349663 ^ z * 83492791) * 2654435761 >> 16 & 255
         share = mixed / 255.0
     else:
         share = ((x + y + z) & 1).astype(np.float64)
@@ -149,7 +151,7 @@ def _noisy(image: Grid, rng: np.random.Generator) -> NDArray[np.uint8]:
 def _known(
     depth: Grid, labels: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where the sensor knows depth and normals, and where annotators gave a class: (H, W) each.
+    """Draw where the sensor knows depth and normals, and where annotators gave a class: (H, W) each.
 
     A depth sensor sees nothing in the shadow of its projector, to the left of what is nearer, misses single pixels and
     a spot here and there; annotators leave out some pixels at the borders of things.

@@ -32,7 +32,7 @@ class Surface(NamedTuple):
 class Scene:
     """One room with what is in it, where the camera stands and where the light hangs; the floor lies at y = 0."""
 
-    room: Shape
+    interior: Shape
     surfaces: tuple[Surface, Surface, Surface]  # of floor, walls and ceiling
     shapes: tuple[Shape, ...]
     labels: tuple[int, ...]  # of each shape
@@ -48,14 +48,14 @@ Item = tuple[Shape, int, Surface]
 
 
 def furnished(identity: int) -> Scene:
-    """The room of an id; the same one always."""
+    """Furnish the room of an id; it is always the same one."""
     rng = np.random.default_rng(derive(0, "scenes", identity))
     width, height, length = rng.uniform(3.2, 5.5), rng.uniform(2.3, 2.9), rng.uniform(3.5, 6.0)
-    room = Shape("box", (0.0, -height / 2, length / 2), (width / 2, height / 2, length / 2))
+    interior = Shape("box", (0.0, -height / 2, length / 2), (width / 2, height / 2, length / 2))
     camera = (rng.uniform(-0.25, 0.25) * width, -rng.uniform(1.2, 1.75), rng.uniform(0.2, 0.7))
     items = [*_standing(rng, width, height, length, camera), *_pictures(rng, width, height, length)]
     return Scene(
-        room=room,
+        interior=interior,
         surfaces=(_planks(rng), _wallpaper(rng), _plain(rng, 170, 256)),
         shapes=tuple(shape for shape, _, _ in items),
         labels=tuple(label for _, label, _ in items),
@@ -73,10 +73,11 @@ def _standing(
 ) -> Iterator[Item]:
     """Things on the floor: apart from each other, from the walls and from the camera, and before it."""
     taken = [(camera[0], camera[2], 0.6)]
-    wanted = rng.permutation([CABINET, CABINET, TABLE, TABLE, BALL, BALL, LAMP])[: rng.integers(4, 8)]
-    for label in sorted(wanted.tolist()):  # the large ones first
+    kinds = rng.permutation([CABINET, CABINET, TABLE, TABLE, BALL, BALL, LAMP])[: rng.integers(4, 8)]
+    for label in sorted(kinds.tolist()):
         size = rng.uniform(*{CABINET: (0.3, 0.5), TABLE: (0.35, 0.6), BALL: (0.22, 0.45), LAMP: (0.18, 0.28)}[label])
-        reach = size * (1.4 if label in (CABINET, TABLE) else 1.05)  # half a diagonal
+        # half a diagonal
+        reach = size * (1.4 if label in (CABINET, TABLE) else 1.05)
         for _ in range(20):
             z = rng.uniform(1.0 + reach, length - reach)
             left, right = (side * min(width / 2 - reach, 0.7 * z) for side in (-1, 1))

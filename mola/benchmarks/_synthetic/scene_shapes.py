@@ -34,24 +34,24 @@ class Shape:
 
 
 def turn(t: float) -> Turn:
-    """The rotation by 2·arctan(t), from arithmetic alone."""
+    """Return the rotation by 2·arctan(t), from arithmetic alone."""
     return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
 
 def turned(v: Vector, by: Turn) -> Vector:
-    """A vector, turned about the vertical: forward to the right where the sine is positive."""
+    """Turn a vector about the vertical: forward to the right where the sine is positive."""
     (x, y, z), (c, s) = v, by
     return c * x + s * z, y, c * z - s * x
 
 
 def within(shape: Shape, point: Vector) -> Vector:
-    """A point in the shape's own coordinates."""
+    """Return a point in the shape's own coordinates."""
     x, y, z = (p - c for p, c in zip(point, shape.centre, strict=True))
     return turned((x, y, z), (shape.turn[0], -shape.turn[1]))
 
 
 def crossing(shape: Shape, origin: Vector, direction: Vector) -> tuple[Grid, Grid]:
-    """Where rays enter and leave, in multiples of ``direction``; they miss where enter ≥ leave."""
+    """Return where rays enter and leave, in multiples of ``direction``; they miss where enter ≥ leave."""
     o = within(shape, origin)
     d = turned(direction, (shape.turn[0], -shape.turn[1]))
     if shape.kind == "ball":
@@ -66,31 +66,33 @@ def crossing(shape: Shape, origin: Vector, direction: Vector) -> tuple[Grid, Gri
 
 
 def normal(shape: Shape, point: Vector) -> Vector:
-    """The outward unit normals (M,) at points (M,) of the surface."""
+    """Return the outward unit normals (M,) at points (M,) of the surface."""
     x, y, z = within(shape, point)
     if shape.kind == "ball":
         radius = shape.half[0]
-        own = x / radius, y / radius, z / radius
+        outward = x / radius, y / radius, z / radius
     elif shape.kind == "cylinder":
         radius = np.sqrt(x * x + z * z)
         end = np.abs(y) / shape.half[1] > radius / shape.half[0]
-        own = np.where(end, 0, x / radius), np.where(end, np.sign(y), 0), np.where(end, 0, z / radius)
+        outward = np.where(end, 0, x / radius), np.where(end, np.sign(y), 0), np.where(end, 0, z / radius)
     else:
         across, up, along = (np.abs(p) / h for p, h in zip((x, y, z), shape.half, strict=True))
         sideways, vertical = (across >= up) & (across >= along), (up > across) & (up >= along)
-        own = (
+        outward = (
             np.where(sideways, np.sign(x), 0),
             np.where(vertical, np.sign(y), 0),
             np.where(sideways | vertical, 0, np.sign(z)),
         )
-    return turned(own, shape.turn)
+    return turned(outward, shape.turn)
 
 
-def first(shapes: Sequence[Shape], room: Shape, origin: Vector, direction: Vector) -> tuple[Grid, NDArray[np.int64]]:
-    """Per ray how far it goes, in multiples of ``direction``, and what it meets: the position in ``shapes``, −1 for the
-    room's inner surface.
+def first(
+    shapes: Sequence[Shape], interior: Shape, origin: Vector, direction: Vector
+) -> tuple[Grid, NDArray[np.int64]]:
+    """Return for each ray how far it goes, in multiples of ``direction``, and what it meets: the position in
+    ``shapes``, −1 for the inner surface of ``interior``.
     """
-    distance = crossing(room, origin, direction)[1]
+    distance = crossing(interior, origin, direction)[1]
     met = np.full(distance.shape, -1)
     for index, shape in enumerate(shapes):
         enter, leave = crossing(shape, origin, direction)
@@ -100,17 +102,19 @@ def first(shapes: Sequence[Shape], room: Shape, origin: Vector, direction: Vecto
 
 
 def lit(shapes: Sequence[Shape], point: Vector, light: Vector) -> NDArray[np.bool_]:
-    """Whether nothing stands between points and a light."""
+    """Return whether nothing stands between points and a light."""
     towards = tuple(b - a for a, b in zip(point, light, strict=True))
     free = np.ones(np.shape(point[0]), dtype=bool)
     for shape in shapes:
         enter, leave = crossing(shape, point, (towards[0], towards[1], towards[2]))
-        free &= (enter >= leave) | (leave < 1e-6) | (enter > 1)  # at 0, but for rounding: the body of the point itself
+        # at 0, but for rounding: the body of the point itself
+        free &= (enter >= leave) | (leave < 1e-6) | (enter > 1)
     return free
 
 
 def _between(o: Any, d: Any, half: float) -> tuple[Grid, Grid]:
-    with np.errstate(divide="ignore", invalid="ignore"):  # parallel to the two planes: ± infinity, as it should be
+    # parallel to the two planes: ± infinity, as it should be
+    with np.errstate(divide="ignore", invalid="ignore"):
         one, other = (-half - o) / d, (half - o) / d
     return np.minimum(one, other), np.maximum(one, other)
 

@@ -11,10 +11,10 @@ Images = NDArray[np.uint8]  # (B, H, W, 3)
 
 
 def uniforms(size: int, count: int, seed: int, epoch: int, task: str) -> NDArray[np.float32]:
-    """(size, count) numbers in [0, 1): row i belongs to sample i and depends on (seed, epoch, task, i) alone.
+    """Return (size, count) numbers in [0, 1): row i is for sample i and depends on (seed, epoch, task, i) alone.
 
-    So a sample is augmented alike in whatever batch, worker or subset it stands: the numbers are drawn row by row, so
-    a shorter table is a prefix of a longer one.
+    So a sample is augmented alike in whatever batch, worker or subset it is. The numbers are drawn row by row: a
+    shorter table is a prefix of a longer one.
     """
     return np.random.default_rng(derive(seed, "augmentation", epoch, task)).random((size, count), dtype=np.float32)
 

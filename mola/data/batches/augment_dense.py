@@ -31,7 +31,7 @@ class Windows(NamedTuple):
 
 
 def windows(uniform: NDArray[np.float32], height: int, width: int, scales: Scales = SCALES) -> Windows:
-    """uniform: (B, ≥ 4) in [0, 1). Row i depends on nothing but row i."""
+    """Place the windows. uniform: (B, ≥ 4) in [0, 1); window i depends on row i alone."""
     kind = (uniform[:, 0] * len(scales)).astype(np.int64)
     tall, wide = (np.array([int(side / scale) for scale in scales])[kind] for side in (height, width))
     top = (uniform[:, 1] * (height - tall + 1)).astype(np.int64)
@@ -40,36 +40,37 @@ def windows(uniform: NDArray[np.float32], height: int, width: int, scales: Scale
 
 
 def images(batch: NDArray[np.uint8], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.uint8]:
-    """(B, H, W, 3) uint8 → the same, each window enlarged bilinearly, then mirrored or not."""
-    made = np.empty_like(batch)
-    for window, out in _windows(batch, made, uniform, scales):
+    """Enlarge the window of each image (B, H, W, 3) uint8 bilinearly, and mirror some: the same shape."""
+    result = np.empty_like(batch)
+    for window, out in _windows(batch, result, uniform, scales):
         if window.shape == out.shape:
             out[:] = window
             continue
         (above, below, down), (before, after, right) = map(_between, window.shape, out.shape[:2])
-        tall = _mixed(window[above], window[below], down[:, None, None])  # rows of the new image, columns of the old
+        # rows of the new image, columns of the old
+        tall = _mixed(window[above], window[below], down[:, None, None])
         out[:] = np.rint(_mixed(tall[:, before], tall[:, after], right[:, None]))
-    return made
+    return result
 
 
 def nearest(batch: NDArray[Any], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[Any]:
-    """(B, H, W, …) of any kind → the same, each window enlarged without mixing values, then mirrored or not."""
-    made = np.empty_like(batch)
-    for window, out in _windows(batch, made, uniform, scales):
+    """Enlarge the window of each target (B, H, W, …) without mixing values, and mirror some: the same shape."""
+    result = np.empty_like(batch)
+    for window, out in _windows(batch, result, uniform, scales):
         rows, columns = map(_nearest, window.shape, out.shape[:2])
         out[:] = window[rows][:, columns]
-    return made
+    return result
 
 
 def depth(batch: NDArray[np.float32], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.float32]:
-    """(B, H, W) metres: what is magnified by the scale looks that much nearer. Unknown (0) stays unknown."""
+    """Do so with metres (B, H, W): what is magnified by the scale looks that much nearer. Unknown (0) stays unknown."""
     scale = windows(uniform, batch.shape[1], batch.shape[2], scales).scale
     nearer: NDArray[Any] = nearest(batch, uniform, scales) / scale[:, None, None]
     return nearer
 
 
 def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32], scales: Scales = SCALES) -> NDArray[np.float32]:
-    """(B, H, W, 3) unit vectors, x pointing right: in a mirrored image x changes its sign."""
+    """Do so with unit vectors (B, H, W, 3), x pointing right: in a mirrored image x changes its sign."""
     moved = nearest(batch, uniform, scales)
     mirrored = windows(uniform, batch.shape[1], batch.shape[2], scales).mirrored
     moved[..., 0] *= np.where(mirrored, -1, 1)[:, None, None]
@@ -77,19 +78,19 @@ def normals(batch: NDArray[np.float32], uniform: NDArray[np.float32], scales: Sc
 
 
 def tinted(batch: NDArray[np.uint8], uniform: NDArray[np.float32], strength: float) -> NDArray[np.uint8]:
-    """(B, H, W, 3) uint8 → the same, the colours of each image times 1 ± ``strength``. uniform: (B, 3) in [0, 1)."""
+    """Multiply the colours of each image (B, H, W, 3) uint8 by 1 ± ``strength``. uniform: (B, 3) in [0, 1)."""
     gains = 1 + strength * (2 * uniform - 1)
-    made: NDArray[np.uint8] = np.minimum(np.rint(batch * gains[:, None, None]), 255).astype(np.uint8)
-    return made
+    result: NDArray[np.uint8] = np.minimum(np.rint(batch * gains[:, None, None]), 255).astype(np.uint8)
+    return result
 
 
 def _windows(
-    batch: NDArray[Any], made: NDArray[Any], uniform: NDArray[np.float32], scales: Scales
+    batch: NDArray[Any], result: NDArray[Any], uniform: NDArray[np.float32], scales: Scales
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Views of each sample's window and of where it goes; the latter is mirrored where the sample is to be."""
+    """Yield views of each sample's window and of where it goes; the latter is mirrored if the sample is."""
     at = windows(uniform, batch.shape[1], batch.shape[2], scales)
     for image, out, top, left, height, width, mirrored in zip(
-        batch, made, at.top, at.left, at.height, at.width, at.mirrored, strict=True
+        batch, result, at.top, at.left, at.height, at.width, at.mirrored, strict=True
     ):
         yield image[top : top + height, left : left + width], out[:, ::-1] if mirrored else out
 
@@ -100,13 +101,13 @@ def _mixed(one: NDArray[Any], other: NDArray[Any], share: NDArray[np.float32]) -
 
 @cache
 def _nearest(length: int, side: int) -> NDArray[np.int64]:
-    """(side,): the pixel out of ``length`` that the centre of each new pixel lies in."""
+    """Return (side,): the pixel out of ``length`` that the centre of each new pixel lies in."""
     return np.arange(1, 2 * side, 2) * length // (2 * side)
 
 
 @cache
 def _between(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """(side,) each: the two pixels whose centres the centre of each new pixel lies between, the share of the second."""
+    """Return (side,) each: the two pixels between whose centres each new centre lies, and the share of the second."""
     centres = np.clip(np.arange(1, 2 * side, 2) * length / (2 * side) - 0.5, 0, length - 1)
     one = np.floor(centres).astype(np.int64)
     return one, np.minimum(one + 1, length - 1), (centres - one).astype(np.float32)

@@ -1,5 +1,5 @@
-"""Augmentation of photographs and drawings: a random part at full size, mirrored, in other colours. One image at a
-time, each from its own row of numbers.
+"""Augmentation of photographs and drawings: a random crop at full size, mirrored, in other colours. One image at a
+time, each from a row of numbers.
 
 The colours are torchvision's ``ColorJitter`` and ``RandomGrayscale`` as one affine map per image, x → M x + t, which
 is more than ten times as fast as one operation after another. What differs: values are clipped once, at the end, not
@@ -27,7 +27,7 @@ RGB = np.linalg.inv(YIQ)
 
 
 def augmented(images: Images, uniform: Floats) -> Images:
-    """The paper's for VLCS and OfficeHome: a crop of 70–100 % of the area, a flip, all colours by 0.4, some grey.
+    """Augment as the paper does VLCS and OfficeHome: crop 70–100 % of the area, flip, all colours by 0.4, some grey.
 
     uniform: (B, 10) in [0, 1).
     """
@@ -38,7 +38,7 @@ def augmented(images: Images, uniform: Floats) -> Images:
 
 
 def crops(images: Images, uniform: Floats, size: int, smallest: float) -> Images:
-    """torchvision's ``RandomResizedCrop`` of square images → (B, size, size, 3), bicubic and antialiased.
+    """Apply torchvision's ``RandomResizedCrop`` to square images: (B, size, size, 3), bicubic and antialiased.
 
     smallest: share of the area that a crop has at least; its shape is between 3:4 and 4:3. uniform: (B, 4).
     """
@@ -60,7 +60,7 @@ def _planar(number: int, size: int) -> NDArray[np.uint8]:
 
 
 def boxes(side: int, uniform: Floats, smallest: float) -> NDArray[np.int64]:
-    """(B, 4) top, left, height and width of crops out of squares of ``side`` pixels.
+    """Draw (B, 4) top, left, height and width of crops out of squares of ``side`` pixels.
 
     torchvision draws area and logarithm of the shape uniformly, and again while the crop sticks out of the image: so
     both are uniform where |log shape| ≤ −log area. That is drawn here at once, from two numbers.
@@ -75,7 +75,7 @@ def boxes(side: int, uniform: Floats, smallest: float) -> NDArray[np.int64]:
 
 @cache
 def _areas(smallest: float) -> tuple[Array, Array]:
-    """Areas from ``smallest`` to 1, and their cumulated probability: in proportion to the shapes that fit in."""
+    """Return areas from ``smallest`` to 1, and their cumulated probability, in proportion to the shapes that fit in."""
     areas = np.linspace(smallest, 1, 4097)
     shapes = np.minimum(-np.log((areas[1:] + areas[:-1]) / 2), math.log(RATIO))
     return areas, np.concatenate([[0], np.cumsum(shapes) / shapes.sum()])
@@ -88,8 +88,8 @@ def flipped(images: Images, uniform: Floats) -> None:
 
 
 def recoloured(images: Images, uniform: Floats, strength: float = 0.4, grey: float = 0.1) -> Images:
-    """Brightness, contrast and saturation by a factor of 1 ± ``strength``, hue by ± ``strength`` of a turn; then grey
-    with probability ``grey``. uniform: (B, 5).
+    """Change brightness, contrast and saturation by a factor of 1 ± ``strength``, and hue by ± ``strength`` of a turn;
+    then make it grey with probability ``grey``. uniform: (B, 5).
     """
     import torch
 
@@ -97,16 +97,18 @@ def recoloured(images: Images, uniform: Floats, strength: float = 0.4, grey: flo
     result = _planar(len(images), images.shape[1])
     for image, matrix, share, out in zip(images.transpose(0, 3, 1, 2), matrices, towards_mean, result, strict=True):
         flat = np.ascontiguousarray(image).reshape(3, -1)
-        mean = flat.sum(1, dtype=np.uint32) / flat.shape[1]  # of integers: the same whatever the threads
+        # of integers: the same whatever the threads
+        mean = flat.sum(1, dtype=np.uint32) / flat.shape[1]
         pixels, offset = torch.from_numpy(flat).to(torch.float32), float(share * (LUMA @ mean))
         m, t = torch.from_numpy(matrix.astype(np.float32)), torch.full((1, 1), offset + 0.5)
-        mapped = torch.addmm(t, m, pixels).clamp_(0, 255.5)  # + 0.5: so that cutting off rounds
+        # + 0.5: so that cutting off rounds
+        mapped = torch.addmm(t, m, pixels).clamp_(0, 255.5)
         torch.from_numpy(out).view(3, -1).copy_(mapped)
     return result.transpose(0, 2, 3, 1)
 
 
 def colour_maps(numbers: Array, strength: float, grey: float) -> tuple[Array, Array]:
-    """M (B, 3, 3), and (B,) the share of the image's mean grey that is added, from (B, 5) numbers in [0, 1).
+    """Return M (B, 3, 3), and (B,) the share of the image's mean grey that is added, from (B, 5) numbers in [0, 1).
 
     In YIQ brightness scales all, contrast draws Y to its mean and scales I and Q, saturation scales I and Q, hue turns
     them: whatever the order, it comes to the same.

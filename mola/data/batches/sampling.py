@@ -14,7 +14,7 @@ Picks = dict[str, NDArray[np.int64]]  # task → positions in its split
 
 
 def steps(sizes: Mapping[str, int], size: int, sampling: Sampling) -> int:
-    """Batches of one epoch: as many whole ones as the samples of all tasks fill, at least one."""
+    """Return the number of batches of an epoch: as many whole ones as the samples of all tasks fill, at least one."""
     if sampling == "balanced" and size < len(sizes):
         raise BadInput(
             f"training.batch_size: expected at least one sample for each of {len(sizes)} tasks, found {size}"
@@ -23,7 +23,7 @@ def steps(sizes: Mapping[str, int], size: int, sampling: Sampling) -> int:
 
 
 def picks(sizes: Mapping[str, int], size: int, seed: int, epoch: int, sampling: Sampling) -> Iterator[Picks]:
-    """The samples of each training batch, by task in the tasks' order.
+    """Yield the samples of each training batch, by task in the tasks' order.
 
     balanced:     every batch holds size/T samples of every task; what is left over goes round. A smaller task starts
                   again with a fresh shuffle, a larger one is not seen whole in one epoch.

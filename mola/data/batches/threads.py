@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 A = TypeVar("A", bound=NDArray[Any])
-PART = 2**18  # bytes, two images at 224 pixels: with less to do, a thread's start would take longer than it saves
+BLOCK = 2**18  # bytes, two images at 224 pixels: with less to do, a thread's start would take longer than it saves
 
 
 def spread(
     change: Callable[[A, NDArray[np.float32]], A], samples: A, uniform: NDArray[np.float32], threads: int
 ) -> list[A]:
-    """``change(samples, uniform)`` in consecutive parts. A sample is changed by its own row of numbers alone, so that
-    the parts together have the same values, however many there are.
+    """Return ``change(samples, uniform)`` in consecutive blocks.
+
+    A sample is changed by its row of numbers alone, so that the values are the same, however many blocks there are.
     """
-    parts = min(threads, len(samples), max(1, samples.nbytes // PART))
-    if parts == 1:
+    blocks = min(threads, len(samples), max(1, samples.nbytes // BLOCK))
+    if blocks == 1:
         return [change(samples, uniform)]
-    ends = [len(samples) * i // parts for i in range(parts + 1)]
+    ends = [len(samples) * i // blocks for i in range(blocks + 1)]
     cuts = [slice(*cut) for cut in pairwise(ends)]
     return list(_pool(threads).map(lambda cut: change(cast(A, samples[cut]), uniform[cut]), cuts))
 

@@ -1,6 +1,6 @@
-"""Read zip and tar archives member by member, in one pass, and notice what is cut off or damaged.
+"""Reads zip and tar archives member by member, in one pass, and notices what is cut off or damaged.
 
-The format is told by the content: a download's name may lie.
+The content decides which format it is: a download's name may lie.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from mola.data.progress import bar
+from mola.terminal import progress
 
+Kind = Literal["file", "folder", "link", "other"]
 BLOCK = 512  # bytes; a tar archive consists of these
 CHUNK = 2**20  # bytes
 LARGEST = 16 * CHUNK  # of a tar entry's header and of the padding at its end: both have some kilobytes
@@ -43,26 +44,28 @@ class Member:
     """One entry of an archive, to be read before the next one is asked for."""
 
     name: str  # as the archive has it: not to be trusted
-    kind: Literal["file", "folder", "link", "other"]
+    kind: Kind
     content: IO[bytes] | None  # of a file
     link: str  # of a link: its target, relative to the archive's root
     done: int  # bytes of the archive that lie before this entry
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, piece by piece. Raises Damaged."""
-        with damage_told():
+        """Yield the content, piece by piece. Raises Damaged."""
+        with errors_as_damage():
             while self.content is not None and (chunk := self.content.read(CHUNK)):
                 yield chunk
 
 
 def members(path: Path) -> Iterator[Member]:
-    """All entries, in order. Raises Damaged where the archive is not one, or ends too early: also at the very end, so
-    nothing is known to be whole before the iterator is exhausted.
+    """Yield all entries, in order.
+
+    Raises Damaged where the archive is not one, or ends too early: also at the very end, so nothing is known to be
+    whole before the iterator is exhausted.
     """
     with path.open("rb") as file:
         head = file.read(BLOCK)
         file.seek(0)
-        with damage_told():
+        with errors_as_damage():
             if head[:2] == b"PK":
                 yield from _zip_members(file)
             elif opener := next((o for magic, o in COMPRESSIONS.items() if head.startswith(magic)), None):
@@ -77,7 +80,7 @@ def members(path: Path) -> Iterator[Member]:
 def check(path: Path, title: str) -> None:
     """Read everything once; ``title`` is what a progress bar calls it. Raises Damaged."""
     size = path.stat().st_size
-    with bar(f"checking {title}", size) as advance:
+    with progress(f"checking {title}", size, "bytes") as advance:
         for member in members(path):
             for _ in member.chunks():
                 pass
@@ -85,34 +88,36 @@ def check(path: Path, title: str) -> None:
 
 
 def expanded_size(path: Path) -> int:
-    """Bytes of content that an archive says it has; its own size for a tar, which does not say."""
+    """Return the bytes of content that an archive says it has; for a tar, which does not say, the archive's size."""
     if not zipfile.is_zipfile(path):
         return path.stat().st_size
-    with damage_told(), zipfile.ZipFile(path) as archive:
+    with errors_as_damage(), zipfile.ZipFile(path) as archive:
         return sum(info.file_size for info in archive.infolist())
 
 
 def page(path: Path) -> str | None:
-    """ "an HTML page" with its title, where a file is one: what an expired link or a used-up quota gives."""
+    """Describe a file that is an HTML page, which an expired link or a used-up quota gives; None for any other file."""
     with path.open("rb") as file:
         head = file.read(2**16).removeprefix(b"\xef\xbb\xbf")
     if not PAGE.match(head):
         return None
-    title = " ".join(found[1].decode(errors="replace").split())[:80] if (found := TITLE.search(head)) else ""
+    title = " ".join(match[1].decode(errors="replace").split())[:80] if (match := TITLE.search(head)) else ""
     return f"an HTML page{f' ({title!r})' if title else ''}: the link has expired, wants a login or is over its quota"
 
 
 @contextmanager
-def damage_told() -> Iterator[None]:
+def errors_as_damage() -> Iterator[None]:
     """Turn what zipfile, tarfile and the decompressors raise while the block reads an archive into Damaged."""
     try:
         yield
     except DAMAGE as error:
         raise Damaged(f"a truncated or damaged archive ({' '.join(str(error).split())})") from None
-    except (NotImplementedError, RuntimeError) as error:  # zipfile: an unknown compression; a password
+    # zipfile: an unknown compression; a password
+    except (NotImplementedError, RuntimeError) as error:
         raise Damaged(f"an archive that can't be read ({error})") from None
     except OSError as error:
-        if error.errno is not None:  # the disk's, not the content's: bz2 has no class of its own for damage
+        # the disk's, not the content's: bz2 has no class of its own for damage
+        if error.errno is not None:
             raise
         raise Damaged(f"a damaged archive ({error})") from None
 
@@ -121,48 +126,45 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member]:
     done = 0
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            mode = info.external_attr >> 28  # the Unix file type; 0 where another system made the archive
-            if info.is_dir():
-                yield Member(info.filename, "folder", None, "", done)
-            elif mode in (0, 0o10):
-                with archive.open(info) as content:
-                    yield Member(info.filename, "file", content, "", done)
-            else:  # a link's target would be its content; nobody packs data so
-                yield Member(info.filename, "other", None, "", done)
+            # the Unix file type, 0 where another system made the archive; a link's target would be its content
+            mode = info.external_attr >> 28
+            kind: Kind = "folder" if info.is_dir() else "file" if mode in (0, 0o10) else "other"
+            with archive.open(info) if kind == "file" else nullcontext() as content:
+                yield Member(info.filename, kind, content, "", done)
             done += info.compress_size
 
 
 def _tar_members(stream: IO[bytes], file: IO[bytes]) -> Iterator[Member]:
-    watched = _Watched(stream)
-    with tarfile.TarFile(fileobj=watched) as archive:  # type: ignore[arg-type]  # it needs read, seek and tell only
+    limited = _LimitedStream(stream)
+    with tarfile.TarFile(fileobj=limited) as archive:  # type: ignore[arg-type]  # it needs read, seek and tell only
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # it would keep every entry in memory
-            if info.isreg():
-                yield Member(info.name, "file", archive.extractfile(info), "", file.tell())
-            elif info.issym():
-                yield Member(
-                    info.name, "link", None, posixpath.join(posixpath.dirname(info.name), info.linkname), file.tell()
-                )
-            elif info.islnk():
-                yield Member(info.name, "link", None, info.linkname, file.tell())
-            else:
-                yield Member(info.name, "folder" if info.isdir() else "other", None, "", file.tell())
-    if watched.last != bytes(BLOCK):  # tarfile takes an unreadable entry for the end of the archive
+            kind: Kind = "file" if info.isreg() else "folder" if info.isdir() else "other"
+            link = ""
+            if info.issym() or info.islnk():
+                # a symbolic link is relative to its folder, a hard link to the archive
+                kind, base = "link", posixpath.dirname(info.name) if info.issym() else ""
+                link = posixpath.join(base, info.linkname)
+            yield Member(info.name, kind, archive.extractfile(info) if kind == "file" else None, link, file.tell())
+    # tarfile takes an unreadable entry for the end of the archive
+    if limited.last != bytes(BLOCK):
         raise Damaged("a truncated or damaged archive (no end mark)")
-    for _ in range(LARGEST // CHUNK):  # the checksum of a compressed stream stands at its end, after some padding
+    # the checksum of a compressed stream stands at its end, after some padding
+    for _ in range(LARGEST // CHUNK):
         if not stream.read(CHUNK):
             return
     raise Damaged("an archive with much after its end mark")
 
 
-class _Watched:
-    """A stream that remembers what was read last, and reads no more than a sane archive needs."""
+class _LimitedStream:
+    """A stream that remembers what was read last, and reads no more at once than a sane archive needs."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.last, self._read, self.seek, self.tell = b"", stream.read, stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
-        if size > LARGEST:  # tarfile reads a long name at once, into memory
+        # tarfile reads a long name at once, into memory
+        if size > LARGEST:
             raise tarfile.ReadError(f"a header of {size} bytes")
         self.last = self._read(size)
         return self.last

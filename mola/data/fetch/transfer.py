@@ -1,4 +1,4 @@
-"""Bring one file from one address: gdown's transfer, which goes on where it stopped, with waits between its attempts.
+"""Downloads one file from one address: gdown's transfer, which resumes where it stopped, with waits between attempts.
 
 gdown reads plain http(s) and Google Drive. It gives up at the first HTTP error and at a range that a server does not
 honour, so attempts are counted here; one transfer at a time per host, as Zenodo and others limit the rate.
@@ -21,15 +21,15 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from mola.data import disk
-from mola.data.progress import bar, say
+from mola.terminal import progress, say
 from mola.types import BadInput
 
-ATTEMPTS = 5  # in a row that bring less than WORTH bytes
-WORTH = 2**20  # bytes
+ATTEMPTS = 5  # in a row that transfer less than PROGRESS bytes
+PROGRESS = 2**20  # bytes
 WAIT = 2.0  # seconds after the first failure; doubles with each one
-LONGEST_WAIT = 120.0  # seconds; a server that asks for more is given up
+LONGEST_WAIT = 120.0  # seconds; an address that asks for more is given up
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between bytes
-AGAIN = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that pass
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which another attempt may help
 
 
 class Unavailable(Exception):
@@ -39,32 +39,33 @@ class Unavailable(Exception):
 @dataclass(frozen=True)
 class _Failure:
     reason: str
-    passing: bool  # may another attempt help?
+    temporary: bool  # may another attempt help?
     wait: float = 0.0  # seconds that the server asks for
 
 
-def bring(url: str, staged: Path, title: str, size: int | None) -> bool:
-    """Download ``url`` to ``staged``, going on with what an earlier call, or a killed process, left of it.
+def transfer(url: str, staged: Path, title: str, size: int | None) -> bool:
+    """Download ``url`` to ``staged``, resuming what an earlier call, or a killed process, left of it.
 
-    title: what a progress bar calls it. size: bytes, about. Returns whether it went on with something. Raises
-    Unavailable, with what came so far kept, and BadInput where the disk is full.
+    title: what a progress bar calls it. size: bytes, about. Returns whether something was resumed. Raises Unavailable,
+    with what was received kept, and BadInput where the disk is full.
     """
-    with _alone_on_host(url):
+    with _one_transfer_per_host(url):
         resumed = received(staged) > 0
         failures, stuck, reached = 0, 0, received(staged)
         while failure := _attempt(url, staged, title, size):
             size_now = received(staged)
-            stuck = stuck + 1 if failure.passing and size_now and size_now == reached else 0
-            failures = 0 if size_now >= reached + WORTH else failures + 1
+            stuck = stuck + 1 if failure.temporary and size_now and size_now == reached else 0
+            failures = 0 if size_now >= reached + PROGRESS else failures + 1
             reached = max(size_now, reached)
-            if not failure.passing or failures == ATTEMPTS:
+            if not failure.temporary or failures == ATTEMPTS:
                 raise Unavailable(failure.reason)
             wait = max(WAIT * 2 ** max(failures - 1, 0), failure.wait)
             if wait > LONGEST_WAIT:
                 raise Unavailable(f"{failure.reason}; asks to come back after {wait:.0f} s")
             say(f"{title}: {failure.reason}; again in {wait:.0f} s")
             sleep(wait)
-            if stuck == 2:  # most likely a server that can't go on in the middle
+            # most likely a server that can't begin in the middle of a file
+            if stuck == 2:
                 discard(staged)
         return resumed
 
@@ -81,57 +82,59 @@ def _parts(staged: Path) -> list[Path]:
 
 
 def received(staged: Path) -> int:
-    """Bytes that an unfinished transfer to ``staged`` has left."""
+    """Return the bytes that an unfinished transfer to ``staged`` has left."""
     return max((part.stat().st_size for part in _parts(staged)), default=0)
 
 
 def _attempt(url: str, staged: Path, title: str, size: int | None) -> _Failure | None:
-    """Try once; None where the file is there."""
+    """Try once. Returns None where the file is there."""
     import gdown
     import requests
 
-    asked = False
-    with bar(title, size) as advance:
+    size_checked = False
+    with progress(title, size, "bytes") as advance:
 
-        def chunk_came(done: int, total: int | None) -> None:
-            nonlocal asked
-            if total is not None and not asked:
-                asked = True
+        def on_chunk(done: int, total: int | None) -> None:
+            nonlocal size_checked
+            if total is not None and not size_checked:
+                size_checked = True
                 disk.require(staged.parent, total - done, title)
             advance(done, total)
 
         try:
             gdown.download(
-                url, str(staged), quiet=True, use_cookies=False, resume=True, timeout=TIMEOUT, progress=chunk_came
+                url, str(staged), quiet=True, use_cookies=False, resume=True, timeout=TIMEOUT, progress=on_chunk
             )
         except BadInput:
             raise
         except gdown.FileURLRetrievalError as error:
-            return _Failure(f"Google Drive: {_first_sentences(error)}", passing=False)
+            return _Failure(f"Google Drive: {_first_sentences(error)}", temporary=False)
         except gdown.DownloadError as error:
-            return _Failure(_first_sentences(error), passing=True)
+            return _Failure(_first_sentences(error), temporary=True)
         except requests.HTTPError as error:
             return _refusal(error.response)
         except (requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError) as error:
-            return _Failure(_first_sentences(error), passing=False)  # a ValueError: an address that is none
+            # a ValueError: an address that is none
+            return _Failure(_first_sentences(error), temporary=False)
         except requests.RequestException as error:
-            return _Failure(_first_sentences(error), passing=True)
-        except (AssertionError, LookupError, TypeError, AttributeError) as error:  # gdown met a page that it can't read
-            return _Failure(f"an answer that can't be read ({type(error).__name__}: {error})", passing=False)
+            return _Failure(_first_sentences(error), temporary=True)
+        # gdown met a page that it can't read
+        except (AssertionError, LookupError, TypeError, AttributeError) as error:
+            return _Failure(f"an answer that can't be read ({type(error).__name__}: {error})", temporary=False)
         except OSError as error:
-            with disk.errors_told(staged.parent, title):
+            with disk.errors_as_bad_input(staged.parent, title):
                 raise error
     return None
 
 
 def _refusal(response: object) -> _Failure:
     status, reason = getattr(response, "status_code", 0), getattr(response, "reason", "")
-    asked = getattr(response, "headers", {}).get("Retry-After", "")
-    return _Failure(f"status {status} {reason}".strip(), passing=status in AGAIN, wait=_seconds(asked))
+    retry_after = getattr(response, "headers", {}).get("Retry-After", "")
+    return _Failure(f"status {status} {reason}".strip(), temporary=status in TEMPORARY, wait=_seconds(retry_after))
 
 
 def _seconds(retry_after: str) -> float:
-    """A Retry-After header: seconds, or a date; 0 for anything else."""
+    """Return the seconds of a Retry-After header, which is a number or a date; 0 for anything else."""
     if re.fullmatch(r"\d{1,9}", retry_after.strip()):
         return float(retry_after)
     try:
@@ -141,16 +144,16 @@ def _seconds(retry_after: str) -> float:
 
 
 def _first_sentences(error: Exception) -> str:
-    """An exception's message in one line; gdown's and urllib3's run over many, with paths and advice for its users."""
-    told = " ".join(str(error).partition("\nThe received bytes")[0].split())
-    if cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", told):
+    """Return an exception's message in one line; gdown's and urllib3's run over many, with paths and advice."""
+    message = " ".join(str(error).partition("\nThe received bytes")[0].split())
+    if cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", message):
         return cause[1]
-    told = re.sub(r"^Failed to retrieve file url: | You may still be able to access.*", "", told)
-    return told[:200] or type(error).__name__
+    message = re.sub(r"^Failed to retrieve file url: | You may still be able to access.*", "", message)
+    return message[:200] or type(error).__name__
 
 
 @contextmanager
-def _alone_on_host(url: str) -> Iterator[None]:
+def _one_transfer_per_host(url: str) -> Iterator[None]:
     host = urlsplit(url).netloc.rpartition("@")[2]
     # a user's processes on this machine, whatever folder they download to
     user = os.getuid() if hasattr(os, "getuid") else ""

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from mola import files
 from mola.data import disk
 from mola.data.fetch.archives import Damaged, Member, expanded_size, members
-from mola.data.progress import bar
+from mola.terminal import progress
 from mola.types import BadInput
 
 MARK = ".unpacked.json"  # inside the folder: which archive it was made from
 RATIO = 200  # unpacked bytes for a byte of the archive; images have about 1, label maps up to some 50
 ALLOWANCE = 64 * 2**20  # bytes that even a tiny archive may unpack to
 ENTRY = 512  # bytes that an entry counts at least, so that a million empty files are seen, too
+DEEPEST = 100  # folders; Python's mkdir makes each by a call inside the last
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)", re.S)
 
 
@@ -35,7 +37,7 @@ def unpack(archive: Path, folder: Path) -> Path:
         return folder
     if not archive.is_file():
         raise BadInput(f"{archive}: expected an archive, found {'a folder' if archive.is_dir() else 'nothing'}")
-    with disk.errors_told(folder.parent, f"the content of {archive.name}"):
+    with disk.errors_as_bad_input(folder.parent, f"the content of {archive.name}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             if not _finished(archive, folder):
@@ -45,37 +47,37 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def _finished(archive: Path, folder: Path) -> bool:
     try:
-        made_from = json.loads((folder / MARK).read_text())
+        source = json.loads((folder / MARK).read_text())
     except (OSError, ValueError):
         if folder.exists():
             raise BadInput(
                 f"{folder}: expected no folder, or one unpacked from {archive.name}, found another: move it away"
             ) from None
         return False
-    return bool(made_from == _identity(archive) if archive.exists() else made_from["archive"] == archive.name)
+    return bool(source == _identity(archive) if archive.exists() else source["archive"] == archive.name)
 
 
 def _identity(archive: Path) -> dict[str, object]:
-    found = archive.stat()
-    return {"archive": archive.name, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    stat = archive.stat()
+    return {"archive": archive.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def _replace(archive: Path, folder: Path) -> None:
     unfinished, old = (folder.with_name(f"{folder.name}.{word}.tmp") for word in ("new", "old"))
     try:
-        for left in (unfinished, old):  # by a killed process
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         unfinished.mkdir()
         _write_all(archive, unfinished)
-        (unfinished / MARK).write_text(json.dumps(_identity(archive)) + "\n")
+        files.write_json(unfinished / MARK, _identity(archive))
         if folder.exists():
             folder.rename(old)
         unfinished.rename(folder)
     except Damaged as damage:
         raise BadInput(f"{archive}: expected a whole archive, found {damage}") from None
     finally:
-        for left in (unfinished, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_all(archive: Path, folder: Path) -> None:
@@ -83,9 +85,10 @@ def _write_all(archive: Path, folder: Path) -> None:
     left = RATIO * size + ALLOWANCE
     disk.require(folder, min(expanded_size(archive), left), f"the content of {archive.name}")
     links: list[tuple[Path, Member]] = []
-    with bar(f"unpacking {archive.name}", size) as advance:
+    with progress(f"unpacking {archive.name}", size, "bytes") as advance:
         for member in members(archive):
-            if member.kind == "folder" and member.name == "/":  # so begin the archives that Dropbox packs of a folder
+            # so begin the archives that Dropbox packs of a folder
+            if member.kind == "folder" and member.name == "/":
                 continue
             target = _inside(archive, folder, member.name)
             left -= ENTRY
@@ -102,7 +105,8 @@ def _write_all(archive: Path, folder: Path) -> None:
                     f"{archive}: expected at most {disk.megabytes(RATIO * size + ALLOWANCE)} of content, found more"
                 )
             advance(member.done, size)
-    for target, member in links:  # last, so that nothing is written through one
+    # last, so that nothing is written through one
+    for target, member in links:
         source = _inside(archive, folder, posixpath.normpath(member.link))
         if not source.is_file():
             raise BadInput(
@@ -114,6 +118,8 @@ def _write_all(archive: Path, folder: Path) -> None:
 
 
 def _inside(archive: Path, folder: Path, name: str) -> Path:
+    if name.count("/") > DEEPEST:
+        raise BadInput(f"{archive}: expected entries at most {DEEPEST} folders deep, found {name[:80]!r}…")
     if OUTSIDE.match(name) or "\0" in name:
         raise BadInput(f"{archive}: expected entries inside the folder, found {name!r}")
     return folder / name

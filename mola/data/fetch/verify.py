@@ -1,4 +1,6 @@
-"""Is a file the data that was meant? By its checksum, or its form where none is published; remembered beside it."""
+"""Checks that a file is the data that was meant, by its checksum, or by its form where none is published; remembers the
+result beside the file.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mola import files
 from mola.data.disk import megabytes
 from mola.data.fetch import archives
-from mola.data.progress import bar
+from mola.terminal import progress
 
 CHUNK = 2**20  # bytes
 ARCHIVES = (".zip", ".npz", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -22,7 +25,9 @@ class OtherData(Exception):
 
 @dataclass(frozen=True)
 class Verified:
-    """What is known of a verified file, in ``<file>.verified.json``: so that it is hashed once, not at every start."""
+    """What is known of a verified file. It stands in ``<file>.verified.json``, so that a file is hashed once, not at
+    every start.
+    """
 
     file: str
     size: int  # bytes
@@ -36,18 +41,16 @@ class Verified:
 
     @classmethod
     def read(cls, path: Path) -> Verified | None:
-        """What is known of the file at ``path``; None where nothing is, or where the file has changed since."""
+        """Return what is known of the file at ``path``; None where nothing is, or where the file has changed since."""
         try:
-            found, stat = cls(**json.loads(_record(path).read_text())), path.stat()
-        except (OSError, ValueError, TypeError):  # none; not JSON; other keys
+            verified, stat = cls(**json.loads(_record(path).read_text())), path.stat()
+        except (OSError, ValueError, TypeError):
             return None
-        return found if (found.size, found.mtime_ns) == (stat.st_size, stat.st_mtime_ns) else None
+        return verified if (verified.size, verified.mtime_ns) == (stat.st_size, stat.st_mtime_ns) else None
 
     def write(self, path: Path) -> None:
-        """Remember it, by rename."""
-        temporary = path.with_name(f"{path.name}.verified.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        temporary.replace(_record(path))
+        """Write the record of the file at ``path``."""
+        files.write_json(_record(path), asdict(self))
 
 
 def _record(path: Path) -> Path:
@@ -55,19 +58,19 @@ def _record(path: Path) -> Path:
 
 
 def identify(path: Path, checksums: Mapping[str, str], name: str) -> tuple[str, str]:
-    """The version and the checksum of a file.
+    """Return the version and the checksum of a file.
 
     checksums: version → "md5:…" or "sha256:…". Empty: the file must be no HTML page and, if ``name`` (what it will be
     called) is an archive's, whole; the version is then "", the checksum its sha256. Raises OtherData.
     """
-    found = _digests(path, name, {value.partition(":")[0] for value in checksums.values()} or {"sha256"})
+    digests = _digests(path, name, {value.partition(":")[0] for value in checksums.values()} or {"sha256"})
     for version, checksum in checksums.items():
-        if checksum.lower() in found:
+        if checksum.lower() in digests:
             return version, checksum.lower()
     if checksums:
-        wanted = " or ".join(f"{checksum} ({version})" for version, checksum in checksums.items())
-        actual = archives.page(path) or f"{' '.join(found)} ({megabytes(path.stat().st_size)})"
-        raise OtherData(f"expected {wanted}, found {actual}")
+        expected = " or ".join(f"{checksum} ({version})" for version, checksum in checksums.items())
+        actual = archives.page(path) or f"{' '.join(digests)} ({megabytes(path.stat().st_size)})"
+        raise OtherData(f"expected {expected}, found {actual}")
     try:
         if page := archives.page(path):
             raise archives.Damaged(page)
@@ -75,13 +78,13 @@ def identify(path: Path, checksums: Mapping[str, str], name: str) -> tuple[str, 
             archives.check(path, name)
     except archives.Damaged as damage:
         raise OtherData(f"expected a whole file, found {damage}") from None
-    return "", found[0]
+    return "", digests[0]
 
 
 def _digests(path: Path, title: str, algorithms: set[str]) -> list[str]:
     hashes = {word: hashlib.new(word, usedforsecurity=False) for word in sorted(algorithms)}
     size, done = path.stat().st_size, 0
-    with path.open("rb") as file, bar(f"checking {title}", size) as advance:
+    with path.open("rb") as file, progress(f"checking {title}", size, "bytes") as advance:
         while chunk := file.read(CHUNK):
             for digest in hashes.values():
                 digest.update(chunk)

@@ -1,4 +1,4 @@
-"""From raw items to prepared arrays that are, byte for byte, what the committed manifest says."""
+"""Prepares raw items into arrays that are, byte for byte, what the committed manifest says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Build = Callable[[str, Sequence[int]], Mapping[str, store.Array]]  # task, ids â
 
 
 def prepare(folder: Path, manifest: Manifest, build: Build) -> None:
-    """Build the splits that are missing or damaged, and leave the others alone. Costs a checksum where all is there.
+    """Build the splits that are missing or damaged, and leave the others alone. Costs a checksum if none is.
 
     Raises BadInput where what was built is not what the manifest says.
     """
@@ -31,7 +31,7 @@ def prepare(folder: Path, manifest: Manifest, build: Build) -> None:
 
 
 def checksums(ids: Ids, build: Build) -> dict[str, str]:
-    """``<task>.<split>.<kind>`` â†’ sha256, of all arrays newly built: the manifest's ``arrays``."""
+    """Build all arrays and return their sha256 by ``<task>.<split>.<kind>``: the manifest's ``arrays``."""
     return {
         f"{task}.{split}.{kind}": store.digest(array)
         for task, splits in ids.items()
@@ -41,7 +41,7 @@ def checksums(ids: Ids, build: Build) -> dict[str, str]:
 
 
 def _check(array: store.Array, name: str, manifest: Manifest) -> None:
-    wanted, found = manifest.arrays.get(name, "none"), store.digest(array)
-    if found != wanted:
-        told = f"{manifest.benchmark}: {name}: expected sha256 {wanted}, found {found}"
-        raise BadInput(f"{told}; the versions of requirements.lock make the former")
+    expected, actual = manifest.arrays.get(name, "none"), store.digest(array)
+    if actual != expected:
+        message = f"{manifest.benchmark}: {name}: expected sha256 {expected}, found {actual}"
+        raise BadInput(f"{message}; the versions of requirements.lock give the former")

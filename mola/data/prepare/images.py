@@ -1,4 +1,4 @@
-"""From image files to rows of a uint8 array: decoded, resized and cropped once, in parallel, in the given order."""
+"""Turns image files into rows of a uint8 array: decoded, resized and cropped once, in parallel, in the given order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mola.data.prepare.prepared import Blocks, Part
+from mola.data.prepare.prepared import Blocks, Recipe
 from mola.types import BadInput
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Item = tuple[str, int]  # a file, relative to the root; its label
 
 
 def files(folder: Path) -> list[str]:
-    """The names of the images in a folder; hidden ones, which some archivers add, are none."""
+    """Return the names of the images in a folder, without hidden files, which some archivers add."""
     return [
         entry.name
         for entry in os.scandir(folder)
@@ -37,11 +37,13 @@ def files(folder: Path) -> list[str]:
     ]
 
 
-def part(
+def recipe(
     root: Path, items: Sequence[Item], size: int, made_from: object, counts: dict[str, int], *, grey: bool = False
-) -> Part:
-    """The arrays ``images`` (N, size, size, 3) uint8 and ``labels`` (N,) int64 of some files. made_from: what decides
-    over their content besides their names, labels, size and colours. grey: (N, size, size, 1), of colours their luma.
+) -> Recipe:
+    """Return how to make the arrays ``images`` (N, size, size, 3) uint8 and ``labels`` (N,) int64 of some files.
+
+    made_from: what decides over their content besides their names, labels, size and colours. grey: images are
+    (N, size, size, 1), the luma where a file has colours.
     """
     labels = np.array([label for _, label in items], dtype=np.int64)
 
@@ -52,12 +54,12 @@ def part(
 
     kinds = {"images": ((size, size, 1 if grey else 3), "uint8"), "labels": ((), "int64")}
     key = {"from": made_from, "size": size, "labels": hashlib.sha256(labels.tobytes()).hexdigest()}
-    return Part(len(items), kinds, key, blocks, [file for file, _ in items], counts)
+    return Recipe(len(items), kinds, key, blocks, [file for file, _ in items], counts)
 
 
 def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of (n, size, size, 3) uint8 RGB, or 1 where grey: the square in the middle, resized (bicubic,
-    antialiased) from whatever its size is. Raises BadInput for the first file that is no image.
+    """Yield blocks (n, size, size, 3) uint8 of RGB, or (n, size, size, 1) where grey: of each image the square in the
+    middle, resized (bicubic, antialiased). Raises BadInput for the first file that is no image.
     """
     # threads: Pillow gives the lock away while it decodes and resizes, so processes would gain nothing over them
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -67,8 +69,9 @@ def decoded(root: Path, files: Sequence[str], size: int, *, grey: bool = False) 
     def submitted(number: int) -> list[Future[NDArray[np.uint8]]]:
         return [pool.submit(_block, root, files[s : s + BLOCK], size, grey) for s in islice(starts, number)]
 
-    with warnings.catch_warnings():  # around all threads: they share the filters
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata
+    # Pillow warns of odd metadata; around all threads, as they share the filters
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
             waiting = deque(submitted(2 * workers))
             while waiting:
@@ -84,10 +87,9 @@ def _block(root: Path, files: Sequence[str], size: int, grey: bool) -> NDArray[n
 
 
 def read(path: Path, size: int, *, grey: bool = False) -> NDArray[np.uint8]:
-    """(size, size, 3) uint8 RGB of a JPEG or PNG file, or (size, size, 1) where grey; as it is stored: an EXIF rotation
-    is not applied.
+    """Read a JPEG or PNG file as (size, size, 3) uint8 of RGB, or (size, size, 1) where grey.
 
-    Raises BadInput where it can't be read as an image.
+    An EXIF rotation is not applied. Raises BadInput where the file can't be read as an image.
     """
     from PIL import Image
 
@@ -102,16 +104,18 @@ def read(path: Path, size: int, *, grey: bool = False) -> NDArray[np.uint8]:
             fitted = _converted(image, "L" if grey else "RGB").resize(
                 (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
             )
-    except Exception as error:  # Pillow's readers of damaged files raise nearly anything
+    # Pillow's readers of damaged files raise nearly anything
+    except Exception as error:
         reason = re.sub(r" <_io\.\S+ object at \w+>", "", " ".join(str(error).split()))[:120]
-        found = f"{len(content)} bytes that can't be read ({reason})" if content else "an empty file"
-        raise BadInput(f"{path}: expected an image, found {found}") from None
+        actual = f"{len(content)} bytes that can't be read ({reason})" if content else "an empty file"
+        raise BadInput(f"{path}: expected an image, found {actual}") from None
     return np.asarray(fitted).reshape(size, size, 1 if grey else 3)
 
 
 def _converted(image: Image, mode: str) -> Image:
     from PIL import Image as pillow
 
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would cut off, not scale
+    # 16 bits a pixel: Pillow's own conversion would cut off, not scale
+    if image.mode.startswith("I"):
         return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
     return image.convert(mode)

@@ -1,4 +1,4 @@
-"""Read arrays of an .npz file piece by piece: one that holds 13 GB never lies in memory."""
+"""Reads arrays of an .npz file piece by piece: one that holds 13 GB is never in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mola.data.fetch.archives import Damaged, damage_told, page
+from mola.data.fetch.archives import Damaged, errors_as_damage, page
 from mola.types import BadInput
 
 CHUNK = 16 * 2**20  # bytes, about
@@ -21,18 +21,20 @@ NO_HEAD = (ValueError, SyntaxError, TypeError, KeyError, OverflowError)  # what 
 
 
 def heads(path: Path) -> dict[str, Head]:
-    """Shape and type of every array, by its key, from the heads alone. Raises BadInput where ``path`` is no .npz."""
+    """Return shape and type of every array, by key, from the heads alone. Raises BadInput where ``path`` is no .npz."""
     with _opened(path) as archive:
-        found = {}
+        by_key = {}
         for name in archive.namelist():
             with archive.open(name) as stream:
-                found[name.removesuffix(".npy")] = _head(stream, path, name)
-        return found
+                by_key[name.removesuffix(".npy")] = _head(stream, path, name)
+        return by_key
 
 
 def rows(path: Path, key: str, start: int = 0) -> Iterator[NDArray[Any]]:
-    """An array from the row ``start`` on, in pieces of some rows, each as (n, …). Raises BadInput where it is cut off
-    or damaged: also at the very end, so nothing is known to be whole before the iterator is exhausted.
+    """Yield an array from the row ``start`` on, in pieces of some rows, each (n, …).
+
+    Raises BadInput where it is cut off or damaged: also at the very end, so nothing is known to be whole before the
+    iterator is exhausted.
     """
     name = f"{key}.npy"
     with _opened(path) as archive, archive.open(name) as stream:
@@ -46,16 +48,17 @@ def rows(path: Path, key: str, start: int = 0) -> Iterator[NDArray[Any]]:
             if len(content) < shape[0] * row:
                 raise BadInput(f"{path}: {name}: expected {number} rows, found {first} and a part")
             yield np.frombuffer(content, dtype).reshape(shape)
-        if stream.read(1):  # the last read: it compares the checksum, too
+        # the last read: it compares the checksum, too
+        if stream.read(1):
             raise BadInput(f"{path}: {name}: expected {number} rows, found more")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with damage_told():
-            if told := page(path):
-                raise Damaged(told)
+        with errors_as_damage():
+            if description := page(path):
+                raise Damaged(description)
             with zipfile.ZipFile(path) as archive:
                 yield archive
     except FileNotFoundError:
@@ -72,6 +75,6 @@ def _head(stream: IO[bytes], path: Path, name: str) -> Head:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{path}: expected arrays, found {name}, which is none ({reason})") from None
     if dtype.hasobject or (fortran and len(shape) > 1) or not shape:
-        found = "objects" if dtype.hasobject else "a single value" if not shape else "columns first"
-        raise BadInput(f"{path}: {name}: expected an array, rows first, found {found}")
+        actual = "objects" if dtype.hasobject else "a single value" if not shape else "columns first"
+        raise BadInput(f"{path}: {name}: expected an array, rows first, found {actual}")
     return shape, dtype

@@ -1,8 +1,8 @@
-"""Prepared arrays of downloaded data: streamed to disk part by part, and remembered with what each was made from.
+"""Prepared arrays of downloaded data: streamed to disk, and remembered with what they were made from.
 
-A part is the arrays of one task and split. ``manifest.json`` beside them has, for every part, a key of what it was
-made from, and size, time and sha256 of each array: opening and preparing again cost a stat, and only a part whose key
-changed is made anew. An interrupted part goes on after its last rows that are safely on the disk.
+The unit is the arrays of one group and split, ``photo.train``. ``manifest.json`` beside them has, for every unit, a key
+of what it was made from, and size, time and sha256 of each array: opening and preparing again cost a stat, and only a
+unit whose key changed is prepared anew. An interrupted one resumes after its last rows that are safely on the disk.
 """
 
 from __future__ import annotations
@@ -10,37 +10,41 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field
 
+from mola import files
 from mola.data import disk
 from mola.data.prepare import store
-from mola.data.prepare.npy_writer import Growing, Ledger
-from mola.data.progress import bar
+from mola.data.prepare.npy_writer import NpyWriter, SafeRows
+from mola.terminal import progress
 from mola.types import BadInput
 
-MANIFEST, VERSION = "manifest.json", 1
+MANIFEST = "manifest.json"
 Blocks = Iterator[Mapping[str, store.Array]]  # kind → some rows, the same number of each kind
 
 
 @dataclass(frozen=True)
-class Part:
-    """The arrays ``<part>.<kind>`` to be made, for example ``photo.train.images`` and ``photo.train.labels``."""
+class Recipe:
+    """How the arrays of one group and split are made: for ``photo.train`` these are ``photo.train.images`` and
+    ``photo.train.labels``.
+    """
 
     rows: int
     kinds: Mapping[str, tuple[tuple[int, ...], str]]  # kind → shape of a row, type of its numbers ("uint8")
-    made_from: object  # plain data; the part is made anew when it differs
+    made_from: object  # plain data; the arrays are made anew when it differs
     blocks: Callable[[int], Blocks]  # all rows from the given one on, in order, some at a time
     names: Sequence[str] = ()  # of the rows' raw items: listed beside the arrays
-    counts: Mapping[str, int] = field(default_factory=dict)  # class → rows: told in the manifest
+    counts: Mapping[str, int] = field(default_factory=dict)  # class → rows, for the manifest
 
     @cached_property
     def key(self) -> str:
-        """Checksum of everything that the arrays depend on."""
+        """A checksum of everything that the arrays depend on."""
         plain = [self.rows, sorted(self.kinds.items()), self.made_from]
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name in self.names:
@@ -49,167 +53,176 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes of all arrays."""
+        """The bytes of all arrays."""
         row = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self.kinds.values())
         return self.rows * row
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A prepared array: a file of this size and time is known to have this sha256 (see ``store.digest``)."""
+class PreparedArray(BaseModel):
+    """A file of this size and time is known to have this sha256 (see ``store.digest``)."""
 
     sha256: str
     size: int  # bytes
     mtime_ns: int
 
+    @classmethod
+    def of(cls, path: Path, sha256: str) -> PreparedArray:
+        """Describe a file whose checksum is known."""
+        stat = path.stat()
+        return cls(sha256=sha256, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
     def is_at(self, path: Path) -> bool:
-        """Whether the file is the one that was written."""
-        try:
-            found = path.stat()
-        except OSError:
-            return False
-        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+        """Return whether the file is the one that was written."""
+        return path.is_file() and PreparedArray.of(path, self.sha256) == self
 
 
-@dataclass(frozen=True)
-class Made:
-    """A prepared part."""
+class PreparedSplit(BaseModel):
+    """The prepared arrays of one group and split."""
 
     key: str
     rows: int
     counts: dict[str, int]
-    arrays: dict[str, Stored]  # by kind
+    arrays: dict[str, PreparedArray]  # by kind
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What stands in a prepared folder. ``told`` is what all of it depends on: benchmark, recipe, options, sources."""
+class Prepared(BaseModel, populate_by_name=True):
+    """The manifest of a prepared folder. ``inputs`` is what all of it depends on: benchmark, version of the recipe,
+    options, sources.
+    """
 
-    told: dict[str, Any]
-    parts: dict[str, Made]
-    complete: bool  # False while parts are still being made
+    format: Literal[1] = 1
+    # written as in the first releases, so that data that was prepared then stays valid
+    inputs: dict[str, Any] = Field(alias="told")
+    splits: dict[str, PreparedSplit] = Field(alias="parts")  # by ``<group>.<split>``
+    complete: bool  # False while some are still being prepared
 
     @classmethod
     def read(cls, folder: Path) -> Prepared | None:
-        """The manifest of a folder; None where there is none that can be read."""
+        """Read the manifest of a folder; None where there is none that can be read."""
         try:
-            content = json.loads((folder / MANIFEST).read_text())
-            if content.pop("format") != VERSION:
-                return None
-            parts = {
-                name: Made(
-                    made["key"], made["rows"], made["counts"], {k: Stored(**a) for k, a in made["arrays"].items()}
-                )
-                for name, made in content["parts"].items()
-            }
-            return cls(content["told"], parts, content["complete"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls.model_validate_json((folder / MANIFEST).read_bytes())
+        except (OSError, ValueError):
             return None
 
     def write(self, folder: Path) -> None:
-        """Replace the manifest, by rename."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{MANIFEST}.tmp"
-        temporary.write_text(json.dumps({"format": VERSION, **asdict(self)}, indent=1, ensure_ascii=False) + "\n")
-        temporary.replace(folder / MANIFEST)
+        """Replace the manifest."""
+        files.write_json(folder / MANIFEST, self.model_dump(by_alias=True))
+
+    def checksums(self) -> dict[str, str]:
+        """Return the sha256 of every array, by ``<group>.<split>.<kind>``."""
+        return {
+            f"{name}.{kind}": array.sha256
+            for name, split in self.splits.items()
+            for kind, array in split.arrays.items()
+        }
 
     def fault(self, folder: Path) -> str | None:
-        """The first array that is missing or not the one that was written, in one line; None if all are there."""
-        for path, stored in self._files(folder):
+        """Describe the first array that is missing or not the one that was written; None if all are there."""
+        for path, array in self._files(folder):
             if not path.is_file():
                 return f"{path}: expected a prepared array, found none"
-            if not stored.is_at(path):
+            if not array.is_at(path):
                 return f"{path}: expected the array that was prepared, found another size or time"
         return None
 
     def open(self, folder: Path) -> dict[str, store.Array]:
-        """All arrays by name, memory-mapped."""
+        """Open all arrays, memory-mapped, by name."""
         return {path.stem: np.load(path, mmap_mode="r") for path, _ in self._files(folder)}
 
-    def _files(self, folder: Path) -> Iterator[tuple[Path, Stored]]:
-        for name, made in self.parts.items():
-            for kind, stored in made.arrays.items():
-                yield folder / f"{name}.{kind}.npy", stored
+    def _files(self, folder: Path) -> Iterator[tuple[Path, PreparedArray]]:
+        for name, split in self.splits.items():
+            for kind, array in split.arrays.items():
+                yield folder / f"{name}.{kind}.npy", array
 
 
-def write_parts(folder: Path, parts: Mapping[str, Part], told: Mapping[str, Any]) -> None:
-    """Make the parts that are missing or changed, and leave the others alone. The caller is the folder's sole writer.
+def write_prepared(folder: Path, recipes: Mapping[str, Recipe], inputs: Mapping[str, Any]) -> None:
+    """Prepare what is missing or changed, and leave the rest alone. The caller is the folder's sole writer.
 
-    Raises what the parts' blocks raise (what was finished stays, and the next call goes on there), and BadInput where
-    they can't be read, or the disk is full or can't be written.
+    recipes: by ``<group>.<split>``. Raises what their blocks raise (what was finished stays, and the next call resumes
+    there), and BadInput where they can't be read, or the disk is full or can't be written.
     """
     old = Prepared.read(folder)
-    made = {name: old.parts[name] for name in parts if old and name in old.parts}
-    made = {name: kept for name, kept in made.items() if kept.key == parts[name].key and _is_there(folder, name, kept)}
-    waiting = {name: part for name, part in parts.items() if name not in made}
-    with disk.errors_told(folder, "prepared arrays"), bar(f"preparing {folder.name}", unit="items") as advance:
+    splits = {
+        name: old.splits[name]
+        for name, recipe in recipes.items()
+        if old
+        and name in old.splits
+        and old.splits[name].key == recipe.key
+        and _is_there(folder, name, old.splits[name])
+    }
+    waiting = {name: recipe for name, recipe in recipes.items() if name not in splits}
+    with disk.errors_as_bad_input(folder, "prepared arrays"), progress(f"preparing {folder.name}") as advance:
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder, {f"{name}.{part.key[:16]}" for name, part in parts.items()}, set(parts))
-        there = sum(path.stat().st_size for path in folder.glob("*.part"))
-        disk.require(folder, sum(part.size for part in waiting.values()) - there, "prepared arrays")
-        done, total = 0, sum(part.rows for part in waiting.values())
-        for name, part in waiting.items():
-            made[name] = _write(folder, name, part, lambda rows, before=done: advance(before + rows, total))  # type: ignore[misc]
-            Prepared(dict(told), made, complete=False).write(folder)
-            done += part.rows
-        Prepared(dict(told), {name: made[name] for name in parts}, complete=True).write(folder)
+        _sweep(folder, recipes)
+        resumable = sum(path.stat().st_size for path in folder.glob("*.part"))
+        disk.require(folder, sum(recipe.size for recipe in waiting.values()) - resumable, "prepared arrays")
+        done, total = 0, sum(recipe.rows for recipe in waiting.values())
+        for name, recipe in waiting.items():
+            splits[name] = _write(folder, name, recipe, lambda rows, before=done: advance(before + rows, total))  # type: ignore[misc]
+            Prepared(inputs=dict(inputs), splits=splits, complete=False).write(folder)
+            done += recipe.rows
+        splits = {name: splits[name] for name in recipes}
+        Prepared(inputs=dict(inputs), splits=splits, complete=True).write(folder)
 
 
-def _is_there(folder: Path, name: str, made: Made) -> bool:
-    """Also where a copy changed the files' times: they are then known again by their content."""
-    for kind, stored in made.arrays.items():
+def _is_there(folder: Path, name: str, split: PreparedSplit) -> bool:
+    """Return whether all arrays are in the folder; where a copy changed their times, their content decides."""
+    for kind, array in split.arrays.items():
         path = folder / f"{name}.{kind}.npy"
-        if not stored.is_at(path):
-            if store.fault(folder, f"{name}.{kind}", stored.sha256):
+        if not array.is_at(path):
+            if store.fault(folder, f"{name}.{kind}", array.sha256):
                 return False
-            found = path.stat()
-            made.arrays[kind] = Stored(stored.sha256, found.st_size, found.st_mtime_ns)
+            split.arrays[kind] = PreparedArray.of(path, array.sha256)
     return True
 
 
-def _sweep(folder: Path, unfinished: set[str], parts: set[str]) -> None:
-    """Remove what belongs to no part of now: unfinished files of another key, and arrays of parts that are gone."""
+def _tag(name: str, recipe: Recipe) -> str:
+    """Return what the names of unfinished files end with, so that another recipe does not resume them."""
+    return f"{name}.{recipe.key[:16]}"
+
+
+def _sweep(folder: Path, recipes: Mapping[str, Recipe]) -> None:
+    """Remove the unfinished files of other recipes, and the arrays of splits that are gone."""
+    unfinished = {_tag(name, recipe) for name, recipe in recipes.items()}
     for path in folder.glob("*.part"):
         if path.name.removesuffix(".part").rpartition("@")[2] not in unfinished:
             path.unlink()
     for ending in (".npy", ".txt"):
         for path in folder.glob(f"*{ending}"):
-            if not any(path.name.startswith(f"{name}.") for name in parts):
+            if not any(path.name.startswith(f"{name}.") for name in recipes):
                 path.unlink()
 
 
-def _read(name: str, part: Part, start: int) -> Blocks:
-    """The part's blocks; what the operating system says while they are read is not the fault of where they go."""
+def _read(name: str, recipe: Recipe, start: int) -> Blocks:
+    """Yield the blocks. An OSError while they are read is not the fault of the folder that they are written to."""
     try:
-        yield from part.blocks(start)
+        yield from recipe.blocks(start)
     except OSError as error:
         place = error.filename or f"raw data of {name}"
         raise BadInput(f"{place}: expected to read it, found {error.strerror or error}") from None
 
 
-def _write(folder: Path, name: str, part: Part, advance: Callable[[int], None]) -> Made:
-    tag = f"{name}.{part.key[:16]}"
-    ledger = Ledger(folder / f"rows@{tag}.part")
-    with Growing.all(folder, tag, part.kinds, part.rows) as growing:
-        start = min([ledger.rows(), *(array.rows_there() for array in growing.values())])
-        for array in growing.values():
-            array.go_on_at(start)
-        rows = start
+def _write(folder: Path, name: str, recipe: Recipe, advance: Callable[[int], None]) -> PreparedSplit:
+    tag = _tag(name, recipe)
+    safe_rows = SafeRows(folder / f"rows@{tag}.part")
+    with NpyWriter.open_all(folder, tag, recipe.kinds, recipe.rows) as writers:
+        rows = start = min([safe_rows.read(), *(writer.rows_in_file() for writer in writers.values())])
+        for writer in writers.values():
+            writer.resume_at(start)
         advance(rows)
-        for block in _read(name, part, start):
-            for kind, array in growing.items():
-                array.append(block[kind])
+        for block in _read(name, recipe, start):
+            for kind, writer in writers.items():
+                writer.append(block[kind])
             rows += len(next(iter(block.values())))
-            ledger.keep(rows, growing.values())
+            safe_rows.update(rows, writers.values())
             advance(rows)
-        if rows != part.rows:
-            raise BadInput(f"{folder / name}: expected {part.rows} items, found {rows}")
-        stored = {}
-        for kind, array in growing.items():
+        if rows != recipe.rows:
+            raise BadInput(f"{folder / name}: expected {recipe.rows} items, found {rows}")
+        arrays = {}
+        for kind, writer in writers.items():
             path = folder / f"{name}.{kind}.npy"
-            sha256 = array.finish(path)
-            stored[kind] = Stored(sha256, path.stat().st_size, path.stat().st_mtime_ns)
-    if part.names:
-        (folder / f"{name}.txt").write_text("".join(f"{item}\n" for item in part.names))
-    ledger.path.unlink(missing_ok=True)
-    return Made(part.key, part.rows, dict(part.counts), stored)
+            arrays[kind] = PreparedArray.of(path, writer.finish(path))
+    if recipe.names:
+        files.write_text(folder / f"{name}.txt", "".join(f"{item}\n" for item in recipe.names))
+    safe_rows.path.unlink(missing_ok=True)
+    return PreparedSplit(key=recipe.key, rows=recipe.rows, counts=dict(recipe.counts), arrays=arrays)

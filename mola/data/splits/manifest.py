@@ -1,7 +1,7 @@
-"""The committed split manifest: which items of which raw data form each split, and what their prepared arrays must
-hash to.
+"""The committed split manifest, ``data/splits/<benchmark>.json``: which items of which raw data form each split, and
+the checksums of their prepared arrays.
 
-``data/splits/<benchmark>.json``; its own checksum is part of every run's fingerprint.
+What it says is part of every run's fingerprint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
+from mola import files
 from mola.types import BadInput
 
 SPLITS = Path(__file__).parent.parent.parent.parent / "data" / "splits"
@@ -19,25 +21,38 @@ Ids = dict[str, dict[str, list[int]]]  # task → split → ids of items in the 
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What defines a benchmark's data, byte for byte."""
+class Committed:
+    """What is committed for a benchmark."""
 
+    title: ClassVar[str]
     benchmark: str
     version: int  # of the recipe that prepares the arrays
+
+    @classmethod
+    def read(cls, benchmark: str, version: int) -> Self:
+        """Read the committed file. Raises BadInput where it is missing, can't be read, or is of another recipe."""
+        path = manifest_path(benchmark)
+        if not path.is_file():
+            raise BadInput(f"{path}: expected the {cls.title} of '{benchmark}', found none; git has it")
+        try:
+            committed = cls(**json.loads(path.read_text()))
+        # not JSON, not text, nested too deeply, or other keys
+        except (ValueError, TypeError, RecursionError) as error:
+            raise BadInput(f"{path}: expected a {cls.title}, found: {error}; git has it") from None
+        if committed.version != version:
+            message = f"expected version {version} of the recipe, found {committed.version}"
+            raise BadInput(f"{path}: {message}; take both the file and the code from one commit")
+        return committed
+
+
+@dataclass(frozen=True)
+class Manifest(Committed):
+    """What defines a benchmark's data, byte for byte."""
+
+    title = "split manifest"
     sources: dict[str, str]  # name → sha256 of the raw content
     ids: Ids
     arrays: dict[str, str]  # "<task>.<split>.images" and ".labels" → sha256, see store.digest
-
-    @classmethod
-    def read(cls, benchmark: str) -> Manifest:
-        """The committed manifest. Raises BadInput where it is missing or can't be read as one."""
-        path = manifest_path(benchmark)
-        if not path.is_file():
-            raise BadInput(f"{path}: expected the split manifest of '{benchmark}', found none; git has it")
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:  # not JSON, not text, or other keys
-            raise BadInput(f"{path}: expected a split manifest, found: {error}; git has it") from None
 
     def write(self) -> Path:
         """Replace the committed manifest: for maintainers, when the recipe changes."""
@@ -45,16 +60,23 @@ class Manifest:
         # a list of ids on one line: a diff shows which split changed
         text = re.sub(r"\[[\d\s,]*\]", lambda ids: " ".join(ids.group().split()), text)
         path = manifest_path(self.benchmark)
-        path.write_text(text + "\n")
+        files.write_text(path, text + "\n")
         return path
 
 
 def manifest_path(benchmark: str) -> Path:
-    """The file of a benchmark's committed manifest."""
+    """Return the file of a benchmark's committed manifest."""
     return SPLITS / f"{benchmark}.json"
 
 
 def manifest_sha256(benchmark: str) -> str:
-    """Checksum of the committed manifest; "" for a benchmark that has none."""
+    """Return a checksum of what the committed file says, however it is formatted; "" for a benchmark that has none."""
     path = manifest_path(benchmark)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    try:
+        content = json.dumps(json.loads(path.read_text()), sort_keys=True).encode()
+    # it is refused where it is read
+    except (ValueError, RecursionError):
+        content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest()

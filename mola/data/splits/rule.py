@@ -1,56 +1,39 @@
 """The committed split rule of downloaded data, ``data/splits/<benchmark>.json``.
 
-Where the raw data can't be packaged, no list of files is committed: the rule is, with the published counts that the
-data must have. A split by rank is a function of the files' names alone, so every machine makes the same one.
+Where the raw data can't be packaged, no list of files is committed but the rule, with the published counts that the
+data must have. A split by rank is a function of the files' names alone, so that it is the same on every machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mola.data.splits.manifest import manifest_path
-from mola.types import BadInput, Split
+from mola.data.splits.manifest import Committed
+from mola.types import Split
 
 ORDER: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Committed):
     """What defines the splits of a downloaded benchmark."""
 
-    benchmark: str
-    version: int  # of the recipe that prepares the arrays
+    title = "split rule"
     rule: str  # in words
     counts: dict[str, Any]  # the published numbers of items, as the benchmark needs them: task → class → number
     percent: dict[str, int] = field(default_factory=dict)  # split → share, where the rule divides
 
-    @classmethod
-    def read(cls, benchmark: str, version: int) -> Rule:
-        """The committed rule. Raises BadInput where it is missing, can't be read, or is of another recipe."""
-        path = manifest_path(benchmark)
-        if not path.is_file():
-            raise BadInput(f"{path}: expected the split rule of '{benchmark}', found none; git has it")
-        try:
-            rule = cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{path}: expected a split rule, found: {error}; git has it") from None
-        if rule.version != version:
-            wanted = f"expected version {version} of the recipe, found {rule.version}"
-            raise BadInput(f"{path}: {wanted}; take both the file and the code from one commit")
-        return rule
-
 
 def ranked(names: Iterable[str], prefix: str = "") -> list[str]:
-    """Names in the order of the sha256 of ``<prefix><name>``: as good as random, and the same everywhere."""
+    """Sort names by the sha256 of ``<prefix><name>``: as good as random, and the same everywhere."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{prefix}{name}".encode()).digest())
 
 
 def divided(names: Iterable[str], percent: Mapping[str, int], prefix: str = "") -> dict[Split, list[str]]:
-    """The names of one class over the splits, by rank: the first ones train. Three names or more fill all splits."""
+    """Divide the names of one class by rank: the first ones train. Three names or more fill all splits."""
     order, ends = ranked(names, prefix), [0]
     for split in ORDER:
         ends.append(ends[-1] + percent[split])
@@ -59,6 +42,6 @@ def divided(names: Iterable[str], percent: Mapping[str, int], prefix: str = "") 
 
 
 def interleaved(by_class: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
-    """(name, class) of all classes: one of each and again, so that a prefix holds all classes."""
+    """Return (name, class) of all classes, one of each and again, so that a prefix holds all classes."""
     longest = max(map(len, by_class), default=0)
     return [(names[i], label) for i in range(longest) for label, names in enumerate(by_class) if i < len(names)]

@@ -30,49 +30,61 @@ long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`
 from __future__ import annotations
 
 import logging
-import math
-from typing import TYPE_CHECKING, get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
 
-from mola.layers.gates import Gate, IndexGate, WeightGate
+from mola.layers.gate_kinds import Gate, IndexGate, WeightGate
 from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
-from mola.layers.plans.operations import Convolve, Multiply, Operation, no_autocast
+from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
 from mola.types import BadInput, Plan
 
-if TYPE_CHECKING:
-    from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear
-
 log = logging.getLogger(__name__)
-# Measured on a CPU with AVX-512, unfolding with AVX2 too: a number of a merged weight, made twice, summed in backward,
-FEW_POINTS = 5.0  # costs as much as so many numbers of x and y beside a 1 × 1 kernel's thin products,
-FEW_COLUMNS = 3.5  # or so many unfolded ones. An expert has convolutions of its own,
-CALLS = 128  # which cost as much as so many rows of a merged weight.
-WIDE = 2  # A rank above so many times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
+# Measured on a CPU with AVX-512, unfolding with AVX2 too. A number of a merged weight, which is computed twice and
+# summed in backward, costs as much as FEW_POINTS numbers of x and y beside a 1 × 1 kernel's thin products, or as
+# FEW_COLUMNS unfolded ones. An expert has convolutions of its own, which cost as much as CALLS rows of a merged weight.
+FEW_POINTS = 5.0
+FEW_COLUMNS = 3.5
+CALLS = 128
+# A rank above WIDE times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
+WIDE = 2
 
 
-def convolution(layer: LowRankConv2d, x: Tensor, gate: Gate) -> Tensor:
-    """(B, C_in, H, W) → (B, C_out, H', W')."""
-    x, padding = layer.pad(x)
-    operation = Convolve(layer.stride, padding, layer.dilation, layer.groups)
+class Layer(Protocol):
+    """What a plan reads of an adapted layer, see :class:`mola.layers.adapter.LowRank`."""
+
+    weight: Tensor
+    bias: Tensor | None
+    A: Tensor
+    B: Tensor
+    alpha: float
+    rank: int
+    plan: Plan | None
+    last_plan: Plan | None
+
+
+def run(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
+    """The layer's output: x (B, C_in, H, W) → (B, C_out, H', W') of a convolution, (B, L, C_in) → (B, L, C_out) of a
+    linear layer. It is in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone.
+    """
     kernel = layer.weight.shape[2:]
-    return _run(
-        layer, operation, x, gate, _plan(layer, gate, operation.positions(x, kernel), operation.is_pointwise(kernel))
-    )
+    plan = _plan(layer, gate, operation.positions(x, kernel), operation.is_pointwise(kernel))
+    if gate.size == 0:
+        return operation(x, layer.weight, layer.bias)
+    x = x.to(_precision(x))
+    with no_autocast(x):
+        if isinstance(gate, IndexGate):
+            return _indexed(layer, operation, x, gate, plan)
+        return _weighted(layer, operation, x, gate, plan)
 
 
-def linear(layer: LowRankLinear, x: Tensor, gate: Gate) -> Tensor:
-    """(B, …, C_in) → (B, …, C_out)."""
-    positions = math.prod(x.shape[1:-1])
-    flat = x.reshape(x.shape[0], positions, x.shape[-1])
-    y = _run(layer, Multiply(), flat, gate, _plan(layer, gate, positions))
-    return y.view(*x.shape[:-1], layer.out_features)
+def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
+    """The plan for a layer.
 
-
-def choose(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
-    """The plan for a layer. positions: of one sample's output, H'·W' or tokens; pointwise: each sees one of x's."""
+    positions: those of one sample's output, H'·W' or tokens. pointwise: whether each of them reads one of x's.
+    """
     groups, flat = getattr(layer, "groups", 1), layer.weight.dim() == 2
     if isinstance(gate, IndexGate):
         return "separate" if groups == 1 and (flat or _few(layer.weight, gate, positions, pointwise)) else "grouped"
@@ -86,27 +98,27 @@ def choose(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) 
 
 def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
     """Whether a convolution's batch has few positions for its experts."""
-    experts, everywhere, (out, into) = len(gate.present), gate.size * positions, weight.shape[:2]
+    experts, total, (outputs, inputs) = len(gate.present), gate.size * positions, weight.shape[:2]
     if pointwise:
-        return FEW_POINTS * experts * into * out > everywhere * (into + out)
-    return experts * (out + CALLS) > FEW_COLUMNS * everywhere
+        return FEW_POINTS * experts * inputs * outputs > total * (inputs + outputs)
+    return experts * (outputs + CALLS) > FEW_COLUMNS * total
 
 
-def applicable(layer: LowRank, gate: Gate) -> tuple[Plan, ...]:
+def applicable(layer: Layer, gate: Gate) -> tuple[Plan, ...]:
     """The plans that a layer can be forced to."""
-    own: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
+    of_gate: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
     ungrouped = getattr(layer, "groups", 1) == 1
-    return (*(plan for plan in own if ungrouped or plan == "grouped"), "stacked", "merged")
+    return (*(plan for plan in of_gate if ungrouped or plan == "grouped"), "stacked", "merged")
 
 
-def checked(plan: str) -> Plan | None:
-    """The plan of a name; None for "auto". Raises BadInput."""
+def as_plan(plan: str) -> Plan | None:
+    """The plan of a name; None for "auto". Raises BadInput for a name that no plan has."""
     if plan not in ("auto", *get_args(Plan)):
         raise BadInput(f"plan: expected auto, {', '.join(get_args(Plan))}, found '{plan}'")
     return None if plan == "auto" else plan  # type: ignore[return-value]
 
 
-def _plan(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
+def _plan(layer: Layer, gate: Gate, positions: int, pointwise: bool) -> Plan:
     plan = layer.plan or choose(layer, gate, positions, pointwise)
     if layer.plan and plan not in (possible := applicable(layer, gate)):
         kind = "an index gate" if isinstance(gate, IndexGate) else "a weight gate"
@@ -117,35 +129,23 @@ def _plan(layer: LowRank, gate: Gate, positions: int, pointwise: bool = False) -
     return plan
 
 
-def _run(layer: LowRank, operation: Operation, x: Tensor, gate: Gate, plan: Plan) -> Tensor:
-    """One plan, in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone."""
-    if gate.size == 0:
-        return operation(x, layer.weight, layer.bias)
-    run = _by_expert if isinstance(gate, IndexGate) else _by_weight
-    x = x.to(_precision(x))
-    with no_autocast(x):
-        return run(layer, operation, x, gate, plan)  # type: ignore[arg-type]
-
-
-def _by_expert(layer: LowRank, operation: Operation, x: Tensor, gate: IndexGate, plan: Plan) -> Tensor:
-    a, b, scale = _adapters(layer)
+def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, plan: Plan) -> Tensor:
+    a, b, scale = layer.A, layer.B, layer.alpha / layer.rank
     if plan == "merged":
         index = gate.index.to(x.device)
-        delta = torch.bmm(scale * b[index], a[index])
-        return _merged(layer, operation, x, delta)
+        return _merged(layer, operation, x, torch.bmm(scale * b[index], a[index]))
     if plan == "stacked":
         index = gate.index.to(x.device)
         return _stacked(layer, operation, x, index[:, None] == torch.arange(len(a), device=x.device), a, b)
-    if gate.order is not None:
-        x = x[gate.order]
+    function: type[torch.autograd.Function]
     if plan == "grouped":
-        y: Tensor = Grouped.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
+        function = Grouped
     elif isinstance(operation, Multiply):
-        y = SeparateRows.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts)
-    elif _on_points(operation, x, layer.weight, a):
-        y = SeparatePoints.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
+        function = SeparateRows
     else:
-        y = SeparateMaps.apply(x, layer.weight, layer.bias, a, b, scale, gate.counts, operation)
+        function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
+    x = x if gate.order is None else x[gate.order]
+    y: Tensor = function.apply(x, layer.weight, layer.bias, a, b, Fixed(scale, operation, gate.counts))
     return y if gate.order is None else y[gate.inverse]
 
 
@@ -155,40 +155,34 @@ def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> boo
     return operation.is_pointwise(kernel) and a.shape[1] <= WIDE * operation.positions(x, kernel)
 
 
-def _by_weight(layer: LowRank, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
-    (a, b, scale), gamma = _adapters(layer), gate.weights
-    if gate.experts is not None:  # a sparse gate names those that it uses
+def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
+    a, b, scale, gamma = layer.A, layer.B, layer.alpha / layer.rank, gate.weights
+    # A sparse gate names the experts that it uses.
+    if gate.experts is not None:
         a, b = a[gate.experts], b[gate.experts]
     if plan == "merged":
         gated = (gamma.to(b.dtype) * scale)[:, None, :, None] * b.transpose(0, 1)  # (B, m, E, q)
         return _merged(layer, operation, x, gated.flatten(2) @ a.flatten(0, 1))
     if plan == "stacked":
         return _stacked(layer, operation, x, gamma, a, b)
-    if isinstance(operation, Multiply):
-        return FactoredRows.apply(x, layer.weight, layer.bias, a, b, scale, gamma)  # type: ignore[no-any-return]
-    return FactoredConvolution.apply(x, layer.weight, layer.bias, a, b, scale, gamma, operation)  # type: ignore[no-any-return]
-
-
-def _adapters(layer: LowRank) -> tuple[Tensor, Tensor, float]:
-    return layer.A, layer.B, layer.alpha / layer.rank
-
-
-def _merged(layer: LowRank, operation: Operation, x: Tensor, delta: Tensor) -> Tensor:
-    """delta: (B, …) of any shape that is reshaped to the weight's."""
-    weights = layer.weight + delta.reshape(x.shape[0], *layer.weight.shape)
-    return operation.each(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
-
-
-def _stacked(layer: LowRank, operation: Operation, x: Tensor, gamma: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    y = _plain(layer, operation, x)
-    deltas = torch.bmm(layer.alpha / layer.rank * b, a).to(x.dtype)
-    for each, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
-        y = y + each.view(-1, *(1,) * (y.dim() - 1)) * operation(x, delta.view(layer.weight.shape))
+    function = FactoredRows if isinstance(operation, Multiply) else FactoredConvolution
+    y: Tensor = function.apply(x, layer.weight, layer.bias, a, b, gamma, Fixed(scale, operation))
     return y
 
 
-def _plain(layer: LowRank, operation: Operation, x: Tensor) -> Tensor:
-    return operation(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+def _merged(layer: Layer, operation: Operation, x: Tensor, delta: Tensor) -> Tensor:
+    """With a weight of its own for every sample. delta: (B, …) of any shape that is reshaped to the weight's."""
+    weights = layer.weight + delta.reshape(x.shape[0], *layer.weight.shape)
+    return operation.per_sample(x, weights.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+
+
+def _stacked(layer: Layer, operation: Operation, x: Tensor, gamma: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """With one full operation per expert. gamma: (B, E)."""
+    y = operation(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
+    deltas = torch.bmm(layer.alpha / layer.rank * b, a).to(x.dtype)
+    for weights, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
+        y = y + weights.view(-1, *(1,) * (y.dim() - 1)) * operation(x, delta.view(layer.weight.shape))
+    return y
 
 
 def _precision(x: Tensor) -> torch.dtype:

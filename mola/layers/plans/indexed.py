@@ -1,264 +1,218 @@
-"""The plans of the index gate, for a batch sorted by expert: each sample meets its own expert only.
+"""The plans of the index gate, for a batch sorted by expert: each sample meets its expert only.
 
-``counts`` are the samples (rows) of each expert, E numbers; ``scale`` is α/r. Adapters as a layer holds
-them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). Gradients are taken once: a gradient of a
-gradient is refused by torch.
+Adapters come as a layer holds them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). Gradients are
+taken once: a gradient of a gradient is refused by torch. A name grad_… is the gradient of what follows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.plans.operations import Convolve, Operation, flat, gradient
+from mola.layers.plans.operations import Convolve, Fixed, Gradients, Multiply, first_order, flat
 
-Gradients = tuple[Tensor | None, ...]
 Counts = tuple[int, ...]
 
 
 class Grouped(torch.autograd.Function):
-    """Each expert's samples with W + ΔW_e. The E merged weights are made anew in backward rather than kept."""
+    """Each expert's samples with W + ΔW_e. The E merged weights are recomputed in backward rather than kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        counts: Counts,
-        operation: Operation,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
+        scale, operation, counts = ctx.fixed = fixed
         ctx.save_for_backward(x, weight, a, b)
-        ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
         bias = None if bias is None else bias.to(x.dtype)
         parts = [
-            operation(part, merged(weight, a[e], b[e], scale).to(x.dtype), bias)
-            for e, part in zip(present(counts), split(x, counts), strict=True)
+            operation(part, merged(weight, a[e], b[e], scale).to(x.dtype), bias) for e, part in by_expert(counts, x)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b = ctx.saved_tensors
-        scale, counts, operation = ctx.scale, ctx.counts, ctx.operation
-        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
-        of_x: list[Tensor] = []
-        of_weight: Tensor | None = None
-        of_a, of_b = [torch.zeros_like(a[0])] * len(a), [torch.zeros_like(b[0])] * len(b)
-        for e, part, above in zip(present(counts), split(x, counts), split(grad, counts), strict=True):
-            own = merged(weight, a[e], b[e], scale).to(x.dtype)
-            below, of_own = operation.backward(above, part, own, want_x, want_weight or want_a or want_b)
-            if below is not None:
-                of_x.append(below)
-            if of_own is None:
+        scale, operation, counts = ctx.fixed
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
+        grad_x: list[Tensor] = []
+        grad_weight: Tensor | None = None
+        grad_a, grad_b = [torch.zeros_like(a[0])] * len(a), [torch.zeros_like(b[0])] * len(b)
+        for e, x_e, grad_y_e in by_expert(counts, x, grad_y):
+            merged_e = merged(weight, a[e], b[e], scale).to(x.dtype)
+            grad_x_e, grad_merged = operation.backward(
+                grad_y_e, x_e, merged_e, needs_x, needs_weight or needs_a or needs_b
+            )
+            if grad_x_e is not None:
+                grad_x.append(grad_x_e)
+            if grad_merged is None:
                 continue
-            of_own = of_own.to(weight.dtype)
-            of_delta = of_own.reshape(b.shape[1], a.shape[2])
-            of_a[e] = scale * (b[e].t() @ of_delta)
-            of_b[e] = scale * (of_delta @ a[e].t())
-            of_weight = of_own if of_weight is None else of_weight.add_(of_own)
+            grad_merged = grad_merged.to(weight.dtype)
+            grad_delta = grad_merged.reshape(b.shape[1], a.shape[2])
+            grad_a[e] = scale * (b[e].t() @ grad_delta)
+            grad_b[e] = scale * (grad_delta @ a[e].t())
+            grad_weight = grad_merged if grad_weight is None else grad_weight.add_(grad_merged)
         return (
-            (of_x[0] if len(of_x) == 1 else torch.cat(of_x)) if want_x else None,
-            of_weight if want_weight else None,
-            operation.of_bias(grad) if want_bias else None,
-            torch.stack(of_a) if want_a else None,
-            torch.stack(of_b) if want_b else None,
-            None,
-            None,
+            (grad_x[0] if len(grad_x) == 1 else torch.cat(grad_x)) if needs_x else None,
+            grad_weight if needs_weight else None,
+            operation.bias_gradient(grad_y) if needs_bias else None,
+            torch.stack(grad_a) if needs_a else None,
+            torch.stack(grad_b) if needs_b else None,
             None,
         )
 
 
 class SeparateRows(torch.autograd.Function):
-    """x (B, L, C_in) → (B, L, C_out): y = W x + bias, to which each expert's samples add their own ΔW_e x in place, in
-    two thin products.
+    """x (B, L, C_in) → (B, L, C_out): y = W x + bias, to which each expert's samples add ΔW_e x in place, in two thin
+    products.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        counts: Counts,
-    ) -> Tensor:
-        # thin products are fast where the long axis is contiguous: B transposed, its gradient too
-        down, up = a.to(x.dtype), (scale * b).to(x.dtype).transpose(1, 2).contiguous()  # (E, r, C_in), (E, r, C_out)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
+        scale, _, counts = ctx.fixed = fixed
+        # Thin products are fast where the long axis is contiguous: B is transposed, and its gradient too.
+        down = a.to(x.dtype)  # (E, r, C_in)
+        up = (scale * b).to(x.dtype).transpose(1, 2).contiguous()  # (E, r, C_out)
         x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        inner = torch.cat([part @ down[e].t() for e, part in zip(present(counts), rows(x, counts), strict=True)])
+        inner = torch.cat([flat(x_e) @ down[e].t() for e, x_e in by_expert(counts, x)])
         inner = inner.view(*x.shape[:2], -1)  # (B, L, r)
-        for e, part, out in zip(present(counts), rows(inner, counts), rows(y, counts), strict=True):
-            out.addmm_(part, up[e])
+        for e, inner_e, y_e in by_expert(counts, inner, y):
+            flat(y_e).addmm_(flat(inner_e), up[e])
         ctx.save_for_backward(x, weight, down, up, inner)
-        ctx.scale, ctx.counts = scale, counts
         return y
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, down, up, inner = ctx.saved_tensors
-        counts, grad = ctx.counts, grad.contiguous()
-        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
-        of_x = grad @ weight.to(x.dtype) if want_x else None
-        of_a, of_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
-        start = 0
-        parts = zip(present(counts), rows(x, counts), rows(inner, counts), rows(grad, counts), strict=True)
-        for e, part, small, above in parts:
-            of_small = above @ up[e].t()  # (rows, r)
-            if of_x is not None:
-                of_x[start : start + counts[e]].view(part.shape).addmm_(of_small, down[e])
-                start += counts[e]
-            if want_a:
-                of_a[e] = of_small.t() @ part
-            if want_b:
-                of_b[e] = small.t() @ above
+        scale, _, counts = ctx.fixed
+        grad_y = grad_y.contiguous()
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
+        grad_x = grad_y @ weight.to(x.dtype) if needs_x else None
+        grad_a, grad_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
+        for e, x_e, inner_e, grad_x_e, grad_y_e in by_expert(counts, x, inner, grad_x, grad_y):
+            grad_inner = flat(grad_y_e) @ up[e].t()  # (B_e·L, r)
+            if grad_x is not None:
+                grad_x_e.view(-1, x.shape[-1]).addmm_(grad_inner, down[e])
+            if needs_a:
+                grad_a[e] = grad_inner.t() @ flat(x_e)
+            if needs_b:
+                grad_b[e] = flat(inner_e).t() @ flat(grad_y_e)
         return (
-            of_x,
-            flat(grad).t() @ flat(x) if want_weight else None,
-            grad.sum((0, 1)) if want_bias else None,
-            torch.stack(of_a) if want_a else None,
-            ctx.scale * torch.stack(of_b).transpose(1, 2) if want_b else None,
-            None,
+            grad_x,
+            flat(grad_y).t() @ flat(x) if needs_weight else None,
+            Multiply.bias_gradient(grad_y) if needs_bias else None,
+            torch.stack(grad_a) if needs_a else None,
+            scale * torch.stack(grad_b).transpose(1, 2) if needs_b else None,
             None,
         )
 
 
 class SeparateMaps(torch.autograd.Function):
-    """x (B, C_in, H, W) → (B, C_out, H', W'), groups = 1: y = W x + bias, to which each expert's samples add their own
-    ΔW_e x in place, in two thin products on the columns that the kernel sees. Columns are k² times as many numbers as
-    the input, so those of one expert are unfolded at a time, and anew in backward.
+    """x (B, C_in, H, W) → (B, C_out, H', W'), groups = 1: y = W x + bias, to which each expert's samples add ΔW_e x in
+    place, in two thin products on the columns that the kernel reads. Columns are k² times as many numbers as the
+    input, so those of one expert are unfolded at a time, and again in backward.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        counts: Counts,
-        operation: Convolve,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
+        scale, operation, counts = ctx.fixed = fixed
+        assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         down, up = a.to(x.dtype), b.to(x.dtype).view(len(b), y.shape[1], -1)  # (E, q, width), (E, C_out, n·q)
         kept = []
-        for e, part, out in zip(present(counts), split(x, counts), split(y, counts), strict=True):
-            inner = F.linear(operation.columns(part, weight.shape[2:], a.shape[2]), down[e]).flatten(2)  # (b, L, n·q)
+        for e, x_e, y_e in by_expert(counts, x, y):
+            columns = operation.columns(x_e, weight.shape[2:], a.shape[2])
+            inner = F.linear(columns, down[e]).flatten(2)  # (B_e, L, n·q)
             if y.is_contiguous():
-                out.flatten(2).baddbmm_(up[e].expand(len(part), -1, -1), inner.transpose(1, 2), alpha=scale)
+                y_e.flatten(2).baddbmm_(up[e].expand(len(x_e), -1, -1), inner.transpose(1, 2), alpha=scale)
             else:  # channels last
-                out.add_((inner @ up[e].t()).transpose(1, 2).view(out.shape), alpha=scale)
+                y_e.add_((inner @ up[e].t()).transpose(1, 2).view(y_e.shape), alpha=scale)
             kept.append(inner)
         ctx.save_for_backward(x, weight, down, up, torch.cat(kept))
-        ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
         return y
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, down, up, inner = ctx.saved_tensors
-        counts, operation, kernel = ctx.counts, ctx.operation, weight.shape[2:]
-        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
+        (scale, operation, counts), kernel = ctx.fixed, weight.shape[2:]
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         q, width = down.shape[1:]
-        of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
-        of_a, of_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
-        start = 0
-        for e, below, small, above in zip(
-            present(counts), split(x, counts), split(inner, counts), split(grad, counts), strict=True
-        ):
-            of_y = above.reshape(*above.shape[:2], -1).transpose(1, 2).contiguous()  # (b, L, C_out)
-            of_inner = (ctx.scale * (of_y @ up[e])).view(*small.shape[:2], -1, q)  # (b, L, n, q)
-            if want_a:
-                of_a[e] = of_inner.reshape(-1, q).t() @ operation.columns(below, kernel, width).reshape(-1, width)
-            if want_b:
-                of_b[e] = ctx.scale * (flat(of_y).t() @ flat(small))
-            if of_x is not None:
-                of_x[start : start + counts[e]] += operation.uncolumns(of_inner @ down[e], below.shape, kernel)
-                start += counts[e]
+        grad_x, grad_weight = operation.backward(grad_y, x, weight.to(x.dtype), needs_x, needs_weight)
+        grad_a, grad_b = [torch.zeros_like(down[0])] * len(down), [torch.zeros_like(up[0])] * len(up)
+        for e, x_e, inner_e, grad_x_e, grad_y_e in by_expert(counts, x, inner, grad_x, grad_y):
+            positions = grad_y_e.reshape(*grad_y_e.shape[:2], -1).transpose(1, 2).contiguous()  # (B_e, L, C_out)
+            grad_inner = (scale * (positions @ up[e])).view(*inner_e.shape[:2], -1, q)  # (B_e, L, n, q)
+            if needs_a:
+                columns = operation.columns(x_e, kernel, width)
+                grad_a[e] = grad_inner.reshape(-1, q).t() @ columns.reshape(-1, width)
+            if needs_b:
+                grad_b[e] = scale * (flat(positions).t() @ flat(inner_e))
+            if grad_x is not None:
+                grad_x_e += operation.fold_columns(grad_inner @ down[e], x_e.shape, kernel)
         return (
-            of_x,
-            of_weight,
-            operation.of_bias(grad) if want_bias else None,
-            torch.stack(of_a) if want_a else None,
-            torch.stack(of_b).view(len(up), -1, q) if want_b else None,
-            None,
-            None,
+            grad_x,
+            grad_weight,
+            operation.bias_gradient(grad_y) if needs_bias else None,
+            torch.stack(grad_a) if needs_a else None,
+            torch.stack(grad_b).view(len(up), -1, q) if needs_b else None,
             None,
         )
 
 
 class SeparatePoints(torch.autograd.Function):
-    """As SeparateMaps, of a 1 × 1 kernel, which sees one position: nothing is unfolded, and each thin product is one
+    """As SeparateMaps, of a 1 × 1 kernel, which reads one position: nothing is unfolded, and each thin product is one
     for the whole batch, every sample with a copy of its expert's matrices: B·r numbers a channel, where x has B·L.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        counts: Counts,
-        operation: Convolve,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
+        scale, operation, counts = ctx.fixed = fixed
+        assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        points = operation.seen(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)
+        points = operation.strided(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)
         inner = scale * (of_samples(a, counts, x) @ points)  # (B, r, L)
         y.view(*y.shape[:2], -1).baddbmm_(of_samples(b, counts, x), inner)
         ctx.save_for_backward(x, weight, a, b, inner)
-        ctx.scale, ctx.counts, ctx.operation = scale, counts, operation
         return y
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, inner = ctx.saved_tensors
-        counts, operation = ctx.counts, ctx.operation
-        want_x, want_weight, want_bias, want_a, want_b = ctx.needs_input_grad[:5]
-        of_y, points = grad.reshape(*grad.shape[:2], -1), operation.seen(x).reshape(*x.shape[:2], -1)  # (B, C, L)
-        of_inner = ctx.scale * (of_samples(b, counts, x).transpose(1, 2) @ of_y)  # (B, r, L)
-        of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
-        if of_x is not None:
-            seen = operation.seen(of_x)
-            seen += (of_samples(a, counts, x).transpose(1, 2) @ of_inner).reshape(seen.shape)
+        scale, operation, counts = ctx.fixed
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
+        grad_points = grad_y.reshape(*grad_y.shape[:2], -1)  # (B, C_out, L)
+        points = operation.strided(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)
+        grad_inner = scale * (of_samples(b, counts, x).transpose(1, 2) @ grad_points)  # (B, r, L)
+        grad_x, grad_weight = operation.backward(grad_y, x, weight.to(x.dtype), needs_x, needs_weight)
+        if grad_x is not None:
+            read = operation.strided(grad_x)
+            read += (of_samples(a, counts, x).transpose(1, 2) @ grad_inner).reshape(read.shape)
         return (
-            of_x,
-            of_weight,
-            operation.of_bias(grad) if want_bias else None,
-            of_experts(of_inner @ points.transpose(1, 2), counts) if want_a else None,
-            of_experts(of_y @ inner.transpose(1, 2), counts) if want_b else None,
-            None,
-            None,
+            grad_x,
+            grad_weight,
+            operation.bias_gradient(grad_y) if needs_bias else None,
+            of_experts(grad_inner @ points.transpose(1, 2), counts) if needs_a else None,
+            of_experts(grad_points @ inner.transpose(1, 2), counts) if needs_b else None,
             None,
         )
 
 
 def of_samples(matrices: Tensor, counts: Counts, like: Tensor) -> Tensor:
-    """(E, …) → (B, …): the matrix of each sample's expert."""
+    """The matrix of each sample's expert: (E, …) → (B, …)."""
     parts = [matrices[e].expand(count, *matrices.shape[1:]) for e, count in enumerate(counts) if count]
     return torch.cat(parts).to(like.dtype)
 
 
 def of_experts(parts: Tensor, counts: Counts) -> Tensor:
-    """(B, …) → (E, …): summed over the samples of each expert."""
+    """The sum over the samples of each expert: (B, …) → (E, …)."""
     sums = [torch.zeros_like(parts[0])] * len(counts)
-    for e, part in zip(present(counts), split(parts, counts), strict=True):
+    for e, part in by_expert(counts, parts):
         sums[e] = part.sum(0)
     return torch.stack(sums)
 
@@ -268,16 +222,9 @@ def merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return torch.addmm(weight.reshape(len(b), a.shape[1]), b, a, alpha=scale).view(weight.shape)
 
 
-def present(counts: Counts) -> list[int]:
-    """The experts that have samples, in order."""
-    return [expert for expert, count in enumerate(counts) if count]
-
-
-def split(x: Tensor, counts: Counts) -> tuple[Tensor, ...]:
-    """The samples of each expert present."""
-    return torch.split(x, [count for count in counts if count])
-
-
-def rows(x: Tensor, counts: Counts) -> list[Tensor]:
-    """The rows (samples · L, C) of each expert present; views of a contiguous (B, L, C)."""
-    return [flat(part) for part in split(x, counts)]
+def by_expert(counts: Counts, *tensors: Tensor | None) -> Iterator[Any]:
+    """The number of each expert that has samples, with its samples of each (B, …): views, and None of None."""
+    experts = [expert for expert, count in enumerate(counts) if count]
+    sizes = [counts[expert] for expert in experts]
+    parts = [[None] * len(sizes) if tensor is None else torch.split(tensor, sizes) for tensor in tensors]
+    return zip(experts, *parts, strict=True)

@@ -1,4 +1,4 @@
-"""The two operations that a weight takes part in, with the gradient that autograd gives them."""
+"""The two operations that a weight takes part in, with the gradients that autograd gives them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Gradients = tuple[Tensor | None, Tensor | None]
-Backward = Callable[[Any, Tensor], tuple[Tensor | None, ...]]
+Gradients = tuple[Tensor | None, ...]
+Backward = Callable[[Any, Tensor], Gradients]
 
 
 def no_autocast(like: Tensor) -> AbstractContextManager[object]:
-    """For what must keep its precision."""
-    device = like.device.type  # "meta", for counting, knows no autocast
+    """A context in which what is computed on the tensor's device keeps its precision."""
+    # Operations are counted on "meta", for which there is no autocast.
+    device = like.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def gradient(backward: Backward) -> Backward:
-    """For the backward of an autograd function: taken once, and in its own precision wherever it is called.
+def first_order(backward: Backward) -> Backward:
+    """Decorate the backward of an autograd function, which is differentiable once and keeps its own precision.
 
     It may be called for several gradients at once, by ``torch.vmap`` or ``is_grads_batched``. The latter knows no
     ``flatten`` and no slice ``[:, a:b]`` that is the whole: ``reshape`` and ``narrow`` in their place.
@@ -32,7 +33,7 @@ def gradient(backward: Backward) -> Backward:
 
     @once_differentiable  # type: ignore[untyped-decorator]
     @wraps(backward)
-    def run(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def run(ctx: Any, grad: Tensor) -> Gradients:
         with no_autocast(grad):
             return backward(ctx, grad)
 
@@ -40,7 +41,7 @@ def gradient(backward: Backward) -> Backward:
 
 
 def flat(x: Tensor) -> Tensor:
-    """(B, L, C) → (B·L, C)."""
+    """Rows without a batch axis: (B, L, C) → (B·L, C)."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -56,52 +57,56 @@ class Convolve:
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-        """A weight of its own for every sample, (B, *weight.shape): one convolution with B·groups groups."""
+    def per_sample(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+        """Each sample with its weight of (B, *weight.shape), as one convolution with B·groups groups."""
         if x.shape[0] == 1:
-            # reshape would change the stride of the batch's axis, from which torch's CPU kernel for channels-last,
-            # grouped convolutions takes a wrong gradient of the weight: here, and in a layer that gets y as its input
+            # Reshaping would change the stride of the batch axis, from which torch's CPU kernel for channels-last,
+            # grouped convolutions takes a wrong gradient of the weight: here, and in a layer that gets y as its input.
             return self(x, weights[0], bias)
-        together = replace(self, groups=self.groups * x.shape[0])
-        y = together(
-            x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), None if bias is None else bias.repeat(x.shape[0])
-        )
+        grouped = replace(self, groups=self.groups * x.shape[0])
+        biases = None if bias is None else bias.repeat(x.shape[0])
+        y = grouped(x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), biases)
         return y.view(x.shape[0], -1, *y.shape[2:])
 
     def positions(self, x: Tensor, kernel: tuple[int, ...]) -> int:
-        """Of one sample's output, H'·W'."""
+        """The number of positions of one sample's output, H'·W'."""
         sides = zip(x.shape[2:], kernel, self.padding, self.dilation, self.stride, strict=True)
         height, width = [(side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, p, d, s in sides]
         return height * width
 
     def is_pointwise(self, kernel: tuple[int, ...]) -> bool:
-        """Whether an output position sees one input position."""
+        """Whether an output position reads one input position."""
         return self.groups == 1 and not any(self.padding) and all(side == 1 for side in kernel)
 
-    def seen(self, x: Tensor) -> Tensor:
-        """The input positions that a 1 × 1 kernel sees, a view: (B, C_in, H', W')."""
+    def strided(self, x: Tensor) -> Tensor:
+        """The input positions that a 1 × 1 kernel reads, a view: (B, C_in, H', W')."""
         return x if all(step == 1 for step in self.stride) else x[:, :, :: self.stride[0], :: self.stride[1]]
 
     def columns(self, x: Tensor, kernel: tuple[int, ...], width: int) -> Tensor:
-        """What the kernel sees at every position, cut into n parts: (B, H'·W', n, width)."""
-        columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)  # (B, C_in·k·k, H'·W')
+        """What the kernel reads at every position, cut into n parts: (B, H'·W', n, width)."""
+        # (B, C_in·k·k, H'·W')
+        columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)
         return columns.view(x.shape[0], -1, width, columns.shape[2]).permute(0, 3, 1, 2)
 
-    def uncolumns(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
+    def fold_columns(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
         """The adjoint of :meth:`columns`: what each position of an input (B, C_in, H, W) gets from all its columns."""
-        whole = columns.reshape(*columns.shape[:2], -1).transpose(1, 2)  # (B, C_in·k·k, H'·W')
+        # (B, C_in·k·k, H'·W')
+        whole = columns.reshape(*columns.shape[:2], -1).transpose(1, 2)
         return F.fold(whole, shape[2:], kernel, self.dilation, self.padding, self.stride)
 
-    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
+    def backward(
+        self, grad_y: Tensor, x: Tensor, weight: Tensor, needs_x: bool = True, needs_weight: bool = True
+    ) -> tuple[Tensor | None, Tensor | None]:
         """The gradients of x and the weight; None where not asked for."""
-        rest = (list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups)
-        both = torch.ops.aten.convolution_backward(grad, x, weight, None, *rest, [of_x, of_weight, False])
-        return both[0], both[1]
+        settings = (list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups)
+        asked = [needs_x, needs_weight, False]
+        gradients = torch.ops.aten.convolution_backward(grad_y, x, weight, None, *settings, asked)
+        return gradients[0], gradients[1]
 
     @staticmethod
-    def of_bias(grad: Tensor) -> Tensor:
-        """The gradient of the bias."""
-        return grad.sum((0, 2, 3))
+    def bias_gradient(grad_y: Tensor) -> Tensor:
+        """The gradient of the bias, (C_out,)."""
+        return grad_y.sum((0, 2, 3))
 
 
 @dataclass(frozen=True)
@@ -111,19 +116,39 @@ class Multiply:
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def each(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-        """A weight of its own for every sample, (B, C_out, C_in)."""
+    def per_sample(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+        """Each sample with its weight of (B, C_out, C_in)."""
         y = torch.bmm(x, weights.transpose(1, 2))
         return y if bias is None else y + bias
 
-    def backward(self, grad: Tensor, x: Tensor, weight: Tensor, of_x: bool = True, of_weight: bool = True) -> Gradients:
+    def positions(self, x: Tensor, kernel: tuple[int, ...]) -> int:
+        """The number of positions of one sample's output, L."""
+        return x.shape[1]
+
+    def is_pointwise(self, kernel: tuple[int, ...]) -> bool:
+        """Always true: an output position reads one input position."""
+        return True
+
+    def backward(
+        self, grad_y: Tensor, x: Tensor, weight: Tensor, needs_x: bool = True, needs_weight: bool = True
+    ) -> tuple[Tensor | None, Tensor | None]:
         """The gradients of x and the weight; None where not asked for."""
-        return grad @ weight if of_x else None, flat(grad).t() @ flat(x) if of_weight else None
+        return grad_y @ weight if needs_x else None, flat(grad_y).t() @ flat(x) if needs_weight else None
 
     @staticmethod
-    def of_bias(grad: Tensor) -> Tensor:
-        """The gradient of the bias."""
-        return grad.sum((0, 1))
+    def bias_gradient(grad_y: Tensor) -> Tensor:
+        """The gradient of the bias, (C_out,)."""
+        return grad_y.sum((0, 1))
 
 
 Operation = Convolve | Multiply
+
+
+class Fixed(NamedTuple):
+    """What a plan computes with that has no gradient: α/r, the operation, and for the index gate the number of samples
+    of each expert (E numbers).
+    """
+
+    scale: float
+    operation: Operation
+    counts: tuple[int, ...] = ()

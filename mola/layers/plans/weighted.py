@@ -1,7 +1,7 @@
 """The factored plans of the weight gate: y = W x + B (γ ⊙ A x). No full weight per sample, and no full map per expert.
 
-``scale`` is α/r, gamma (B, E). Adapters as a layer holds them: a (E, q, width), b (E, m, q). Gradients are
-taken once: a gradient of a gradient is refused by torch.
+Gamma is (B, E). Adapters come as a layer holds them: a (E, q, width), b (E, m, q). Gradients are taken
+once: a gradient of a gradient is refused by torch. A name grad_… is the gradient of what follows.
 
 A convolution's update is one of convolutions, exactly, for any C_in. Position (o, i, u, v) of ΔW is row o·n + s and
 column c of b a, where s·width + c counts the kernel's (i, u, v); n = C_in·k·k/width. So row group s of b meets only
@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.plans.operations import Convolve, flat, gradient
+from mola.layers.plans.operations import Convolve, Fixed, Gradients, first_order, flat
 
-Gradients = tuple[Tensor | None, ...]
 Slice = tuple[slice, int, Tensor]
 
 
@@ -28,55 +27,50 @@ class FactoredRows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, gamma: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
     ) -> Tensor:
         down = a.flatten(0, 1).to(x.dtype)  # (E·r, C_in)
-        up = (scale * b).to(x.dtype).transpose(1, 2).flatten(0, 1)  # (E·r, C_out): the long axis contiguous
+        # (E·r, C_out): the long axis contiguous
+        up = (fixed.scale * b).to(x.dtype).transpose(1, 2).flatten(0, 1)
         x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         inner = F.linear(x, down).view(*x.shape[:2], *a.shape[:2])  # (B, L, E, r)
         y.flatten(0, 1).addmm_(_gated(inner, gamma), up)
         ctx.save_for_backward(x, weight, down, up, gamma, inner)
-        ctx.scale = scale
+        ctx.scale = fixed.scale
         return y
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, down, up, gamma, inner = ctx.saved_tensors
-        want_x, want_weight, want_bias, want_a, want_b, _, want_gamma = ctx.needs_input_grad
-        grad, rows = flat(grad), flat(x)
-        of_gated = (grad @ up.t()).view(inner.shape)
-        of_inner = _gated(of_gated, gamma)  # (B·L, E·r)
-        of_b = ctx.scale * (_gated(inner, gamma).t() @ grad) if want_b else None  # (E·r, C_out)
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
+        grad_y, rows = flat(grad_y), flat(x)
+        grad_gated = (grad_y @ up.t()).view(inner.shape)
+        grad_inner = _gated(grad_gated, gamma)  # (B·L, E·r)
+        grad_b = ctx.scale * (_gated(inner, gamma).t() @ grad_y) if needs_b else None  # (E·r, C_out)
         return (
-            (grad @ weight.to(x.dtype)).addmm_(of_inner, down).view(x.shape) if want_x else None,
-            grad.t() @ rows if want_weight else None,
-            grad.sum(0) if want_bias else None,
-            (of_inner.t() @ rows).view(*inner.shape[2:], -1) if want_a else None,
-            None if of_b is None else of_b.view(*inner.shape[2:], -1).transpose(1, 2),
+            (grad_y @ weight.to(x.dtype)).addmm_(grad_inner, down).view(x.shape) if needs_x else None,
+            grad_y.t() @ rows if needs_weight else None,
+            grad_y.sum(0) if needs_bias else None,
+            (grad_inner.t() @ rows).view(*inner.shape[2:], -1) if needs_a else None,
+            None if grad_b is None else grad_b.view(*inner.shape[2:], -1).transpose(1, 2),
+            (grad_gated * inner).sum((1, 3)) if needs_gamma else None,
             None,
-            (of_gated * inner).sum((1, 3)) if want_gamma else None,
         )
 
 
 class FactoredConvolution(torch.autograd.Function):
     """Maps x (B, C_in, H, W), groups = 1; the update is added in place. The small maps A x between are kept for
-    backward only where they are less than the input; else they are made again.
+    backward only where they are less than the input; else they are recomputed.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        gamma: Tensor,
-        operation: Convolve,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
     ) -> Tensor:
+        scale, operation, _ = ctx.fixed = fixed
+        assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         small = _down(x, _slices(a, weight, x.dtype), len(a), operation)
         gated, up = (small * _over_maps(gamma, small)).flatten(1, 3), _up(b, y.shape[1], scale).to(x.dtype)
@@ -85,47 +79,46 @@ class FactoredConvolution(torch.autograd.Function):
         else:  # channels last
             y.add_(Convolve()(gated, up))
         ctx.save_for_backward(x, weight, a, b, gamma, small if small.numel() <= x.numel() else None)
-        ctx.scale, ctx.operation = scale, operation
         return y
 
     @staticmethod
-    @gradient
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    @first_order
+    def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, gamma, small = ctx.saved_tensors
-        operation: Convolve = ctx.operation
-        want_x, want_weight, want_bias, want_a, want_b, _, want_gamma = ctx.needs_input_grad[:7]
+        scale, operation, _ = ctx.fixed
+        needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
         slices = _slices(a, weight, x.dtype)
         small = _down(x, slices, len(a), operation) if small is None else small
         over_maps = _over_maps(gamma, small)
 
-        up = _up(b, grad.shape[1], ctx.scale).to(x.dtype)
-        of_gated, of_up = Convolve().backward(grad, (small * over_maps).flatten(1, 3), up, of_weight=want_b)
-        assert of_gated is not None
-        of_small = of_gated.contiguous().view(small.shape)
-        of_gamma = None
-        if want_gamma:  # slice by slice: the products are as large as the maps
-            each = [(of_small[:, s] * small[:, s]).sum((2, 3, 4)) for s in range(len(slices))]
-            of_gamma = torch.stack(each).sum(0)
-        of_small.mul_(over_maps)
+        up = _up(b, grad_y.shape[1], scale).to(x.dtype)
+        grad_gated, grad_up = Convolve().backward(grad_y, (small * over_maps).flatten(1, 3), up, needs_weight=needs_b)
+        assert grad_gated is not None
+        grad_small = grad_gated.contiguous().view(small.shape)
+        grad_gamma = None
+        if needs_gamma:
+            # Slice by slice, as the products are as large as the maps.
+            products = [(grad_small[:, s] * small[:, s]).sum((2, 3, 4)) for s in range(len(slices))]
+            grad_gamma = torch.stack(products).sum(0)
+        grad_small.mul_(over_maps)
 
-        of_x, of_weight = operation.backward(grad, x, weight.to(x.dtype), want_x, want_weight)
-        of_a: Tensor | None = None
+        grad_x, grad_weight = operation.backward(grad_y, x, weight.to(x.dtype), needs_x, needs_weight)
+        grad_a: Tensor | None = None
         for s, (channels, front, kernel) in enumerate(slices):
-            above = of_small[:, s].reshape(len(x), -1, *grad.shape[2:]).contiguous()
-            below, of_kernel = operation.backward(above, x[:, channels], kernel, want_x, want_a)
-            if of_x is not None and below is not None:
-                of_x.narrow(1, channels.start, below.shape[1]).add_(below)
-            if of_kernel is not None:
-                rows = of_kernel.reshape(len(kernel), -1).narrow(1, front, a.shape[2]).to(a.dtype)
-                of_a = rows if of_a is None else of_a + rows
+            grad_maps = grad_small[:, s].reshape(len(x), -1, *grad_y.shape[2:]).contiguous()
+            grad_channels, grad_kernel = operation.backward(grad_maps, x[:, channels], kernel, needs_x, needs_a)
+            if grad_x is not None and grad_channels is not None:
+                grad_x.narrow(1, channels.start, grad_channels.shape[1]).add_(grad_channels)
+            if grad_kernel is not None:
+                rows = grad_kernel.reshape(len(kernel), -1).narrow(1, front, a.shape[2]).to(a.dtype)
+                grad_a = rows if grad_a is None else grad_a + rows
         return (
-            of_x,
-            of_weight,
-            grad.sum((0, 2, 3)) if want_bias else None,
-            None if of_a is None else of_a.reshape(a.shape),
-            None if of_up is None else _of_b(ctx.scale * of_up, b, len(slices)),
-            None,
-            of_gamma,
+            grad_x,
+            grad_weight,
+            operation.bias_gradient(grad_y) if needs_bias else None,
+            None if grad_a is None else grad_a.reshape(a.shape),
+            None if grad_up is None else _up_to_b(scale * grad_up, b, len(slices)),
+            grad_gamma,
             None,
         )
 
@@ -136,19 +129,20 @@ def _gated(inner: Tensor, gamma: Tensor) -> Tensor:
 
 
 def _over_maps(gamma: Tensor, like: Tensor) -> Tensor:
-    return gamma.to(like.dtype)[:, None, :, None, None, None]  # over (B, n, E, q, H', W')
+    """γ with the axes of (B, n, E, q, H', W')."""
+    return gamma.to(like.dtype)[:, None, :, None, None, None]
 
 
 def _slices(a: Tensor, weight: Tensor, dtype: torch.dtype) -> list[Slice]:
     """For each of the n slices: its channels, the zeros in front, and the kernel (E·q, channels, k, k)."""
     rows, width, places = a.flatten(0, 1).to(dtype), a.shape[2], weight[0, 0].numel()
-    found = []
+    slices = []
     for first in range(0, weight[0].numel(), width):
         start, stop = first // places, -(-(first + width) // places)
         front, back = first - start * places, stop * places - first - width
         kernel = F.pad(rows, (front, back)) if front or back else rows
-        found.append((slice(start, stop), front, kernel.reshape(len(rows), stop - start, *weight.shape[2:])))
-    return found
+        slices.append((slice(start, stop), front, kernel.reshape(len(rows), stop - start, *weight.shape[2:])))
+    return slices
 
 
 def _down(x: Tensor, slices: list[Slice], experts: int, operation: Convolve) -> Tensor:
@@ -158,11 +152,12 @@ def _down(x: Tensor, slices: list[Slice], experts: int, operation: Convolve) -> 
 
 
 def _up(b: Tensor, outputs: int, scale: float) -> Tensor:
-    """(C_out, n·E·q, 1, 1)."""
+    """The kernel from the gated small maps to y, (C_out, n·E·q, 1, 1)."""
     experts, _, q = b.shape
     return scale * b.view(experts, outputs, -1, q).permute(1, 2, 0, 3).reshape(outputs, -1, 1, 1)
 
 
-def _of_b(of_up: Tensor, b: Tensor, slices: int) -> Tensor:
+def _up_to_b(up: Tensor, b: Tensor, slices: int) -> Tensor:
+    """The inverse of the layout that :func:`_up` gives b."""
     experts, _, q = b.shape
-    return of_up.view(-1, slices, experts, q).permute(2, 0, 1, 3).reshape(b.shape)
+    return up.view(-1, slices, experts, q).permute(2, 0, 1, 3).reshape(b.shape)

@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mola import registry
-from mola.config import Section, read
+from mola.config import Section
 from mola.types import BadInput
+from mola.yaml_file import read
 
 
 class Cited(Section):

@@ -36,6 +36,12 @@ class Row:
         """Whether every seed of the suite has a record that counts."""
         return not self.problems
 
+    def leave_out(self, seed: int, reason: str) -> None:
+        """Let the record of a seed no longer count."""
+        del self.records[seed]
+        self.remarks.pop(seed, None)
+        self.problems[seed] = reason
+
     @property
     def group(self) -> str | None:
         """The heading that the row stands under."""
@@ -86,8 +92,7 @@ def same_data(rows: Sequence[Row], basis: str) -> None:
         usual = majority(runs, lambda record: record.data)
         for row in rows:
             for seed in [seed for seed, record in row.records.items() if record.data != usual]:
-                del row.records[seed]
-                row.problems[seed] = f"left out: made on other prepared data than {basis}"
+                row.leave_out(seed, f"left out: made on other prepared data than {basis}")
 
 
 def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:

@@ -15,7 +15,7 @@ from mola.experiment.inputs import NAME as INPUTS
 from mola.experiment.provenance import git
 from mola.experiment.record import Record
 from mola.reporting.results.recorded_inputs import NAMES, TUNED, agrees
-from mola.reporting.results.records import majority
+from mola.reporting.results.records import Row, majority
 from mola.types import BadInput
 
 Key = tuple[str, str]  # benchmark, label
@@ -25,11 +25,10 @@ UNCLEAN = "trained from a working tree with uncommitted changes"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The finished records of a suite, by row and seed, and why others were left out."""
+    """The rows of a suite, with the records that count and why others do not."""
 
     name: str
-    records: dict[Key, dict[int, Record]] = field(default_factory=dict)
-    problems: dict[Key, dict[int, str]] = field(default_factory=dict)
+    rows: dict[Key, Row] = field(default_factory=dict)
 
 
 def snapshot(where: str, folder: Path, drafts: bool = False) -> Snapshot:
@@ -54,26 +53,25 @@ def snapshot(where: str, folder: Path, drafts: bool = False) -> Snapshot:
 
 def _judged(name: str, files: Mapping[str, bytes], drafts: bool) -> Snapshot:
     result = Snapshot(name)
-    for path in sorted(files):
-        if (match := RECORD.fullmatch(path)) is None:
-            continue
-        key, seed = (match[1], match[2]), int(match[3])
-        try:
-            record = stored.parse(files[path])
-        except BadInput as error:
-            result.problems.setdefault(key, {})[seed] = str(error)
-            continue
-        if problem := _problem(record, files, "/".join(key), drafts):
-            result.problems.setdefault(key, {})[seed] = problem
-        else:
-            result.records.setdefault(key, {})[seed] = record
     # by number: "seed10" sorts before "seed2"
-    for key, runs in result.records.items():
-        usual = majority(list(runs.values()), _fingerprint)
-        for seed in [seed for seed, record in runs.items() if _fingerprint(record) != usual]:
-            reason = "left out: of other code, settings or splits than most of its row"
-            result.problems.setdefault(key, {})[seed] = reason
-        result.records[key] = {seed: runs[seed] for seed in sorted(runs) if _fingerprint(runs[seed]) == usual}
+    matches = sorted(filter(None, map(RECORD.fullmatch, files)), key=lambda match: (match[1], match[2], int(match[3])))
+    for match in matches:
+        row = result.rows.setdefault((match[1], match[2]), Row(match[2], {}, {}))
+        seed = int(match[3])
+        try:
+            record = stored.parse(files[match[0]])
+        except BadInput as error:
+            row.problems[seed] = str(error)
+            continue
+        if problem := _problem(record, files, f"{match[1]}/{match[2]}", drafts):
+            row.problems[seed] = problem
+        else:
+            row.records[seed] = record
+            row.remarks[seed] = [f"{UNCLEAN}: a draft"] if record.dirty else []
+    for row in result.rows.values():
+        usual = majority(list(row.records.values()), _fingerprint) if row.records else None
+        for seed in [seed for seed, record in row.records.items() if _fingerprint(record) != usual]:
+            row.leave_out(seed, "left out: of other code, settings or splits than most of its row")
     return result
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from mola import registry
 from mola.experiment.record import Record
 from mola.reporting.results.records import Row, fault, same_data
-from mola.reporting.results.snapshots import UNCLEAN, Snapshot
+from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
 from mola.reporting.tables.columns import score
 from mola.reporting.tables.estimates import Column, Estimate, estimate
@@ -29,20 +29,23 @@ def compare(a: Snapshot, b: Snapshot, order: Sequence[str] = ()) -> list[Table]:
     """A table per benchmark: each row's score in A and in B, and the difference B − A of runs with one seed and one
     prepared data. Rows stand in the order of these labels, others behind them.
     """
-    keys = dict.fromkeys([*a.records, *b.records, *a.problems, *b.problems])
-    ordered = sorted(keys, key=lambda key: order.index(key[1]) if key[1] in order else len(order))
+    ordered = sorted({**a.rows, **b.rows}, key=lambda key: order.index(key[1]) if key[1] in order else len(order))
     names = sorted({name for name, _ in ordered})
     return [_table(name, [label for benchmark, label in ordered if benchmark == name], a, b) for name in names]
 
 
 def _table(name: str, labels: Sequence[str], a: Snapshot, b: Snapshot) -> Table:
+    keys = [(name, label) for label in labels]
     tasks = _tasks(
-        name, [r for side in (a, b) for label in labels for r in side.records.get((name, label), {}).values()]
+        name, [r for side in (a, b) for key in keys if key in side.rows for r in side.rows[key].records.values()]
     )
     if tasks is None:
         return Table(name, (), (), f"{name} is no benchmark of this version: nothing is compared.", ())
     lines: list[tuple[str, str]] = []
-    sides = {letter: _side(side, name, labels, tasks) for letter, side in (("A", a), ("B", b))}
+    sides = {
+        letter: _side([side.rows.get(key, Row(key[1], {}, {})) for key in keys], tasks)
+        for letter, side in (("A", a), ("B", b))
+    }
     for letter, rows in sides.items():
         for row in rows:
             notes = [f"{letter}, {line}" for line in of_row(row)]
@@ -83,15 +86,12 @@ def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
     return tasks
 
 
-def _side(side: Snapshot, name: str, labels: Sequence[str], tasks: Sequence[Task]) -> list[Row]:
-    """A side's rows: the runs whose scores are numbers, all on the same prepared data."""
-    rows = []
-    for label in labels:
-        runs, problems = side.records.get((name, label), {}), dict(side.problems.get((name, label), {}))
-        problems |= {seed: problem for seed, record in runs.items() if (problem := fault(record, tasks))}
-        records = {seed: record for seed, record in runs.items() if seed not in problems}
-        remarks = {seed: [f"{UNCLEAN}: a draft"] for seed, record in records.items() if record.dirty}
-        rows.append(Row(label, records, problems, remarks))
+def _side(rows: list[Row], tasks: Sequence[Task]) -> list[Row]:
+    """A side's rows, of which the runs count whose scores are numbers, all on the same prepared data."""
+    for row in rows:
+        for seed, problem in [(seed, fault(record, tasks)) for seed, record in row.records.items()]:
+            if problem:
+                row.leave_out(seed, problem)
     same_data(rows, "most runs of this side")
     return rows
 

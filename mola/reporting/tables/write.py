@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mola.config import Suite
-from mola.data.progress import say
 from mola.files import write_text
 from mola.reporting.render import RENDERERS, csv_text
 from mola.reporting.results.curves import curves
@@ -17,6 +16,7 @@ from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.reporting.tables.layout import Table
 from mola.reporting.tables.ranking import critical_as_json, critical_of, ranking_table
 from mola.reporting.tables.significance import tests_table
+from mola.terminal import say
 
 
 def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:

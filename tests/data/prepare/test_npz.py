@@ -78,8 +78,8 @@ def saved(array, **options):
 
 
 def test_bad_input_is_told_in_one_line(file, tmp_path):
-    told = refused(npz.heads, tmp_path / "none.npz")
-    assert told.endswith("none.npz: expected an .npz file, found none")
+    message = refused(npz.heads, tmp_path / "none.npz")
+    assert message.endswith("none.npz: expected an .npz file, found none")
     page = tmp_path / "page.npz"
     page.write_bytes(b"<!DOCTYPE html><html><title>Sorry</title></html>")
     assert "an HTML page ('Sorry')" in refused(npz.heads, page)

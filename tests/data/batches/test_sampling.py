@@ -21,19 +21,19 @@ def test_balanced_batches_hold_every_task_in_equal_shares(sizes, size, seed, epo
         shares = [len(rows) for rows in batch.values()]
         assert sum(shares) == size and max(shares) - min(shares) <= 1
     for name, limit in sizes.items():
-        seen = np.concatenate([batch[name] for batch in batches])
-        counts = np.bincount(seen, minlength=limit)
+        collected = np.concatenate([batch[name] for batch in batches])
+        counts = np.bincount(collected, minlength=limit)
         assert len(counts) == limit and counts.max() - counts.min() <= 1  # shuffles, not draws with replacement
 
 
 @given(SIZES, st.integers(1, 30), st.integers(0, 99), st.integers(0, 5))
 def test_proportional_is_one_shuffle_of_the_pool(sizes, size, seed, epoch):
     batches = list(picks(sizes, size, seed, epoch, "proportional"))
-    seen = [(name, row) for batch in batches for name, rows in batch.items() for row in rows.tolist()]
-    assert len(set(seen)) == len(seen)
-    assert all(0 <= row < sizes[name] for name, row in seen)
+    collected = [(name, row) for batch in batches for name, rows in batch.items() for row in rows.tolist()]
+    assert len(set(collected)) == len(collected)
+    assert all(0 <= row < sizes[name] for name, row in collected)
     whole = sum(sizes.values())
-    assert len(seen) == min(whole, whole // size * size or whole)
+    assert len(collected) == min(whole, whole // size * size or whole)
     assert all(len(rows) for batch in batches for rows in batch.values())
 
 

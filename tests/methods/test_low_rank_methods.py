@@ -1,4 +1,4 @@
-"""The other mixtures of adapters: what each is equal to, and whom it reaches."""
+"""Low-rank methods: what each is equal to, and which parameters each loss reaches."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from fake_dense import FakeDense
 
 from mola import registry
 from mola.losses import task_decorrelation, task_losses
-from mola.methods._lora import load_balance
+from mola.methods._routed import load_balance
 from mola.training.loading import load
 
 
@@ -30,9 +30,9 @@ def filled(method):
 
 
 def same(one, other, batch):
-    wanted = other(batch).predictions
-    for name, found in one(batch).predictions.items():
-        torch.testing.assert_close(found, wanted[name], rtol=1e-4, atol=1e-4)
+    expected = other(batch).predictions
+    for name, actual in one(batch).predictions.items():
+        torch.testing.assert_close(actual, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def with_state(method, state):
@@ -42,7 +42,7 @@ def with_state(method, state):
 
 
 class Fixed(torch.nn.Module):
-    """A router that says what it is told."""
+    """A router of fixed scores."""
 
     def __init__(self, scores):
         super().__init__()
@@ -174,11 +174,11 @@ def test_a_frozen_backbone_rests(name, digits, batch):
     assert all(p.requires_grad for p in method.shared_parameters())
 
 
-@pytest.mark.parametrize(("where", "seen"), [("scores", lambda s: s), ("weights", lambda s: s.softmax(1))])
-def test_what_decorrelation_sees(where, seen, digits, batch):
+@pytest.mark.parametrize(("where", "inputs"), [("scores", lambda s: s), ("weights", lambda s: s.softmax(1))])
+def test_what_decorrelation_sees(where, inputs, digits, batch):
     method = build("mola_router", digits.tasks, twd=0.3, twd_on=where)
-    wanted = 0.3 * task_decorrelation(seen(method.router(batch.x)), batch.task)
-    torch.testing.assert_close(method(batch).aux_loss, wanted)
+    expected = 0.3 * task_decorrelation(inputs(method.router(batch.x)), batch.task)
+    torch.testing.assert_close(method(batch).aux_loss, expected)
     assert not any("projection" in key for key in method.state_dict())
 
 
@@ -225,9 +225,9 @@ def test_hydras_a_learns_from_every_head(digits, batch):
     soft, _ = with_state(router, state)
     for method in (hydra, soft):
         sum(task_losses(digits.tasks, method(batch), batch).values()).backward()
-    wanted = {k: p.grad.sum(0, keepdim=True) for k, p in soft.named_parameters() if k.endswith(".A")}
-    found = {k: p.grad for k, p in hydra.named_parameters() if k.endswith("A.original")}
-    assert len(wanted) == len(found) > 0
-    for key, gradient in found.items():
-        own = wanted[key.replace("parametrizations.A.original", "A")]
-        torch.testing.assert_close(gradient, own, rtol=1e-3, atol=1e-5)
+    expected = {k: p.grad.sum(0, keepdim=True) for k, p in soft.named_parameters() if k.endswith(".A")}
+    actual = {k: p.grad for k, p in hydra.named_parameters() if k.endswith("A.original")}
+    assert len(expected) == len(actual) > 0
+    for key, gradient in actual.items():
+        reference = expected[key.replace("parametrizations.A.original", "A")]
+        torch.testing.assert_close(gradient, reference, rtol=1e-3, atol=1e-5)

@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import delta_by_elements, filled, output_by_samples
 from torch import nn
+from torch.nn.utils import parametrize
 
 import mola
-from mola.layers.adapter import LowRankConv2d, LowRankLinear, largest_rank
-from mola.layers.gates import checked
-from mola.layers.plans import dispatch as plans
+from mola.layers import lowrank
+from mola.layers.adapter import LowRankConv2d, LowRankLinear, adapter_parameters, largest_rank
+from mola.layers.gate_kinds import as_gate
+from mola.layers.plans import dispatch
 from mola.types import BadInput
 
 CONVOLUTIONS = {
@@ -47,16 +49,16 @@ def compare(layer, x, gate, weights, dtype):
     weights = weights.clone().requires_grad_()
     gate = weights if gate.is_floating_point() else gate
     asked = [*layer.parameters(), x, *([weights] if gate is weights else [])]
-    wanted = output_by_samples(layer, x, weights)
-    upstream = torch.randn_like(wanted)
-    wanted_gradients = torch.autograd.grad(wanted, asked, upstream)
+    expected = output_by_samples(layer, x, weights)
+    upstream = torch.randn_like(expected)
+    expected_gradients = torch.autograd.grad(expected, asked, upstream)
     tolerance = TOLERANCE[dtype]
-    for plan in (None, *plans.applicable(layer, checked(gate, layer.experts, x.device))):
+    for plan in (None, *dispatch.applicable(layer, as_gate(gate, layer.experts, x.device))):
         layer.plan = plan
         with mola.gate(layer, gate):
             y = layer(x)
-        torch.testing.assert_close(y, wanted, rtol=tolerance, atol=tolerance)
-        for one, other in zip(torch.autograd.grad(y, asked, upstream), wanted_gradients, strict=True):
+        torch.testing.assert_close(y, expected, rtol=tolerance, atol=tolerance)
+        for one, other in zip(torch.autograd.grad(y, asked, upstream), expected_gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
@@ -171,3 +173,21 @@ def test_what_a_layer_cannot_be(make, message):
 def test_it_tells_what_it_is():
     text = repr(LowRankConv2d(nn.Conv2d(8, 8, 3, stride=2), 4, 2))
     assert "stride=(2, 2)" in text and "experts=4, rank=2, alpha=16, factorisation=loralib" in text
+
+
+def test_adapter_parameters_are_what_a_and_b_are_made_of():
+    layer, convolution = LowRankLinear(nn.Linear(4, 5), 3, 2), LowRankConv2d(nn.Conv2d(3, 4, 1), 3, 2)
+    model = nn.Sequential(nn.Linear(4, 4), layer, convolution)
+    assert adapter_parameters(model) == [layer.A, layer.B, convolution.A, convolution.B]
+    assert adapter_parameters(layer) == [layer.A, layer.B]
+    layer.A = nn.Parameter(layer.A[:1].detach().clone())
+    parametrize.register_parametrization(layer, "A", nn.Identity())
+    assert {id(p) for p in adapter_parameters(layer)} == {id(layer.B), id(layer.parametrizations.A.original)}
+
+
+def test_the_layers_can_be_imported_from_the_package_and_from_their_first_path():
+    assert mola.layers.LowRankConv2d is lowrank.LowRankConv2d is LowRankConv2d
+    assert mola.layers.LowRankLinear is lowrank.LowRankLinear is LowRankLinear
+    assert {"adapt", "export", "save_adapters"} <= set(dir(mola))
+    with pytest.raises(AttributeError, match=r"module 'mola\.layers' has no attribute 'lowrnk'"):
+        _ = mola.layers.lowrnk

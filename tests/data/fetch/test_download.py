@@ -44,10 +44,10 @@ def server():
 @pytest.fixture(autouse=True)
 def waits(monkeypatch, tmp_path):
     """The seconds that were waited for, which pass at once."""
-    found = []
-    monkeypatch.setattr(transfer, "sleep", found.append)
+    seconds_waited = []
+    monkeypatch.setattr(transfer, "sleep", seconds_waited.append)
     monkeypatch.setattr(transfer, "gettempdir", lambda: str(tmp_path))
-    return found
+    return seconds_waited
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_a_server_that_ignores_ranges_is_begun_anew(server, folder):
 
 def test_a_server_that_always_cuts_and_ignores_ranges_is_given_up(server, folder, waits):
     server.answers["/a"] = [whole(DATA, ranges=False, cut=HALF)]
-    told = refused(fetch, download(server, "/a"), folder)
-    assert "/a: " in told and "found" in told
+    message = refused(fetch, download(server, "/a"), folder)
+    assert "/a: " in message and "found" in message
     assert len(waits) < 3 * transfer.ATTEMPTS
 
 
@@ -173,14 +173,14 @@ def test_a_file_that_changed_between_two_calls_is_begun_anew(server, folder):
 def test_when_all_fail_each_reason_is_told_and_how_to_go_on(server, folder):
     server.answers |= {"/page": [status(200, PAGE, Content_Type="text/html")], "/wrong": [whole(b"12345")]}
     nobody = "http://127.0.0.1:1/x"
-    told = refused(fetch, download(server, "/page", "/gone", "/wrong", nobody, "htp://no/x"), folder)
-    assert told.startswith(f"{folder / 'toy.bin'}: expected toy from its mirrors, found ")
-    assert f"{server.url}/page: expected {md5(DATA)} (v1), found an HTML page ('Sorry, too many downloads')" in told
-    assert f"{server.url}/gone: status 404 Not Found" in told
-    assert f"{server.url}/wrong: expected {md5(DATA)} (v1), found {md5(b'12345')} (0.0 MB)" in told
-    assert f"{nobody}: " in told and "/x: Connection refused |" in told
-    assert "htp://no/x: No connection adapters" in told
-    assert told.endswith("mola fetch toy --from PATH")
+    message = refused(fetch, download(server, "/page", "/gone", "/wrong", nobody, "htp://no/x"), folder)
+    assert message.startswith(f"{folder / 'toy.bin'}: expected toy from its mirrors, found ")
+    assert f"{server.url}/page: expected {md5(DATA)} (v1), found an HTML page ('Sorry, too many downloads')" in message
+    assert f"{server.url}/gone: status 404 Not Found" in message
+    assert f"{server.url}/wrong: expected {md5(DATA)} (v1), found {md5(b'12345')} (0.0 MB)" in message
+    assert f"{nobody}: " in message and "/x: Connection refused |" in message
+    assert "htp://no/x: No connection adapters" in message
+    assert message.endswith("mola fetch toy --from PATH")
     assert files(folder) == set()
 
 
@@ -197,11 +197,32 @@ def test_a_server_that_asks_for_too_long_is_left_for_the_next_mirror(server, fol
     assert waits == [] and len(server.ranges("/a")) == 1
 
 
+@pytest.mark.parametrize(("seconds", "waited"), [("120", [120]), ("121", [])])
+def test_two_minutes_are_the_longest_wait(server, folder, waits, seconds, waited):
+    server.answers |= {"/a": [status(503, Retry_After=seconds), whole(DATA)], "/b": [whole(DATA)]}
+    assert fetch(download(server, "/a", "/b"), folder).read_bytes() == DATA
+    assert waits == waited and len(server.ranges("/b")) == (not waited)
+
+
+@pytest.mark.parametrize("code", [403, 404, 408, 410, 425, 429, 500, 501, 502, 503, 504])
+def test_only_statuses_that_pass_are_waited_for(server, folder, waits, code):
+    server.answers |= {"/a": [status(code), whole(DATA)], "/b": [whole(DATA)]}
+    assert fetch(download(server, "/a", "/b"), folder).read_bytes() == DATA
+    assert waits == ([] if code in (403, 404, 410, 501) else [2])
+
+
+def test_a_silent_server_is_given_up(server, folder, monkeypatch):
+    limits = []
+    monkeypatch.setattr("gdown.download", lambda url, output, **given: limits.append(given["timeout"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fetch(download(server, "/a"), folder)
+    assert limits == [(15, 60)]  # seconds to connect, and between bytes
+
+
 def test_attempts_are_bounded(server, folder, waits):
     server.answers["/a"] = [status(503)]
     assert "/a: status 503" in refused(fetch, download(server, "/a"), folder)
-    assert len(server.requests) == transfer.ATTEMPTS
-    assert waits == [transfer.WAIT * 2**n for n in range(transfer.ATTEMPTS - 1)]
+    assert len(server.requests) == 5 and waits == [2, 4, 8, 16]
 
 
 def test_a_killed_process_leaves_no_half_file_and_the_next_goes_on(server, folder, tmp_path):
@@ -212,7 +233,7 @@ def test_a_killed_process_leaves_no_half_file_and_the_next_goes_on(server, folde
         f"fetch(Download('toy', '', '', '', 'toy.bin', ({server.url + '/a'!r},), {{'v1': {md5(DATA)!r}}}), "
         f"Path({str(folder)!r}))"
     )
-    here = Path(__file__).parents[2]
+    here = Path(__file__).parents[3]
     process = subprocess.Popen([sys.executable, "-c", code], cwd=here, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
         deadline = time.monotonic() + 60
@@ -259,8 +280,8 @@ def test_a_small_disk_is_told_before_anything_large_is_written(server, folder, m
     server.answers["/a"] = [whole(DATA)]
     usage = shutil.disk_usage(folder.parent)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage._replace(free=disk.MARGIN + 1000))
-    told = refused(fetch, download(server, "/a", size=size), folder)
-    assert re.fullmatch(rf"{folder}: expected 36\.\d MB free for toy\.bin, found 33\.6 MB", told)
+    message = refused(fetch, download(server, "/a", size=size), folder)
+    assert re.fullmatch(rf"{folder}: expected 36\.\d MB free for toy\.bin, found 33\.6 MB", message)
     assert len(server.requests) == (0 if size else 1) and not (folder / "toy.bin").exists()
 
 
@@ -302,11 +323,11 @@ def test_without_a_checksum_an_archive_must_be_whole(server, folder):
     damaged = archive[:1000] + b"?" + archive[1001:]
     server.answers |= {"/cut": [endless(archive[:HALF])], "/bad": [whole(damaged)], "/page": [whole(PAGE)]}
     server.answers |= {"/no": [whole(b"hello")], "/good": [endless(archive)]}
-    told = refused(fetch, download(server, "/cut", "/bad", "/page", "/no", checksums={}, file="toy.zip"), folder)
-    assert "/cut: expected a whole file, found a truncated or damaged archive" in told
-    assert "/bad: expected a whole file, found a truncated or damaged archive" in told
-    assert "/page: expected a whole file, found an HTML page" in told
-    assert "/no: expected a whole file, found neither zip nor tar" in told
+    message = refused(fetch, download(server, "/cut", "/bad", "/page", "/no", checksums={}, file="toy.zip"), folder)
+    assert "/cut: expected a whole file, found a truncated or damaged archive" in message
+    assert "/bad: expected a whole file, found a truncated or damaged archive" in message
+    assert "/page: expected a whole file, found an HTML page" in message
+    assert "/no: expected a whole file, found neither zip nor tar" in message
     assert files(folder) == set()
     toy = download(server, "/cut", "/good", checksums={}, file="toy.zip")
     path = fetch(toy, folder)
@@ -329,8 +350,10 @@ def test_without_a_checksum_damage_since_the_download_is_found_when_asked(server
 def test_data_by_request_is_never_downloaded(server, folder, tmp_path):
     server.answers["/a"] = [whole(DATA)]
     toy = download(server, "/a", request="ask at https://example.org/form")
-    told = refused(fetch, toy, folder)
-    assert "toy, which is given on request only, found none; ask at https://example.org/form; a file that you" in told
+    message = refused(fetch, toy, folder)
+    assert (
+        "toy, which is given on request only, found none; ask at https://example.org/form; a file that you" in message
+    )
     mine = tmp_path / "mine.bin"
     mine.write_bytes(DATA)
     place(toy, mine, folder)
@@ -372,8 +395,8 @@ def test_a_wrong_file_put_there_without_asking_is_named_and_kept(folder):
     """There is no mirror to replace it from."""
     folder.mkdir()
     (folder / "toy.bin").write_bytes(b"mine")
-    told = refused(fetch, download(None), folder)
-    assert told.startswith(f"{folder / 'toy.bin'}: expected {md5(DATA)} (v1), found {md5(b'mine')}")
+    message = refused(fetch, download(None), folder)
+    assert message.startswith(f"{folder / 'toy.bin'}: expected {md5(DATA)} (v1), found {md5(b'mine')}")
     assert (folder / "toy.bin").read_bytes() == b"mine"
 
 
@@ -415,8 +438,8 @@ def test_drive_ids_go_through_the_page_that_asks_for_consent(drive, folder):
 def test_the_quota_of_drive_is_told_in_one_line(drive, folder):
     page = b'<html><p class="uc-error-subcaption">Too many users have viewed this file.</p></html>'
     drive.answers |= {"/uc": [status(200, page, Content_Type="text/html")], "/b": [whole(DATA)]}
-    told = refused(fetch, download(drive, DRIVE + "abc"), folder)
-    assert f"{DRIVE}abc: Google Drive: Too many users have viewed this file." in told
+    message = refused(fetch, download(drive, DRIVE + "abc"), folder)
+    assert f"{DRIVE}abc: Google Drive: Too many users have viewed this file." in message
     assert fetch(download(drive, DRIVE + "abc", "/b"), folder).read_bytes() == DATA
 
 

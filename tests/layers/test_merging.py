@@ -1,12 +1,12 @@
-"""What becomes of an adapted model: merged, exported, stored."""
+"""An adapted model merged, exported as a plain one, and counted."""
 
 import copy
 import pickle
 
 import onnxruntime
 import pytest
-import timm
 import torch
+from networks import MODELS, adapted, run_expert
 from reference import filled
 from torch import nn
 
@@ -16,128 +16,36 @@ from mola.layers.adapter import LowRank
 from mola.layers.router import Router
 from mola.types import BadInput
 
-MODELS = {
-    "resnet18": (
-        lambda: timm.create_model("resnet18", num_classes=5, zero_init_last=False),
-        r"layer[34]\..*conv\d",
-        40,
-    ),
-    "vit": (
-        lambda: timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32, depth=2),
-        r"blocks\..*(qkv|proj|fc1|fc2)",
-        32,
-    ),
-    "padded by size": (
-        lambda: timm.create_model("tf_efficientnet_lite0", num_classes=5),
-        r"blocks\.[12]\..*conv_(dw|pwl?)",
-        40,
-    ),
-}
-
-
-def adapted(name, seed=0, **how):
-    torch.manual_seed(seed)
-    make, where, size = MODELS[name]
-    rank = {r".*conv_dw": 1, r".*": 2}
-    model = mola.adapt(make().double(), experts=3, **{"rank": rank, "where": where, **how}).eval()
-    for layer in model.modules():
-        if isinstance(layer, LowRank):
-            filled(layer)
-    return model, torch.randn(2, 3, size, size, dtype=torch.float64)
-
-
-def run(model, x, expert):
-    with mola.gate(model, torch.full((len(x),), expert)), torch.no_grad():
-        return model(x)
-
 
 @pytest.mark.parametrize("name", MODELS)
 def test_merge_unmerge_and_export_are_the_gated_model(name):
     model, x = adapted(name)
-    wanted = [run(model, x, expert) for expert in range(3)]
-    assert not torch.allclose(wanted[0], wanted[1])
+    expected = [run_expert(model, x, expert) for expert in range(3)]
+    assert not torch.allclose(expected[0], expected[1])
     before = {key: value.clone() for key, value in model.state_dict().items()}
     for expert in (1, 0):
         plain = export(model, expert)
-        torch.testing.assert_close(plain(x), wanted[expert], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(plain(x), expected[expert], rtol=1e-9, atol=1e-9)
         fresh = MODELS[name][0]().double().eval()
         fresh.load_state_dict(plain.state_dict())
-        torch.testing.assert_close(fresh(x), wanted[expert], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(fresh(x), expected[expert], rtol=1e-9, atol=1e-9)
         assert [type(module) for module in plain.modules()] == [type(module) for module in fresh.modules()]
         assert not plain._forward_hooks and not plain._forward_pre_hooks
         for key, value in model.state_dict().items():  # to the rounding of the first unmerge
             torch.testing.assert_close(value, before[key], rtol=1e-13, atol=1e-13)
 
         assert merge(model, expert) is model
-        torch.testing.assert_close(model(x), wanted[expert], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(model(x), expected[expert], rtol=1e-9, atol=1e-9)
         assert f"merged_expert={expert}" in repr(model)
         torch.testing.assert_close(pickle.loads(pickle.dumps(copy.deepcopy(model)))(x), model(x))
         with pytest.raises(BadInput, match=f"gate: the model is merged with expert {expert}; unmerge it first"):
-            run(model, x, expert)
+            run_expert(model, x, expert)
         with pytest.raises(BadInput, match=f"merge: the model is merged with expert {expert}"):
             merge(model, 2)
         unmerge(model)
         for key, value in model.state_dict().items():
             torch.testing.assert_close(value, before[key], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(run(model, x, 2), wanted[2])
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_adapters_come_back_into_an_adapted_and_a_plain_model(name, tmp_path):
-    model, x = adapted(name)
-    wanted = run(model, x, 2)
-    save_adapters(model, tmp_path / "a.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
-    other, _ = adapted(name, seed=1)
-    plain = MODELS[name][0]().double().eval()
-    shared = {key: value for key, value in model.state_dict().items() if not key.endswith((".A", ".B"))}
-    for target in (other, plain):
-        target.load_state_dict(shared, strict=False)
-        assert load_adapters(target, tmp_path / "a.safetensors") is target
-        assert torch.equal(run(target, x, 2), wanted)
-    twin, _ = adapted(name, seed=2)
-    twin.load_state_dict(model.state_dict())
-    assert torch.equal(run(twin, x, 2), wanted)
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"rank": 3}, r"layer 'layer3\.0\.conv1' differs: expected experts 3, rank 2, .* found experts 3, rank 3"),
-        ({"alpha": 8.0}, r"layer 'layer3\.0\.conv1' differs: .*alpha 16\.0.*alpha 8\.0"),
-        ({"where": r"layer3\..*conv\d"}, r"layer 'layer4\.0\.conv1' differs: .* found no adapter"),
-        ({"where": r"layer[234]\..*conv\d"}, r"layer 'layer2\.0\.conv1' differs: expected no adapter"),
-        ({"factorisation": "two_conv"}, "factorisation loralib, .*factorisation two_conv"),
-    ],
-)
-def test_a_model_that_differs(how, message, tmp_path):
-    save_adapters(adapted("resnet18")[0], tmp_path / "a")
-    other, _ = adapted("resnet18", **how)
-    before = copy.deepcopy(other.state_dict())
-    with pytest.raises(BadInput, match=message):
-        load_adapters(other, tmp_path / "a")
-    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
-
-
-def test_a_plain_model_that_differs_stays_plain(tmp_path):
-    save_adapters(adapted("resnet18")[0], tmp_path / "a")
-    for model, found in ((MODELS["vit"][0](), "no such layer"), (timm.create_model("resnet26"), r"a weight \[")):
-        with pytest.raises(BadInput, match=rf"layer 'layer3\.0\.conv1' differs: .* found {found}"):
-            load_adapters(model, tmp_path / "a")
-        assert not any(isinstance(module, LowRank) for module in model.modules())
-
-
-@pytest.mark.parametrize("content", [None, b"", b"nothing of the kind", "foreign"])
-def test_a_file_of_something_else(content, tmp_path):
-    path = tmp_path / "a.safetensors"
-    if content == "foreign":
-        from safetensors.torch import save_file
-
-        save_file({"x": torch.zeros(2)}, path)
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(BadInput, match=r"a\.safetensors: expected .* found "):
-        load_adapters(adapted("resnet18")[0], path)
+    torch.testing.assert_close(run_expert(model, x, 2), expected[2])
 
 
 def test_wrong_experts_and_models():
@@ -222,22 +130,11 @@ def test_a_router_model_runs_as_onnx(name, tmp_path):
     for size in (1, 2, 5):
         other = torch.randn(size, *x.shape[1:])
         with torch.no_grad():
-            wanted = routed(other)
-        (found,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
-
-
-def test_a_merged_model_is_not_stored_or_filled_as_if_it_were_not(tmp_path):
-    model, _ = adapted("vit")
-    save_adapters(model, tmp_path / "file")
-    before = model.state_dict()
-    merge(model, 1)
-    with pytest.raises(BadInput, match="load_adapters: the model is merged; unmerge it first"):
-        load_adapters(model, tmp_path / "file")
-    with pytest.raises(BadInput, match="state_dict: the model is merged"):
-        model.state_dict()
-    for key, value in unmerge(model).state_dict().items():
-        torch.testing.assert_close(value, before[key])
+            expected = routed(other)
+        (actual,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+        torch.testing.assert_close(
+            torch.from_numpy(actual), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+        )
 
 
 def test_single_precision_comes_back_from_a_merge():
@@ -274,10 +171,3 @@ def test_a_weight_of_two_layers_is_refused():
     tied[1].weight = tied[0].weight
     with pytest.raises(BadInput, match="layer '0' shares its weight with another layer"):
         mola.adapt(tied, experts=2, rank=1)
-
-
-def test_others_may_read_the_file_as_the_umask_says(tmp_path):
-    model, _ = adapted("vit")
-    save_adapters(model, tmp_path / "file")
-    (tmp_path / "plain").write_bytes(b"")
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from mola.data import disk
-from mola.data.prepare import npy_writer as growing
-from mola.data.prepare import store
-from mola.data.prepare.prepared import Part, Prepared, write_parts
+from mola.data.prepare import npy_writer, store
+from mola.data.prepare.prepared import Prepared, Recipe, write_prepared
 from mola.types import BadInput
 
 ROWS = 23
@@ -24,28 +23,28 @@ KINDS = {"images": ((4, 4, 3), "uint8"), "labels": ((), "int64")}
 
 @pytest.fixture(autouse=True)
 def _safe_at_once(monkeypatch):
-    monkeypatch.setattr(growing, "SAFE", 1)
+    monkeypatch.setattr(npy_writer, "SAFE", 1)
 
 
 class Toy:
-    """A part that tells where it was begun, and may break after some rows."""
+    """A recipe that tells where it was begun, and may break after some rows."""
 
     def __init__(self, made_from="a", rows=ROWS, breaks_at=None):
         self.begun, self.breaks_at = [], breaks_at
-        self.part = Part(rows, KINDS, made_from, self.blocks, [f"{i}.png" for i in range(rows)], {"x": rows})
+        self.recipe = Recipe(rows, KINDS, made_from, self.blocks, [f"{i}.png" for i in range(rows)], {"x": rows})
 
     def blocks(self, start):
         self.begun.append(start)
-        for row in range(start, self.part.rows, 5):
+        for row in range(start, self.recipe.rows, 5):
             if self.breaks_at is not None and row >= self.breaks_at:
                 raise BadInput("broken")
-            rows = slice(row, min(row + 5, self.part.rows))
+            rows = slice(row, min(row + 5, self.recipe.rows))
             yield {"images": PIXELS[rows], "labels": LABELS[rows]}
 
 
-def prepare(folder, told="told", **toys):
+def prepare(folder, inputs="inputs", **toys):
     with store.sole_writer(folder):
-        write_parts(folder, {name: toy.part for name, toy in toys.items()}, {"told": told})
+        write_prepared(folder, {name: toy.recipe for name, toy in toys.items()}, {"inputs": inputs})
 
 
 def content(folder):
@@ -54,13 +53,13 @@ def content(folder):
 
 def test_what_is_written_is_what_the_blocks_gave(tmp_path):
     prepare(tmp_path / "toy", a=Toy())
-    found = Prepared.read(tmp_path / "toy")
-    arrays = found.open(tmp_path / "toy")
+    actual = Prepared.read(tmp_path / "toy")
+    arrays = actual.open(tmp_path / "toy")
     assert np.array_equal(arrays["a.images"], PIXELS) and np.array_equal(arrays["a.labels"], LABELS)
     assert arrays["a.images"].dtype == np.uint8 and isinstance(arrays["a.images"], np.memmap)
-    for kind, stored in found.parts["a"].arrays.items():
+    for kind, stored in actual.splits["a"].arrays.items():
         assert stored.sha256 == store.digest(arrays[f"a.{kind}"])
-    assert found.complete and found.told == {"told": "told"} and found.parts["a"].counts == {"x": ROWS}
+    assert actual.complete and actual.inputs == {"inputs": "inputs"} and actual.splits["a"].counts == {"x": ROWS}
     assert set(content(tmp_path / "toy")) == {"manifest.json", "a.images.npy", "a.labels.npy", "a.txt"}
     assert (tmp_path / "toy/a.txt").read_text().split() == [f"{i}.png" for i in range(ROWS)]
 
@@ -73,12 +72,12 @@ def test_only_what_changed_is_made_anew(tmp_path):
     assert (a.begun, b.begun, c.begun) == ([], [0], [0])
     assert (tmp_path / "toy/a.images.npy").stat() == before
     prepare(tmp_path / "toy", "new", a=a)
-    assert set(Prepared.read(tmp_path / "toy").parts) == {"a"} and not (tmp_path / "toy/b.images.npy").exists()
+    assert set(Prepared.read(tmp_path / "toy").splits) == {"a"} and not (tmp_path / "toy/b.images.npy").exists()
 
 
 @pytest.mark.parametrize("change", [{"rows": 10}, {"made_from": {"size": 3}}])
-def test_a_part_depends_on_all_that_is_told(tmp_path, change):
-    assert Toy(**change).part.key != Toy().part.key == Toy().part.key
+def test_the_key_depends_on_all_inputs(tmp_path, change):
+    assert Toy(**change).recipe.key != Toy().recipe.key == Toy().recipe.key
 
 
 def test_it_goes_on_where_it_broke(tmp_path):
@@ -92,10 +91,10 @@ def test_it_goes_on_where_it_broke(tmp_path):
     for name in ("a.images.npy", "a.labels.npy", "a.txt"):
         assert content(tmp_path / "toy")[name] == content(tmp_path / "whole")[name]
     assert set(content(tmp_path / "toy")) == set(content(tmp_path / "whole"))
-    assert Prepared.read(tmp_path / "toy").parts["a"].arrays["images"].sha256 == store.digest(PIXELS)
+    assert Prepared.read(tmp_path / "toy").splits["a"].arrays["images"].sha256 == store.digest(PIXELS)
 
 
-def test_a_finished_part_stays_when_the_next_breaks(tmp_path):
+def test_a_finished_split_stays_when_the_next_breaks(tmp_path):
     with pytest.raises(BadInput, match="broken"):
         prepare(tmp_path / "toy", a=Toy(), b=Toy(breaks_at=0))
     assert not Prepared.read(tmp_path / "toy").complete
@@ -151,21 +150,21 @@ def test_a_damaged_manifest_is_none(tmp_path, text):
 def test_a_manifest_of_other_keys_is_none(tmp_path):
     prepare(tmp_path / "toy", a=Toy())
     path = tmp_path / "toy/manifest.json"
-    told = json.loads(path.read_text())
-    del told["parts"]["a"]["arrays"]["images"]["sha256"]
-    path.write_text(json.dumps(told))
+    content = json.loads(path.read_text())
+    del content["parts"]["a"]["arrays"]["images"]["sha256"]
+    path.write_text(json.dumps(content))
     assert Prepared.read(tmp_path / "toy") is None
 
 
 def test_too_few_rows_are_noticed(tmp_path):
     toy = Toy()
-    toy.part = Part(ROWS + 1, KINDS, "a", lambda start: iter([{"images": PIXELS, "labels": LABELS}]))
+    toy.recipe = Recipe(ROWS + 1, KINDS, "a", lambda start: iter([{"images": PIXELS, "labels": LABELS}]))
     with pytest.raises(BadInput, match=rf"expected {ROWS + 1} items, found {ROWS}"):
         prepare(tmp_path / "toy", a=toy)
     assert not list((tmp_path / "toy").glob("*.npy"))
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage(1, 1, 0))
     with pytest.raises(BadInput, match=r"expected .* free for prepared arrays, found 0.0 MB"):
@@ -173,45 +172,46 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
     assert not list((tmp_path / "toy").iterdir())
 
 
-def test_a_disk_that_runs_full_is_told(tmp_path, monkeypatch):
+def test_a_disk_that_runs_full_is_reported(tmp_path, monkeypatch):
     def full(self, block):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(growing.Growing, "append", full)
+    monkeypatch.setattr(npy_writer.NpyWriter, "append", full)
     with pytest.raises(BadInput, match="expected to write prepared arrays, found a full disk"):
         prepare(tmp_path / "toy", a=Toy())
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError(errno.EIO, "Input/output error", "/raw/a.npz"), "/raw/a.npz: expected to read it, found Input/output"),
         (OSError(errno.EIO, "Input/output error"), "raw data of a: expected to read it, found Input/output error"),
     ],
 )
-def test_a_source_that_cant_be_read_is_not_a_folder_that_cant_be_written(tmp_path, error, told):
+def test_a_source_that_cant_be_read_is_not_a_folder_that_cant_be_written(tmp_path, error, message):
     def blocks(start):
         yield {"images": PIXELS[:5], "labels": LABELS[:5]}
         raise error
 
     with pytest.raises(BadInput) as caught:
-        prepare(tmp_path / "toy", a=types.SimpleNamespace(part=Part(ROWS, KINDS, "a", blocks)))
-    assert str(caught.value).startswith(told)
+        prepare(tmp_path / "toy", a=types.SimpleNamespace(recipe=Recipe(ROWS, KINDS, "a", blocks)))
+    assert str(caught.value).startswith(message)
     prepare(tmp_path / "toy", a=Toy())
     assert Prepared.read(tmp_path / "toy").complete
 
 
-def test_a_folder_that_cant_be_written_is_told(tmp_path):
+def test_a_folder_that_cant_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"file/toy: expected to write prepared arrays, found Not a directory"):
-        write_parts(tmp_path / "file/toy", {"a": Toy().part}, {})
+        write_prepared(tmp_path / "file/toy", {"a": Toy().recipe}, {})
 
 
 def test_a_killed_process_is_gone_on_with(tmp_path):
     """kill −9 at any moment: what was safe stays, and the end is the same bytes."""
     script = (
-        "import os, signal, sys; sys.path[:0] = ['tests/data']; from pathlib import Path; import test_parts as t\n"
-        "from mola.data import growing; growing.SAFE = 1\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "sys.path[:0] = ['tests/data/prepare']; import test_prepared as t\n"
+        "from mola.data.prepare import npy_writer; npy_writer.SAFE = 1\n"
         "class Killed(t.Toy):\n"
         "    def blocks(self, start):\n"
         "        for number, block in enumerate(super().blocks(start)):\n"

@@ -56,11 +56,11 @@ def test_warnings_of_odd_metadata_are_left_out_in_all_threads(tmp_path):
         save(tmp_path, f"{i}.png", noise(4, 4, i), "P", transparency=bytes(range(8)))  # Pillow warns of this palette
     with pytest.warns(UserWarning, match="Palette images with Transparency"):
         images.read(tmp_path / "0.png", 4)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as message:
         warnings.simplefilter("always")
         before = list(warnings.filters)
         assert sum(map(len, images.decoded(tmp_path, [f"{i}.png" for i in range(200)], 4))) == 200
-        assert told == [] and warnings.filters == before
+        assert message == [] and warnings.filters == before
 
 
 def test_a_rotation_in_the_metadata_is_not_applied(tmp_path):
@@ -78,7 +78,7 @@ def jpeg():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "found an empty file"),
         (b"<html>", r"found 6 bytes that can't be read \(cannot identify image file\)"),
@@ -86,10 +86,10 @@ def jpeg():
         (b"\x89PNG\r\n\x1a\n" + bytes(50), r"found 58 bytes that can't be read"),
     ],
 )
-def test_an_unreadable_image_is_named(tmp_path, content, told):
+def test_an_unreadable_image_is_named(tmp_path, content, message):
     save(tmp_path, "a.png", noise(4, 4))
     (tmp_path / "b.jpg").write_bytes(content)
-    with pytest.raises(BadInput, match=rf"b\.jpg: expected an image, {told}") as caught:
+    with pytest.raises(BadInput, match=rf"b\.jpg: expected an image, {message}") as caught:
         list(images.decoded(tmp_path, ["a.png", "b.jpg"], 4))
     assert "\n" not in str(caught.value)
 
@@ -106,9 +106,9 @@ def test_only_images_are_listed(tmp_path):
     assert sorted(images.files(tmp_path)) == ["a.jpg", "b.JPEG", "c.Png"]
 
 
-def test_a_part_has_images_and_labels_from_any_row_on(tmp_path):
+def test_a_recipe_has_images_and_labels_from_any_row_on(tmp_path):
     items = [(save(tmp_path, f"{i}.png", noise(4, 4, i)), i % 3) for i in range(70)]
-    part = images.part(tmp_path, items, 4, "source", {"x": 70})
+    part = images.recipe(tmp_path, items, 4, "source", {"x": 70})
     for start in (0, 1, 64, 70):
         blocks = list(part.blocks(start))
         assert sum(len(block["labels"]) for block in blocks) == 70 - start
@@ -117,7 +117,7 @@ def test_a_part_has_images_and_labels_from_any_row_on(tmp_path):
             assert np.array_equal(blocks[0]["images"][0], noise(4, 4, start))
     other = [*items[:-1], (items[-1][0], 2)]
     keys = {
-        images.part(tmp_path, *given, {}).key
+        images.recipe(tmp_path, *given, {}).key
         for given in ((items, 4, "a"), (items, 5, "a"), (items, 4, "b"), (other, 4, "a"))
     }
     assert len(keys) == 4

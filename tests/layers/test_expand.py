@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import mola
-from mola.layers.expand import every_expert, fork
+from mola.layers.expand import every_expert, expansion_point
 from mola.types import BadInput
 
 FAMILIES = {  # model → where; the forks lie in stages, in blocks, in a layer, behind a stem
@@ -67,10 +67,10 @@ def test_it_is_a_pass_per_expert_in_values_and_gradients(name, where):
     apart = one_by_one(model, x, range(3))
     torch.testing.assert_close(together, apart, rtol=1e-9, atol=1e-9)
     factors = torch.randn_like(apart)
-    wanted = [x, *model.parameters()]
+    expected = [x, *model.parameters()]
     for one, other in zip(
-        torch.autograd.grad((together * factors).sum(), wanted, allow_unused=True),
-        torch.autograd.grad((apart * factors).sum(), wanted, allow_unused=True),
+        torch.autograd.grad((together * factors).sum(), expected, allow_unused=True),
+        torch.autograd.grad((apart * factors).sum(), expected, allow_unused=True),
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
@@ -85,16 +85,16 @@ def test_some_experts():
 
 def test_what_lies_before_the_first_adapter_runs_once_on_the_batch_alone():
     model = adapted("test_resnet", r"layer3\..*conv\d").train()
-    seen = {}
+    sizes = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
         model.get_submodule(name).register_forward_hook(
-            lambda module, args, output, name=name: seen.setdefault(name, []).append(len(output))
+            lambda module, args, output, name=name: sizes.setdefault(name, []).append(len(output))
         )
     with every_expert(model, 2):
         model(images(model))
-    assert seen == {"layer1": [2], "layer2": [2], "layer3": [6], "layer4": [6]}
+    assert sizes == {"layer1": [2], "layer2": [2], "layer3": [6], "layer4": [6]}
     assert int(model.bn1.num_batches_tracked) == 1
-    assert fork(model) is model.layer3[0]
+    assert expansion_point(model) is model.layer3[0]
 
 
 def test_the_gate_is_closed_behind_it_and_models_run_as_before():
@@ -127,7 +127,7 @@ def test_mixtures_are_a_pass_per_mixture():
     weights = torch.rand(2, 3, dtype=torch.double)
     model.eval()
     with every_expert(model, 4, weights):
-        found = model(x)
-    for mixture, own in zip(weights, found.chunk(2), strict=True):
+        actual = model(x)
+    for mixture, part in zip(weights, actual.chunk(2), strict=True):
         with mola.gate(model, mixture.expand(4, 3)):
-            torch.testing.assert_close(own, model(x))
+            torch.testing.assert_close(part, model(x))

@@ -13,28 +13,38 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def test_what_is_written_is_read():
-    made = Manifest("toy", 3, {"raw": "ab"}, {"a": {"train": list(range(40)), "test": []}}, {"a.train.images": "cd"})
-    path = made.write()
-    assert Manifest.read("toy") == made
+    result = Manifest("toy", 3, {"raw": "ab"}, {"a": {"train": list(range(40)), "test": []}}, {"a.train.images": "cd"})
+    path = result.write()
+    assert Manifest.read("toy", 3) == result
     assert max(map(len, path.read_text().splitlines())) > 100  # a list of ids stays on one line
 
 
-def test_the_checksum_changes_with_the_file():
+def test_the_checksum_changes_with_what_the_file_says():
     assert manifest.manifest_sha256("toy") == ""
     path = Manifest("toy", 1, {}, {}, {}).write()
     first = manifest.manifest_sha256("toy")
+    path.write_text("\n" + path.read_text().replace(" ", "") + "\n")
+    assert manifest.manifest_sha256("toy") == first
     path.write_text(path.read_text().replace("1", "2"))
     assert len(first) == 64 and manifest.manifest_sha256("toy") != first
 
 
+def test_another_version_is_bad_input():
+    Manifest("toy", 2, {}, {}, {}).write()
+    with pytest.raises(BadInput, match=r"toy\.json: expected version 1 of the recipe, found 2; take both"):
+        Manifest.read("toy", 1)
+
+
 def test_a_missing_manifest_is_bad_input(tmp_path):
     with pytest.raises(BadInput, match=r"toy\.json: expected the split manifest of 'toy', found none"):
-        Manifest.read("toy")
+        Manifest.read("toy", 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", json.dumps({"benchmark": "toy"}).encode()])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 10**5, json.dumps({"benchmark": "toy"}).encode()]
+)
 def test_a_damaged_manifest_is_bad_input(tmp_path, content):
     (tmp_path / "toy.json").write_bytes(content)
     with pytest.raises(BadInput, match=r"toy\.json: expected a split manifest, found: ") as caught:
-        Manifest.read("toy")
+        Manifest.read("toy", 1)
     assert "\n" not in str(caught.value)

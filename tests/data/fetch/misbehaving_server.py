@@ -84,8 +84,8 @@ def serve() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            told.requests.append((path, self.headers.get("Range")))
-            script = told.answers.get(path, [status(404)])
+            played.requests.append((path, self.headers.get("Range")))
+            script = played.answers.get(path, [status(404)])
             answer = script.pop(0) if len(script) > 1 else script[0]
             try:
                 answer(self)
@@ -97,9 +97,9 @@ def serve() -> Iterator[Server]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        told = Server(f"http://127.0.0.1:{server.server_port}")
+        played = Server(f"http://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
-            yield told
+            yield played
         finally:
             server.shutdown()

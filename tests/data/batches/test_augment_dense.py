@@ -19,9 +19,9 @@ def cropped_and_resized(image, at, i, mode):
     """One sample by torch, the plain way: crop, resize, flip."""
     window = image[at.top[i] : at.top[i] + at.height[i], at.left[i] : at.left[i] + at.width[i]]
     x = torch.from_numpy(window.astype(np.float64)).permute(2, 0, 1)[None]
-    made = F.interpolate(x, image.shape[:2], mode=mode, **({"align_corners": False} if mode == "bilinear" else {}))
-    made = made.flip(3) if at.mirrored[i] else made
-    return made[0].permute(1, 2, 0).numpy()
+    result = F.interpolate(x, image.shape[:2], mode=mode, **({"align_corners": False} if mode == "bilinear" else {}))
+    result = result.flip(3) if at.mirrored[i] else result
+    return result[0].permute(1, 2, 0).numpy()
 
 
 def test_it_is_crop_then_resize_then_flip():
@@ -88,17 +88,17 @@ def test_zoom_brings_near():
     zoomed = np.array([[0.9, 0.3, 0.6, 0.9]], np.float32)
     depth = np.full((1, 12, 20), 3.0, np.float32)
     depth[:, :, 5:8] = 0
-    made = augment_dense.depth(depth, zoomed)
-    assert set(np.unique(made)) == {0.0, 2.0}
+    result = augment_dense.depth(depth, zoomed)
+    assert set(np.unique(result)) == {0.0, 2.0}
 
 
 def test_images_and_targets_move_together():
     """A picture of its own coordinates: what the target says of a place is what is seen there."""
     rows, columns = np.mgrid[0:48, 0:64]
     image = np.stack([rows * 4, columns * 4, rows * 0], -1).astype(np.uint8)[None].repeat(64, 0)
-    seen = augment_dense.images(image, UNIFORM[:64])[..., :2] / 4
-    told = augment_dense.nearest(np.stack([rows, columns], -1)[None].repeat(64, 0), UNIFORM[:64])
-    assert np.abs(seen - told).max() <= 0.5 + 0.125
+    collected = augment_dense.images(image, UNIFORM[:64])[..., :2] / 4
+    message = augment_dense.nearest(np.stack([rows, columns], -1)[None].repeat(64, 0), UNIFORM[:64])
+    assert np.abs(collected - message).max() <= 0.5 + 0.125
 
 
 def test_a_tint_is_a_gain_of_each_colour():

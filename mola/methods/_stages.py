@@ -11,7 +11,7 @@ from mola.models.stages import Point, Stage, step
 
 
 def advance(backbone: nn.Module, point: Point, done: int, cuts: Sequence[Stage]) -> Point:
-    """Run on until ``done`` stages are behind; one more than there are is the end of the pass."""
+    """Run on until ``done`` stages have ended; one more than there are is the end of the pass."""
     while point.done < done:
         point = step(backbone, point, cuts)
     return point
@@ -22,17 +22,17 @@ def channel_axis(backbone: nn.Module, value: Tensor) -> int:
     return 1 if value.dim() == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW" else -1
 
 
-def behind(backbone: nn.Module, stage: Stage) -> list[Parameter]:
-    """The parameters that a forward pass meets only behind a stage.
+def parameters_after(backbone: nn.Module, stage: Stage) -> list[Parameter]:
+    """The parameters that a forward pass meets only after a stage has ended.
 
-    Modules are taken to run in the order of their registration, as timm's do; parameters that stand in no module of
-    their own (a class token, positions) are before all stages.
+    Modules are taken to run in the order of their registration, as timm's do; parameters that stand directly in a
+    module with children (a class token, positions) are before all stages.
     """
-    found: list[Parameter] = []
+    after: list[Parameter] = []
     module = backbone
     for part in stage.name.split("."):
         names = [name for name, _ in module.named_children()]
         for later in names[names.index(part) + 1 :]:
-            found += module.get_submodule(later).parameters()
+            after += module.get_submodule(later).parameters()
         module = module.get_submodule(part)
-    return found
+    return after

@@ -45,11 +45,11 @@ def archive_of(folder, form, content=CONTENT):
             for name, data in content.items():
                 archive.writestr(name, data)
         return path
-    made = [(entry("./VLCS", tarfile.DIRTYPE), b""), *((entry(f"./{name}"), data) for name, data in content.items())]
-    return tarred(path, made, form.partition(".")[2])
+    entries = [(entry("./VLCS", tarfile.DIRTYPE), b""), *((entry(f"./{name}"), data) for name, data in content.items())]
+    return tarred(path, entries, form.partition(".")[2])
 
 
-def found(folder):
+def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -74,7 +74,7 @@ def refused(archive, folder):
 def test_all_of_an_archive_is_unpacked_once(tmp_path, form, monkeypatch):
     archive, folder = archive_of(tmp_path, form), tmp_path / "deep" / "out"
     assert unpack.unpack(archive, folder) == folder
-    assert found(folder) == CONTENT and (folder / "VLCS/SUN").is_dir()
+    assert contents(folder) == CONTENT and (folder / "VLCS/SUN").is_dir()
     assert {path.name for path in folder.parent.iterdir()} <= {"out", "out.lock"}
     monkeypatch.setattr(unpack, "members", None)  # a second time, nothing is read
     unpack.unpack(archive, folder)
@@ -87,11 +87,11 @@ def test_a_changed_archive_replaces_the_folder(tmp_path):
     unpack.unpack(archive_of(tmp_path, "zip"), folder)
     changed = archive_of(tmp_path, "zip", {"only": b"1"})
     unpack.unpack(changed, folder)
-    assert found(folder) == {"only": b"1"} and left(tmp_path) == {"out"}
+    assert contents(folder) == {"only": b"1"} and left(tmp_path) == {"out"}
     changed.write_bytes(changed.read_bytes()[:-5])
     with pytest.raises(BadInput, match="truncated"):
         unpack.unpack(changed, folder)
-    assert found(folder) == {"only": b"1"} and left(tmp_path) == {"out"}  # the good one stays
+    assert contents(folder) == {"only": b"1"} and left(tmp_path) == {"out"}  # the good one stays
 
 
 def test_a_folder_of_the_user_is_never_touched(tmp_path):
@@ -100,7 +100,7 @@ def test_a_folder_of_the_user_is_never_touched(tmp_path):
     (folder / "mine").write_text("mine")
     with pytest.raises(BadInput, match=r"out: expected no folder, or one unpacked from toy\.zip, found another"):
         unpack.unpack(archive_of(tmp_path, "zip"), folder)
-    assert found(folder) == {"mine": b"mine"}
+    assert contents(folder) == {"mine": b"mine"}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -114,8 +114,8 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path, form):
     marked = len(whole.rstrip(b"\0")) + 1024 if form == "tar" else len(whole)  # a tar's end mark, then padding
     for end in [end for end in ends if end < marked - 1024 or form != "tar"][-60:]:
         archive.write_bytes(whole[:end])
-        told = refused(archive, tmp_path / "out")
-        assert told.startswith(f"{archive}: expected a whole archive, found ")
+        message = refused(archive, tmp_path / "out")
+        assert message.startswith(f"{archive}: expected a whole archive, found ")
         with pytest.raises(archives.Damaged):
             archives.check(archive, "toy")
 
@@ -137,7 +137,7 @@ def test_a_damaged_archive_never_ends_in_a_traceback(tmp_path, form):
             refusals.append("\n" not in str(error) and not folder.exists())
         else:
             if form != "tar":
-                assert NOISE[:2000] in found(folder).values()
+                assert NOISE[:2000] in contents(folder).values()
             shutil.rmtree(folder)
     assert len(refusals) > 10 and all(refusals)
 
@@ -167,8 +167,8 @@ def test_nothing_is_written_outside(tmp_path, form, name):
             file.writestr(zipfile.ZipInfo(name), b"evil")
     else:
         tarred(archive, [(entry("good"), b"1"), (entry(name), b"evil")], "gz")
-    told = refused(archive, inner / "deep" / "out")
-    assert f"expected entries inside the folder, found {name!r}" in told
+    message = refused(archive, inner / "deep" / "out")
+    assert f"expected entries inside the folder, found {name!r}" in message
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -178,42 +178,42 @@ def test_the_root_itself_may_be_an_entry(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("/", b"")
         archive.writestr("train/0.npy", b"1")
-    assert found(unpack.unpack(path, tmp_path / "out")) == {"train/0.npy": b"1"}
+    assert contents(unpack.unpack(path, tmp_path / "out")) == {"train/0.npy": b"1"}
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 @pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", "none", ".", "deep"])
 def test_links_out_of_the_folder_or_to_folders_are_refused(tmp_path, kind, target):
     (tmp_path / "secret").write_text("secret")
-    made = [(entry("deep/x"), b"1"), (entry("deep/link", kind, target), b""), (entry("deep/link/y"), b"2")]
-    assert "toy.tar: expected " in refused(tarred(tmp_path / "toy.tar", made[:2]), tmp_path / "out")
-    refused(tarred(tmp_path / "toy.tar", made), tmp_path / "out")
+    entries = [(entry("deep/x"), b"1"), (entry("deep/link", kind, target), b""), (entry("deep/link/y"), b"2")]
+    assert "toy.tar: expected " in refused(tarred(tmp_path / "toy.tar", entries[:2]), tmp_path / "out")
+    refused(tarred(tmp_path / "toy.tar", entries), tmp_path / "out")
     assert (tmp_path / "secret").read_text() == "secret"
 
 
 def test_nothing_is_written_through_a_link(tmp_path):
     """A link, then a file of its name: the file must not land in the link's target."""
-    made = [(entry("a"), b"good"), (entry("b", tarfile.SYMTYPE, "a"), b""), (entry("b"), b"other")]
-    unpack.unpack(tarred(tmp_path / "toy.tar", made), tmp_path / "out")
+    entries = [(entry("a"), b"good"), (entry("b", tarfile.SYMTYPE, "a"), b""), (entry("b"), b"other")]
+    unpack.unpack(tarred(tmp_path / "toy.tar", entries), tmp_path / "out")
     assert (tmp_path / "out" / "a").read_bytes() == b"good"
     assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
 
 
 def test_links_inside_become_files(tmp_path):
-    made = [
+    entries = [
         (entry("full/1.jpg", tarfile.SYMTYPE, "../train/1.jpg"), b""),  # before its target
         (entry("train/1.jpg"), NOISE),
         (entry("test/1.jpg", tarfile.LNKTYPE, "./train/1.jpg"), b""),
     ]
-    unpack.unpack(tarred(tmp_path / "toy.tar.gz", made, "gz"), tmp_path / "out")
-    assert found(tmp_path / "out") == {f"{split}/1.jpg": NOISE for split in ("full", "train", "test")}
+    unpack.unpack(tarred(tmp_path / "toy.tar.gz", entries, "gz"), tmp_path / "out")
+    assert contents(tmp_path / "out") == {f"{split}/1.jpg": NOISE for split in ("full", "train", "test")}
     assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices_are_refused(tmp_path, kind):
-    made = [(entry("device", kind), b"")]
-    assert "found 'device', which is none" in refused(tarred(tmp_path / "toy.tar", made), tmp_path / "out")
+    entries = [(entry("device", kind), b"")]
+    assert "found 'device', which is none" in refused(tarred(tmp_path / "toy.tar", entries), tmp_path / "out")
 
 
 def test_links_of_a_zip_are_refused(tmp_path):
@@ -255,6 +255,13 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
     assert "a header of" in refused(tmp_path / "toy.tar.xz", tmp_path / "out")
 
 
+def test_thousands_of_folders_are_refused(tmp_path):
+    for form, deep in (("zip", "a/" * 2000 + "b"), ("tar", "a/" * 101 + "b")):
+        message = refused(archive_of(tmp_path, form, {deep: b"1"}), tmp_path / "out")
+        assert "a/a/a/" in message and "expected entries at most 100 folders deep" in message and len(message) < 300
+    unpack.unpack(archive_of(tmp_path, "tar.gz", {"a/" * 90 + "b": b"1"}), tmp_path / "out")
+
+
 def test_a_password_is_told(tmp_path):
     archive = archive_of(tmp_path, "zip", {"a": b"1"})
     content = bytearray(archive.read_bytes())
@@ -285,8 +292,8 @@ def test_room_for_a_zip_is_asked_for_first(tmp_path, monkeypatch):
 
 
 def test_a_name_that_is_both_file_and_folder(tmp_path):
-    made = [(entry("a"), b"1"), (entry("a/b"), b"2")]
-    assert "toy.tar" in refused(tarred(tmp_path / "toy.tar", made), tmp_path / "out")
+    entries = [(entry("a"), b"1"), (entry("a/b"), b"2")]
+    assert "toy.tar" in refused(tarred(tmp_path / "toy.tar", entries), tmp_path / "out")
 
 
 def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path):
@@ -295,7 +302,7 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path):
         tmp_path / "out",
     )
     code = (
-        "import os, signal, sys; from pathlib import Path; from mola.data import unpack\n"
+        "import os, signal, sys; from pathlib import Path; from mola.data.fetch import unpack\n"
         "copy, files = unpack._copy, []\n"
         "def killed(*given):\n"
         "    files.append(given)\n"
@@ -305,10 +312,10 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path):
         "unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(archive), str(out)], cwd=Path(__file__).parents[2], check=False
+        [sys.executable, "-c", code, str(archive), str(out)], cwd=Path(__file__).parents[3], check=False
     )
     assert killed.returncode == -signal.SIGKILL
     unfinished = tmp_path / "out.new.tmp"
     assert not out.exists() and unfinished.is_dir()
     unpack.unpack(archive, out)
-    assert len(found(out)) == 3000 and left(tmp_path) == {"out"}
+    assert len(contents(out)) == 3000 and left(tmp_path) == {"out"}

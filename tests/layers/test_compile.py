@@ -1,0 +1,60 @@
+"""Adapted models under torch.compile."""
+
+import pytest
+import torch
+from networks import MIXED, convolutions, gradients, live
+from torch import nn
+
+import mola
+
+
+@pytest.mark.parametrize(
+    "gate", [MIXED, MIXED.sort().values, torch.rand(6, 3).double()], ids=["mixed", "sorted", "weights"]
+)
+def test_compiled_in_one_piece(blocks, gate):
+    x = torch.randn(6, 4, dtype=torch.float64)
+    compiled = torch.compile(blocks, backend="aot_eager", fullgraph=True)
+    with mola.gate(blocks, gate):
+        y, expected = compiled(x), blocks(x)
+        torch.testing.assert_close(y, expected)
+        for one, other in zip(gradients(blocks, y), gradients(blocks, expected), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+class Routed(nn.Module):
+    """Opens the gate in its own forward."""
+
+    def __init__(self, plan="auto"):
+        super().__init__()
+        self.scores = nn.Linear(4, 3)
+        self.blocks = mola.adapt(convolutions(), experts=3, rank=2, plan=plan)
+
+    def forward(self, x):
+        with mola.gate(self.blocks, self.scores(x.mean((2, 3))).softmax(1)):
+            return self.blocks(x)
+
+
+@pytest.mark.parametrize(
+    ("gate", "plan"),
+    [(MIXED, "auto"), (MIXED, "separate"), (torch.rand(6, 3).double(), "auto")],
+    ids=["index", "index-separate", "weights"],
+)
+def test_convolutions_compile_in_one_piece(gate, plan):
+    network = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.Conv2d(6, 5, 1))
+    model = live(mola.adapt(network, experts=3, rank=2, plan=plan))
+    x = torch.randn(6, 4, 9, 9, dtype=torch.float64)
+    with mola.gate(model, gate):
+        y, expected = torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x)
+    torch.testing.assert_close(y, expected)
+    for one, other in zip(gradients(model, y), gradients(model, expected), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("plan", ["auto", "merged"])
+def test_a_model_that_routes_compiles_in_one_piece(plan):
+    model = live(Routed(plan))
+    x = torch.randn(6, 4, 9, 9, dtype=torch.float64)
+    y, expected = torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x)
+    torch.testing.assert_close(y, expected)
+    for one, other in zip(gradients(model, y), gradients(model, expected), strict=True):
+        torch.testing.assert_close(one, other)
