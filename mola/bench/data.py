@@ -17,15 +17,18 @@ from mola.training.optim import make_optimizer
 from mola.training.step import TrainingStep
 from mola.types import Batch
 
-STEPS = 24  # of one round; fewer where an epoch has fewer
+# of one round; fewer where an epoch has fewer
+STEPS = 24
 
 
 @dataclass(frozen=True)
 class Rates:
     """Images per second, medians on the wall.
 
-    loader: batches made, moved and normalised, with nothing beside it. one_by_one: without the thread.
-    step:   training on a batch that lies on the device. training: steps fed by the loader, as the loop runs them.
+    loader:     batches drawn, moved and normalised, with no training next to it.
+    one_by_one: the same without the loader's thread.
+    step:       training on a batch that lies on the device.
+    training:   steps fed by the loader, as the loop runs them.
     """
 
     loader: float
@@ -38,61 +41,55 @@ class Rates:
         """How many times what the step needs the loader gives: above 1 the device need not wait."""
         return self.loader / self.step
 
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"loader               {self.loader:9.0f} images/s",
+                f"  without its thread {self.one_by_one:9.0f} images/s",
+                f"training step        {self.step:9.0f} images/s",
+                f"  fed by the loader  {self.training:9.0f} images/s, {self.training / self.step:.2f} of the step",
+                f"the loader gives {self.supply:.1f} times what the step needs",
+            ]
+        )
+
 
 def rates(experiment: Experiment, repeats: int) -> tuple[Rates, dict[str, Any]]:
-    """The rates of an experiment with its own settings, and what they were measured on. Raises BadInput."""
-    settings, suite = experiment.configured, experiment.suite
+    """The rates of an experiment with its configured settings, and what they were measured on. Raises BadInput."""
+    settings = experiment.configured
     training = settings.training
-    with claim(suite.device) as device:
-        data, method, balancer = build(settings, suite.data, 0, device)
+    size, sampling = training.batch_size, training.sampling
+    with claim(experiment.suite.device) as device:
+        data, method, balancer = build(settings, experiment.suite.data, 0, device)
         optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
-        steps = min(STEPS, data.steps(size=training.batch_size, sampling=training.sampling))
-        with closing(load(data, "train", device, size=training.batch_size, sampling=training.sampling)) as batches:
-            held = next(batches)
-
+        steps = min(STEPS, data.steps(size=size, sampling=sampling))
         step = TrainingStep(
             method, balancer, optimizer, data.tasks,
             share=training.loss_weight == "share", amp=training.amp and device.type == "cuda",
         )  # fmt: skip
 
         def loader() -> Generator[Batch]:
-            return load(data, "train", device, size=training.batch_size, sampling=training.sampling)
+            return load(data, "train", device, size=size, sampling=sampling)
 
-        def steps_alone() -> None:
-            for _ in range(steps):
-                step(held)
-
-        def plainly() -> Generator[Batch]:
-            for batch in data.batches("train", size=training.batch_size, seed=0, epoch=0, sampling=training.sampling):
+        def one_by_one() -> Generator[Batch]:
+            for batch in data.batches("train", size=size, seed=0, epoch=0, sampling=sampling):
                 yield replace(batch, x=data.normalised(batch.x.to(device)))
 
         def over(batches: Callable[[], Generator[Batch]], work: Callable[[Batch], object]) -> Callable[[], None]:
             def run() -> None:
-                with closing(batches()) as found:
-                    for batch in islice(found, steps):
+                with closing(batches()) as source:
+                    for batch in islice(source, steps):
                         work(batch)
 
             return run
 
+        with closing(loader()) as source:
+            on_device = next(source)
         works = {
             "loader": over(loader, lambda batch: None),
-            "one_by_one": over(plainly, lambda batch: None),
-            "step": steps_alone,
+            "one_by_one": over(one_by_one, lambda batch: None),
+            "step": lambda: [step(on_device) for _ in range(steps)],
             "training": over(loader, step),
         }
         times = interleaved(works, repeats, device)
-        images = steps * training.batch_size
-        found = Rates(**{name: images / time.median_wall for name, time in times.items()})
-        return found, {"settings": settings.model_dump(mode="json"), "steps": steps, "device": str(device)}
-
-
-def told(found: Rates) -> str:
-    """The rates as text."""
-    lines = [
-        f"loader               {found.loader:9.0f} images/s",
-        f"  without its thread {found.one_by_one:9.0f} images/s",
-        f"training step        {found.step:9.0f} images/s",
-        f"  fed by the loader  {found.training:9.0f} images/s, {found.training / found.step:.2f} of the step alone",
-        f"the loader gives {found.supply:.1f} times what the step needs",
-    ]
-    return "\n".join(lines)
+        measured = Rates(**{name: steps * size / time.median_wall for name, time in times.items()})
+        return measured, {"settings": settings.model_dump(mode="json"), "steps": steps, "device": str(device)}

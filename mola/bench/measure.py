@@ -37,7 +37,8 @@ def interleaved(works: Mapping[str, Work], repeats: int, device: torch.device) -
     for work in works.values():
         work()
     gc.collect()
-    gc.disable()  # a collection falls on whatever work runs then
+    # a collection would fall on whatever work runs then
+    gc.disable()
     try:
         for _ in range(repeats):
             for name, work in works.items():
@@ -66,8 +67,8 @@ def _once(work: Work, device: torch.device) -> tuple[float, float]:
 
 def ratios(times: Times, base: Times) -> tuple[float, float, float]:
     """Median, lowest and highest of the busy time against the base's in the same round."""
-    each = [a / b for a, b in zip(times.busy, base.busy, strict=True)]
-    return statistics.median(each), min(each), max(each)
+    rounds = [a / b for a, b in zip(times.busy, base.busy, strict=True)]
+    return statistics.median(rounds), min(rounds), max(rounds)
 
 
 def wall_ratio(times: Times, base: Times) -> float:
@@ -76,7 +77,7 @@ def wall_ratio(times: Times, base: Times) -> float:
 
 
 def peak_bytes(work: Work, device: torch.device) -> int:
-    """The most that ``work`` held at one time of what torch's allocator gave it, beyond what was there before."""
+    """The most that torch's allocator gave ``work`` at one time, beyond what was allocated before."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -85,36 +86,37 @@ def peak_bytes(work: Work, device: torch.device) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
-    results = told.profiler.kineto_results  # type: ignore[union-attr]
+    results = profiler.profiler.kineto_results  # type: ignore[union-attr]
     events = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
-    held = peak = 0
+    allocated = peak = 0
     for _, change in events:
-        held += change
-        peak = max(peak, held)
+        allocated += change
+        peak = max(peak, allocated)
     return peak
 
 
 def flops(work: Work) -> int:
     """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
-    own = {torch.ops.aten.convolution_backward: _of_backward}
-    # what torch.compile made of them can't be counted
-    counter = FlopCounterMode(display=False, custom_mapping=own)
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _of_convolution_backward}
+    )
+    # the kernels of torch.compile can't be counted
     with torch.compiler.set_stance("force_eager"), counter:
         work()
     return int(counter.get_total_flops())
 
 
-def _of_backward(
+def _of_convolution_backward(
     grad: torch.Size, x: torch.Size, weight: torch.Size, *rest: object, out_shape: object = None, **names: object
 ) -> int:
-    """Of a convolution's gradients, as many as of its forward for each that is asked for. torch's own count forgets the
+    """Of a convolution's gradients, as many as of its forward for each that is computed. torch's count forgets the
     groups. Shapes: grad (B, C_out, …), x (B, C_in, …), weight (C_out, C_in/groups, …).
     """
-    *_, transposed, _, _, asked = rest
+    *_, transposed, _, _, output_mask = rest
     outputs = x if transposed else grad
-    return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(asked[:2])  # type: ignore[index, misc]
+    return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(output_mask[:2])  # type: ignore[index, misc]
 
 
 def rate_of_products(device: torch.device, dtype: torch.dtype) -> float:

@@ -10,38 +10,44 @@ from typing import Any
 from mola.bench.report import shown
 from mola.types import BadInput
 
+NUMBERS = {"wall": "wall", "flops": "FLOPs", "memory": "memory", "memory_without_jacobian": "without J"}
+
 
 def page(files: Sequence[Path]) -> str:
-    """A table for each file, under the command that wrote it. Raises BadInput for what is no such file."""
-    return "\n\n".join(_one(file) for file in files)
+    """A table for each file, under the command that wrote it. Raises BadInput for any other file."""
+    return "\n\n".join(_section(file) for file in files)
 
 
-def _one(file: Path) -> str:
+def _section(file: Path) -> str:
     try:
-        told = json.loads(file.read_text())
-        on = f"{told['machine']['device']}, {told['machine']['threads']} threads, torch {told['versions']['torch']}"
-        head = f"`{told['command']}` ([{file.name}]({file.name})): {told['repeats']} repeats, {on}"
-        return f"{head}\n\n{_rates(told) if 'images_per_second' in told else _rows(told)}"
+        content = json.loads(file.read_text())
+        machine, versions = content["machine"], content["versions"]
+        surroundings = f"{machine['device']}, {machine['threads']} threads, torch {versions['torch']}"
+        head = f"`{content['command']}` ([{file.name}]({file.name})): {content['repeats']} repeats, {surroundings}"
+        return f"{head}\n\n{_rates(content) if 'images_per_second' in content else _rows(content)}"
     except OSError as error:
         raise BadInput(f"bench: expected a file that can be read, found {file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"bench: expected a file that `mola bench … --json` wrote, found {file}: {error!r}") from None
 
 
-def _rows(told: dict[str, Any]) -> str:
-    verdicts = dict(bar.split(" against ", 1) for bar in told.get("bars", []))
-    beside = any(row.get("beside") is not None for row in told["rows"])
-    names = ["time", "range", "wall", "FLOPs", "memory", *["beside J"] * beside]
-    lines = [f"| row | {' | '.join(names)} | bars |", f"|---|{'---:|' * len(names)}---|"]
-    for row in told["rows"]:
-        kept = ("wall", "flops", "memory", *["beside"] * beside)
+def _rows(content: dict[str, Any]) -> str:
+    # older files say "beside" in the rows, "bars" for the thresholds, and "bar" and "beside J" in their lines
+    rows = [{"memory_without_jacobian": row.get("beside"), **row} for row in content["rows"]]
+    lines = content.get("thresholds", content.get("bars", []))
+    lines = [line.replace(", bar ", ", threshold ").replace("beside J", "without J") for line in lines]
+    verdicts = dict(line.split(" against ", 1) for line in lines)
+    keys = [key for key in NUMBERS if key != "memory_without_jacobian" or any(row[key] is not None for row in rows)]
+    titles = ["time", "range", *(NUMBERS[key] for key in keys)]
+    table = [f"| row | {' | '.join(titles)} | thresholds |", f"|---|{'---:|' * len(titles)}---|"]
+    for row in rows:
         spread = f"{shown(row['lowest'])}–{shown(row['highest'])}"
-        values = [shown(row["time"]), spread, *(shown(row.get(name)) for name in kept)]
-        lines.append(f"| {row['name']} | {' | '.join(values)} | {verdicts.get(row['name'], '')} |")
-    return "\n".join(lines)
+        values = [shown(row["time"]), spread, *(shown(row[key]) for key in keys)]
+        table.append(f"| {row['name']} | {' | '.join(values)} | {verdicts.get(row['name'], '')} |")
+    return "\n".join(table)
 
 
-def _rates(told: dict[str, Any]) -> str:
-    rates = told["images_per_second"]
+def _rates(content: dict[str, Any]) -> str:
+    rates = content["images_per_second"]
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in rates)} |", f"|{'---:|' * len(rates)}"]
     return "\n".join([*lines, f"| {' | '.join(f'{rate:.0f}' for rate in rates.values())} |"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,26 +13,30 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from mola.bench.measure import Work, flops, interleaved, peak_bytes, rate_of_products, ratios, wall_ratio
-from mola.bench.workloads import Case, Setting
+from mola.bench.workloads import Setting, Workload
 
 
 @dataclass
 class Entry:
-    """A piece of work. model: what it trains, if it does; states: optimiser states per parameter; images: per step.
+    """A piece of work to measure.
 
-    forward: its forward pass alone. again: a backward pass that finds the gradients' memory there already.
-    holds:   what stands between its steps beside the model, such as a balancer's tensors. jacobian: bytes of the tasks'
-             gradients, a row each, that its peak has; 0 where it makes none.
+    images:     of a step.
+    model:      what a step trains, if it does.
+    forward:    the forward pass alone.
+    accumulate: forward and backward into gradients that are there already.
+    state:      tensors that stay between the steps and are none of the model's, such as a balancer's.
+    optimizer_states: per parameter.
+    jacobian_bytes:   of the tasks' gradients, a row each, in the peak; 0 where none are kept.
     """
 
     step: Work
     images: int
     model: nn.Module | None = None
-    states: int = 0
     forward: Work | None = None
-    again: Work | None = None
-    holds: Callable[[], object] = dict
-    jacobian: int = 0
+    accumulate: Work | None = None
+    state: Callable[[], object] = dict
+    optimizer_states: int = 0
+    jacobian_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Row:
 
     time, lowest, highest: median and range of the busy time of the whole work; wall, forward: medians.
     memory:  peak of parameters, gradients, optimiser states, activations and all that a balancer keeps; working: of
-             activations and the like alone; beside: without the Jacobian of a balancer that makes one.
+             activations and the like alone.
+    memory_without_jacobian: of a balancer that makes one.
     of_peak: operations per second, as a share of what the device reaches in one large matrix product.
     """
 
@@ -53,7 +59,7 @@ class Row:
     flops: float
     memory: float
     working: float | None
-    beside: float | None
+    memory_without_jacobian: float | None
     images_per_second: float
     of_peak: float
 
@@ -62,16 +68,16 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
     """A row for each entry; the first is what the others are compared with."""
     on, base = setting.on, next(iter(entries))
     times = interleaved({name: entry.step for name, entry in entries.items()}, repeats, on)
-    fronts = interleaved({name: entry.forward for name, entry in entries.items() if entry.forward}, repeats, on)
+    forwards = interleaved({name: entry.forward for name, entry in entries.items() if entry.forward}, repeats, on)
     operations = {name: flops(entry.step) for name, entry in entries.items()}
-    peak = rate_of_products(on, torch.bfloat16 if setting.precision == "bf16" else torch.float32)
-    whole, working = {}, {}
+    fastest = rate_of_products(on, setting.dtype)
+    peaks, working = {}, {}
     for name, entry in entries.items():
         for other in entries.values():
             if other.model is not None:
                 other.model.zero_grad(set_to_none=True)
-        whole[name] = peak_bytes(entry.step, on) + _standing(entry)
-        working[name] = peak_bytes(entry.again, on) if entry.again else None
+        peaks[name] = peak_bytes(entry.step, on) + _kept_bytes(entry)
+        working[name] = peak_bytes(entry.accumulate, on) if entry.accumulate else None
     rows = []
     for name, entry in entries.items():
         seconds = times[name].median_wall
@@ -80,13 +86,13 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
                 name,
                 *ratios(times[name], times[base]),
                 wall_ratio(times[name], times[base]),
-                ratios(fronts[name], fronts[base])[0] if name in fronts else None,
+                ratios(forwards[name], forwards[base])[0] if name in forwards else None,
                 operations[name] / operations[base],
-                whole[name] / whole[base],
+                peaks[name] / peaks[base],
                 _ratio(working[name], working[base]),
-                (whole[name] - entry.jacobian) / whole[base] if entry.jacobian else None,
+                (peaks[name] - entry.jacobian_bytes) / peaks[base] if entry.jacobian_bytes else None,
                 entry.images / seconds,
-                operations[name] / seconds / peak,
+                operations[name] / seconds / fastest,
             )
         )
     return rows
@@ -95,21 +101,21 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
 def table(rows: list[Row]) -> str:
     """The rows as text."""
     width = max(len(row.name) for row in rows)
-    beside = any(row.beside is not None for row in rows)
-    names = ["wall", "fwd", "FLOPs", "memory", "working", *["beside J"] * beside]
+    jacobian = any(row.memory_without_jacobian is not None for row in rows)
+    names = ["wall", "fwd", "FLOPs", "memory", "working", *["without J"] * jacobian]
     lines = [f"{'':{width}s}  time (lowest–highest)  {'  '.join(f'{n:6s}' for n in names)}  images/s  of peak"]
     for r in rows:
         spread = f"{r.time:5.3f} ({r.lowest:.2f}–{r.highest:.2f})"
-        values = [r.wall, r.forward, r.flops, r.memory, r.working, *[r.beside] * beside]
-        ratios_ = "  ".join(f"{shown(v):{max(6, len(n))}s}" for v, n in zip(values, names, strict=True))
-        lines.append(f"{r.name:{width}s}  {spread:21s}  {ratios_}  {r.images_per_second:7.0f}  {r.of_peak:6.0%}")
+        values = [r.wall, r.forward, r.flops, r.memory, r.working, *[r.memory_without_jacobian] * jacobian]
+        columns = "  ".join(f"{shown(v):{max(6, len(n))}s}" for v, n in zip(values, names, strict=True))
+        lines.append(f"{r.name:{width}s}  {spread:21s}  {columns}  {r.images_per_second:7.0f}  {r.of_peak:6.0%}")
     return "\n".join(lines)
 
 
-def as_json(case: Case, setting: Setting, repeats: int, rows: list[Row]) -> dict[str, Any]:
+def as_json(workload: Workload, setting: Setting, repeats: int, rows: list[Row]) -> dict[str, Any]:
     """The rows with what they were measured on."""
     return {
-        "case": asdict(case),
+        "workload": asdict(workload),
         "setting": asdict(setting),
         "repeats": repeats,
         **surroundings(setting.device),
@@ -121,18 +127,20 @@ def surroundings(device: str) -> dict[str, Any]:
     """The machine and the versions."""
     import timm
 
-    cpu = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"  # which kernels torch takes
-    what = torch.cuda.get_device_name() if device.startswith("cuda") else cpu
+    # with what decides which kernels torch takes
+    cpu = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else cpu
     return {
-        "machine": {"device": what, "threads": torch.get_num_threads()},
+        "machine": {"device": name, "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
     }
 
 
-def _standing(entry: Entry) -> int:
-    held = [leaf for leaf in tree_leaves(entry.holds()) if isinstance(leaf, torch.Tensor)]
+def _kept_bytes(entry: Entry) -> int:
+    """Of what stays between two steps, gradients apart."""
+    state = [leaf for leaf in tree_leaves(entry.state()) if isinstance(leaf, torch.Tensor)]
     model = [] if entry.model is None else list(entry.model.parameters())
-    return sum(t.numel() * t.element_size() for t in [*held, *model * (1 + entry.states)])
+    return sum(t.numel() * t.element_size() for t in [*state, *model * (1 + entry.optimizer_states)])
 
 
 def _ratio(value: int | None, base: int | None) -> float | None:
@@ -146,8 +154,6 @@ def shown(value: float | None) -> str:
 
 def _processor() -> str:
     try:
-        from pathlib import Path
-
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):

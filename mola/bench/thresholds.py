@@ -1,4 +1,4 @@
-"""What adapters, balancers and methods are held to: upper bounds of ratios, each for one case, in fp32 on a CPU."""
+"""Thresholds for adapters, balancers and methods: upper bounds of ratios, each for one workload, in fp32 on a CPU."""
 
 from __future__ import annotations
 
@@ -8,67 +8,73 @@ from typing import NamedTuple
 from mola import registry
 from mola.balancers._base import Cost
 from mola.bench.report import Row
-from mola.bench.workloads import CASES, Case, Setting
+from mola.bench.workloads import WORKLOADS, Setting, Workload
 
 
-class Bar(NamedTuple):
-    """A row against another one: the most that time and memory may be, that beside the Jacobian where the row makes
-    one; None: no bound.
+class Threshold(NamedTuple):
+    """The most that time and memory of a row may be, relative to another row.
+
+    memory:   without the Jacobian where the row's balancer makes one; None: no bound.
+    of_flops: the bound is on time relative to the row's FLOPs, not to the other row's time.
     """
 
-    case: str
+    workload: str
     row: str
     base: str
     time: float
     memory: float | None = None
-    of_flops: bool = False  # the bound is on time against the row's FLOPs, not against the base's time
+    of_flops: bool = False
 
 
-BARS = (
-    Bar("resnet50", "grad E=4", "plain", 1.45, 1.15),
-    Bar("resnet50", "router E=4", "plain", 1.45, 1.20),
-    Bar("vit_small", "grad E=4", "plain", 1.20, 1.20),
-    Bar("vit_small", "router E=4", "plain", 1.20, 1.20),
-    Bar("resnet18", "grad E=32", "grad E=4", 1.6, 1.4),
-    Bar("resnet18", "router E=32", "router E=4", 2.8, 2.0),
-    Bar("resnet18", "MoLA-Grad step", "plain step", 1.45, 1.2),
-    Bar("resnet18", "small router network", "plain step", 0.03, None),
-    Bar("resnet18", "TwD, B = 256", "plain step", 0.01, None),
-    Bar("resnet50", "small router network", "plain step", 0.03, None),
-    *(Bar("resnet18", f"{name}, T = 4", "plain step", 1.3, of_flops=True) for name in ("mtan", "cgc", "ltb")),
+THRESHOLDS = (
+    Threshold("resnet50", "grad E=4", "plain", 1.45, 1.15),
+    Threshold("resnet50", "router E=4", "plain", 1.45, 1.20),
+    Threshold("vit_small", "grad E=4", "plain", 1.20, 1.20),
+    Threshold("vit_small", "router E=4", "plain", 1.20, 1.20),
+    Threshold("resnet18", "grad E=32", "grad E=4", 1.6, 1.4),
+    Threshold("resnet18", "router E=32", "router E=4", 2.8, 2.0),
+    Threshold("resnet18", "MoLA-Grad step", "plain step", 1.45, 1.2),
+    Threshold("resnet18", "small router network", "plain step", 0.03),
+    Threshold("resnet18", "TwD, B = 256", "plain step", 0.01),
+    Threshold("resnet50", "small router network", "plain step", 0.03),
+    *(Threshold("resnet18", f"{name}, T = 4", "plain step", 1.3, of_flops=True) for name in ("mtan", "cgc", "ltb")),
 )
-OF_BALANCERS: dict[Cost, tuple[Bar, ...]] = {  # by what a balancer's steps cost
-    "weighting": (Bar("resnet18", "{name}, T = 4", "plain step", 1.05),),
-    "features": (Bar("resnet18", "{name}, T = 4", "plain step", 1.15),),
+# by what a balancer's steps cost
+OF_BALANCERS: dict[Cost, tuple[Threshold, ...]] = {
+    "weighting": (Threshold("resnet18", "{name}, T = 4", "plain step", 1.05),),
+    "features": (Threshold("resnet18", "{name}, T = 4", "plain step", 1.15),),
     "jacobian": (
-        Bar("resnet18", "{name}, T = 4", "plain step", 3.0, 1.5),
-        Bar("resnet18", "{name}, T = 9", "plain step", 8.0),
+        Threshold("resnet18", "{name}, T = 4", "plain step", 3.0, 1.5),
+        Threshold("resnet18", "{name}, T = 9", "plain step", 8.0),
     ),
 }
 
 
-def held(case: Case, setting: Setting, rows: Sequence[Row]) -> list[str]:
-    """A line for each bar whose two rows were measured, met or not; none where the case or the setting is another."""
-    found = {row.name: row for row in rows}
-    balancers = {name for name in registry.names("balancers") for row in found if row.startswith(f"{name}, T = ")}
-    bars = [*BARS]
-    for name in sorted(balancers):
-        family = OF_BALANCERS[registry.load("balancers", name).cost]
-        bars += [bar._replace(row=bar.row.format(name=name)) for bar in family]
+def verdicts(workload: Workload, setting: Setting, rows: Sequence[Row]) -> list[str]:
+    """A line for each threshold whose two rows were measured, met or not; none for another workload or setting."""
+    by_name = {row.name: row for row in rows}
+    thresholds = [*THRESHOLDS]
+    for name in registry.names("balancers"):
+        if any(row.startswith(f"{name}, T = ") for row in by_name):
+            family = OF_BALANCERS[registry.load("balancers", name).cost]
+            thresholds += [threshold._replace(row=threshold.row.format(name=name)) for threshold in family]
     lines = []
-    for bar in bars:
-        if setting != Setting() or case != CASES[bar.case] or not {bar.row, bar.base} <= found.keys():
+    for threshold in thresholds:
+        known = {threshold.row, threshold.base} <= by_name.keys()
+        if not known or setting != Setting() or workload != WORKLOADS[threshold.workload]:
             continue
-        row, base = found[bar.row], found[bar.base]
-        share = row.flops / base.flops if bar.of_flops else 1.0
-        parts = [_told("time for its FLOPs" if bar.of_flops else "time", row.time / base.time / share, bar.time)]
-        if bar.memory is not None:
-            what, memory = ("memory", row.memory) if row.beside is None else ("memory beside J", row.beside)
-            parts.append(_told(what, memory / base.memory, bar.memory))
-        lines.append(f"{bar.row} against {bar.base}: {', '.join(parts)}")
+        row, base = by_name[threshold.row], by_name[threshold.base]
+        share = row.flops / base.flops if threshold.of_flops else 1.0
+        quantity = "time for its FLOPs" if threshold.of_flops else "time"
+        parts = [_verdict(quantity, row.time / base.time / share, threshold.time)]
+        if threshold.memory is not None:
+            rest = row.memory_without_jacobian
+            quantity, memory = ("memory", row.memory) if rest is None else ("memory without J", rest)
+            parts.append(_verdict(quantity, memory / base.memory, threshold.memory))
+        lines.append(f"{threshold.row} against {threshold.base}: {', '.join(parts)}")
     return lines
 
 
-def _told(what: str, ratio: float, bound: float) -> str:
+def _verdict(quantity: str, ratio: float, bound: float) -> str:
     digits = 3 if bound < 0.1 else 2
-    return f"{what} {ratio:.{digits}f}, bar {bound:.{digits}f} {'met' if ratio <= bound else 'MISSED'}"
+    return f"{quantity} {ratio:.{digits}f}, threshold {bound:.{digits}f} {'met' if ratio <= bound else 'MISSED'}"

@@ -1,4 +1,4 @@
-"""What is measured: models with the batch they see, and the setting they run in."""
+"""Workloads: models with the batch that they see, and the setting that they run in."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A timm model, where its adapters sit, and a batch. options: of timm's constructor."""
+class Workload:
+    """A timm model, where its adapters sit, and the size of a batch.
+
+    batch:   images. size: their height and width in pixels.
+    where:   regular expression for the adapted layers' names.
+    options: of timm's constructor.
+    """
 
     model: str
     batch: int
@@ -34,14 +39,33 @@ class Case:
         model: nn.Module = timm.create_model(self.model, num_classes=classes, **dict(self.options))
         return model
 
+    @property
+    def adapters(self) -> dict[str, Any]:
+        """The options of a low-rank method."""
+        return {"where": self.where, "rank": self.rank}
 
-STAGES, BY_STAGE = r"layer[2-4]\..*conv\d", {r"layer4\..*": 8, r".*": 4}
-LIVE = (("zero_init_last", False),)  # timm starts residual branches at 0: then the adapters in them had nothing to do
-CASES = {
-    "resnet50": Case("resnet50", 32, 64, STAGES, BY_STAGE, LIVE),
-    "resnet18": Case("resnet18", 32, 64, STAGES, BY_STAGE, LIVE),
-    "vit_small": Case("vit_small_patch16_224", 8, 224, r"blocks\..*(qkv|proj|fc1|fc2)", 8),
+
+STAGES, RANK_BY_STAGE = r"layer[2-4]\..*conv\d", {r"layer4\..*": 8, r".*": 4}
+# timm starts residual branches at 0, where the adapters in them would have nothing to do
+ACTIVE_BRANCHES = (("zero_init_last", False),)
+WORKLOADS = {
+    "resnet50": Workload("resnet50", 32, 64, STAGES, RANK_BY_STAGE, ACTIVE_BRANCHES),
+    "resnet18": Workload("resnet18", 32, 64, STAGES, RANK_BY_STAGE, ACTIVE_BRANCHES),
+    "vit_small": Workload("vit_small_patch16_224", 8, 224, r"blocks\..*(qkv|proj|fc1|fc2)", 8),
 }
+
+
+def workload(name: str, batch: int | None, size: int | None) -> Workload:
+    """A workload by its name, with another batch or image size where one is given. Raises BadInput."""
+    if name not in WORKLOADS:
+        raise BadInput(f"--model: expected {', '.join(WORKLOADS)}, found '{name}'")
+    known = WORKLOADS[name]
+    if size is not None and "vit" in name:
+        known = replace(known, options=(*known.options, ("img_size", size)))
+    known = replace(known, batch=batch or known.batch, size=size or known.size)
+    if known.batch == 1 and known.size <= 32 and "resnet" in name:
+        raise BadInput("--batch: expected at least 2 for images of 32 pixels: BatchNorm has one position left, found 1")
+    return known
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,11 @@ class Setting:
         """The device itself."""
         return torch.device(self.device)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the forward pass."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
     def place(self, model: M) -> M:
         """The model, on the device."""
         model = model.to(self.on)
@@ -73,9 +102,9 @@ class Setting:
             model.compile()
         return model
 
-    def images(self, case: Case) -> Tensor:
-        """(B, 3, H, W), random."""
-        x = torch.randn(case.batch, 3, case.size, case.size, device=self.on)
+    def images(self, workload: Workload) -> Tensor:
+        """A random batch (B, 3, H, W)."""
+        x = torch.randn(workload.batch, 3, workload.size, workload.size, device=self.on)
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
     @contextmanager
@@ -83,16 +112,3 @@ class Setting:
         """Around a forward pass."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             yield
-
-
-def case_of(name: str, batch: int | None, size: int | None) -> Case:
-    """A case by its name, with another batch or image size where one is given. Raises BadInput."""
-    if name not in CASES:
-        raise BadInput(f"--model: expected {', '.join(CASES)}, found '{name}'")
-    case = CASES[name]
-    if size is not None and "vit" in name:
-        case = replace(case, options=(*case.options, ("img_size", size)))
-    case = replace(case, batch=batch or case.batch, size=size or case.size)
-    if case.batch == 1 and case.size <= 32 and "resnet" in name:
-        raise BadInput("--batch: expected at least 2 for images of 32 pixels: BatchNorm has one position left, found 1")
-    return case

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mola.cli.common import DEFAULT, Config, bad_input, chosen_experiments, load_suite, write_measurements
 
-bench = typer.Typer(help="Measure on this machine; ratios are against the plain model in the same run.")
+if TYPE_CHECKING:
+    from mola.bench.report import Entry
+    from mola.bench.workloads import Setting, Workload
+
+bench = typer.Typer(help="Measure on this machine; ratios are to the plain model in the same run.")
 Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18 or vit_small.")]
-Number = Annotated[int | None, typer.Option(min=1, metavar="N", help="Default: the case's.")]
-Repeats = Annotated[int, typer.Option(min=1, help="Rounds; every round runs each entry once.")]
+Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images of a batch. Default: 32; vit_small: 8.")]
+Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels of a side. Default: 64; vit_small: 224.")]
+Repeats = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds; every round runs each row once, in turn.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16.")]
+PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Store images and kernels channels last.")]
 Compiled = Annotated[bool, typer.Option("--compile", help="Run the models through torch.compile.")]
-_ALL = "Repeatable; all: every one."
-Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows there, too.")]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write what was measured there, too.")]
 
 
 @bench.callback()
 def _quiet() -> None:
-    # torch's profiler reports its own comings and goings
+    # torch's profiler logs each of its starts and stops
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
@@ -32,11 +37,13 @@ def _quiet() -> None:
 def layers(
     model: Model = "resnet50",
     experts: Annotated[
-        list[int] | None, typer.Option("--experts", "-e", min=1, metavar="E", help="Repeatable.")
+        list[int] | None, typer.Option("--experts", "-e", min=1, metavar="E", help="Experts; repeatable. Default: 4.")
     ] = None,
-    plans: Annotated[bool, typer.Option("--plans", help="Every plan forced, the two naive ones among them.")] = False,
-    batch: Number = None,
-    size: Number = None,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="Every plan forced, too, the two naive ones among them.")
+    ] = False,
+    batch: Batch = None,
+    size: Size = None,
     repeats: Repeats = 7,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
@@ -44,61 +51,69 @@ def layers(
     compiled: Compiled = False,
     file: Json = None,
 ) -> None:
-    """Time, memory and operations of adapted layers, forward and backward.
+    """Time, memory and operations of a model with adapters, forward and backward, relative to the model without.
 
+    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert.
     "memory" counts parameters, gradients and activations; "working" neither parameters nor gradients.
 
     Example: mola bench layers --model resnet18 -e 4 -e 32
     """
     from mola.bench.layers import entries
-    from mola.bench.workloads import Setting, case_of
+    from mola.bench.workloads import Setting, workload
 
-    case = case_of(model, batch, size)
+    work = workload(model, batch, size)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    _measured(case, setting, entries(case, setting, experts or [4], plans), repeats, file)
+    _measure(work, setting, entries(work, setting, experts or [4], plans), repeats, file)
 
 
 @bench.command()
 def step(
     model: Model = "resnet18",
     tasks: Annotated[int, typer.Option("--tasks", "-t", min=2, metavar="T", help="Tasks, and experts.")] = 4,
-    batch: Number = None,
-    size: Number = None,
+    batch: Batch = None,
+    size: Size = None,
     repeats: Repeats = 15,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
     channels_last: ChannelsLast = False,
     compiled: Compiled = False,
-    balancer: Annotated[list[str] | None, typer.Option("--balancer", metavar="NAME", help=_ALL)] = None,
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", metavar="NAME", help=_ALL)] = None,
+    balancer: Annotated[
+        list[str] | None, typer.Option("--balancer", metavar="NAME", help="Repeatable; all: every balancer.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", metavar="NAME", help="Repeatable; all: every method.")
+    ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of those that take it; repeatable.")
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of the balancers and methods with it; repeatable."),
     ] = None,
     file: Json = None,
 ) -> None:
-    """Whole training steps of MoLA against the plain step, and apart: the router's network and the TwD loss.
+    """Whole training steps, relative to plain training: one shared backbone and a head for each task.
 
+    By default: those of MoLA-Grad and MoLA-Router, and apart: the router's network and the TwD loss.
     With --balancer or --method, those instead: hard sharing under the balancer, or the method under the sum of losses.
-    "beside J" is memory without the Jacobian, which a balancer that makes one fills with a gradient per task.
+    "without J" is memory without the Jacobian, in which a balancer keeps a gradient per task.
 
     Examples: mola bench step -t 4; mola bench step --balancer pcgrad --balancer uw -m mtan -m ltb -o warmup=0
     """
-    from mola.bench import methods as rivals
-    from mola.bench import step as mola_steps
-    from mola.bench.workloads import Setting, case_of
+    from mola.bench import methods as of_methods
+    from mola.bench import step as of_mola
+    from mola.bench.workloads import Setting, workload
     from mola.registry import names
 
-    case = case_of(model, batch, size)
+    work = workload(model, batch, size)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
     balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
     methods = list(names("methods")) if method == ["all"] else method or []
     if balancers or methods:
-        found = rivals.entries(case, setting, tasks, balancers, methods, rivals.pairs(option or []))
+        options = of_methods.pairs(option or [])
+        entries = of_methods.entries(work, setting, tasks, balancers, methods, options)
     elif option:
-        raise bad_input("--option: expected --balancer or --method beside it, found neither")
+        raise bad_input("--option: expected --balancer or --method with it, found neither")
     else:
-        found = mola_steps.entries(case, setting, tasks)
-    _measured(case, setting, found, repeats, file)
+        entries = of_mola.entries(work, setting, tasks)
+    _measure(work, setting, entries, repeats, file)
 
 
 @bench.command()
@@ -109,31 +124,30 @@ def data(
     repeats: Repeats = 5,
     file: Json = None,
 ) -> None:
-    """Images per second of the loader against the need of the training step, with the suite's own settings.
+    """Images per second of the loader and of training, with the suite's settings.
 
-    Without -b and -m: the suite's first ones. Needs prepared data (mola prepare).
+    Training waits for data where the loader gives less than the step needs. Without -b and -m: the suite's first
+    benchmark and method. Needs prepared data (mola prepare).
 
     Example: mola bench data -b digits -m mola_grad
     """
     suite = load_suite(config)
     experiment = chosen_experiments(suite, [benchmark] if benchmark else None, [method] if method else None)[0]
-    from mola.bench.data import rates, told
+    from dataclasses import asdict
 
-    found, on = rates(experiment, repeats)
-    typer.echo(told(found))
+    from mola.bench.data import rates
+    from mola.bench.report import surroundings
+
+    measured, conditions = rates(experiment, repeats)
+    typer.echo(str(measured))
     if file is not None:
-        from dataclasses import asdict
-
-        from mola.bench.report import surroundings
-
-        write_measurements(
-            file, {**on, "repeats": repeats, **surroundings(on["device"]), "images_per_second": asdict(found)}
-        )
+        conditions |= {"repeats": repeats, **surroundings(conditions["device"])}
+        write_measurements(file, {**conditions, "images_per_second": asdict(measured)})
 
 
 @bench.command()
 def page(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
-    """Show what --json wrote, as Markdown tables with the bars that were met and missed.
+    """Show what --json wrote, as Markdown tables with the thresholds that were met and missed.
 
     Example: mola bench page docs/benchmarks/*.json
     """
@@ -142,12 +156,12 @@ def page(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> Non
     typer.echo(page(files))
 
 
-def _measured(case: Any, setting: Any, entries: Any, repeats: int, file: Path | None) -> None:
+def _measure(work: Workload, setting: Setting, entries: Mapping[str, Entry], repeats: int, file: Path | None) -> None:
     from mola.bench.report import as_json, compare, table
-    from mola.bench.thresholds import held
+    from mola.bench.thresholds import verdicts
 
     rows = compare(entries, setting, repeats)
-    bars = held(case, setting, rows)
-    typer.echo("\n".join([table(rows), *bars]))
+    lines = verdicts(work, setting, rows)
+    typer.echo("\n".join([table(rows), *lines]))
     if file is not None:
-        write_measurements(file, {**as_json(case, setting, repeats, rows), "bars": bars})
+        write_measurements(file, {**as_json(work, setting, repeats, rows), "thresholds": lines})

@@ -78,18 +78,18 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
     Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
     """
     if compare is None and out is not None:
-        raise bad_input("--out: expected --compare beside it; the report's place is results/<suite>/report.html")
+        raise bad_input("--out: expected --compare with it; the report's place is results/<suite>/report.html")
     if compare is None and drafts:
-        raise bad_input("--drafts: expected --compare beside it; the report binds what mola table --drafts has made")
+        raise bad_input("--drafts: expected --compare with it; the report binds what mola table --drafts has made")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
     if compare is None:
-        from mola.reporting.pages.page import bind
+        from mola.reporting.pages.report import write_report
 
-        typer.echo(bind(suite, config))
+        typer.echo(write_report(suite, config))
         return
-    from mola.reporting.render import page, several, to_markdown
+    from mola.reporting.render import several, tables_page, to_markdown
     from mola.reporting.results.snapshots import snapshot
     from mola.reporting.tables.compare import compare as tables_of
 
@@ -98,7 +98,7 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
     text = "\n".join(to_markdown(table) for table in tables)
     typer.echo(text)
     if out is not None:
-        forms = {".md": lambda: text, ".html": lambda: page(" and ".join(compare), tables)}
+        forms = {".md": lambda: text, ".html": lambda: tables_page(" and ".join(compare), tables)}
         forms[".csv"] = lambda: several({table.title: table for table in tables})
         write_file(out, forms[out.suffix](), "--out")
 

@@ -10,13 +10,13 @@ from test_workflow import environment, repository, snakemake, write_suite  # noq
 
 pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WATCH = {"oracle_selection": True, "gradients": 1, "routing": 8}
+PROBES = {"oracle_selection": True, "gradients": 1, "routing": 8}
 
 
 @pytest.fixture(scope="module")
 def report(repository):  # noqa: F811
     """A suite run by Snakemake, and its page."""
-    write_suite(repository, suite="shown", watch=WATCH, methods={"shared": None, "mola_router": None})
+    write_suite(repository, suite="shown", probes=PROBES, methods={"shared": None, "mola_router": None})
     snakemake(repository)
     return bind(repository)
 
@@ -24,8 +24,8 @@ def report(repository):  # noqa: F811
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
-        told = "no chromium found: apt-get install chromium (CI does), or put one on the PATH"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+        message = "no chromium found: apt-get install chromium (CI does), or put one on the PATH"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -89,11 +89,11 @@ def check_page(page, width):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_everything_is_seen_and_nothing_is_asked_of_the_network(report, browser, width):
+def test_everything_is_shown_and_nothing_is_asked_of_the_network(report, browser, width):
     page, wrong = opened(browser, report, width)
     page.locator("nav").get_by_role("link", name="Statistics").click()
     page.locator("#app canvas, #app svg.marks").first.wait_for(state="visible")
-    seen = {"png": 0, "html": 0}
+    visited = {"png": 0, "html": 0}
     for category, subcategories in folders(page):
         for subcategory in subcategories:
             enter(page, category, subcategory, alone=len(subcategories) == 1)
@@ -102,21 +102,21 @@ def test_everything_is_seen_and_nothing_is_asked_of_the_network(report, browser,
                 kind = "png" if category == "Figures" else "html"
                 rows.nth(row).locator("a").first.click()
                 (check_figure if kind == "png" else check_page)(page, width)
-                seen[kind] += 1
+                visited[kind] += 1
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    made = list((report.parent / "figures").glob("*.png"))
+    pictures = list((report.parent / "figures").glob("*.png"))
     tables = list((report.parent / "tables").glob("*.html"))
-    assert seen == {"png": len(made), "html": len(tables) + 1} and len(made) >= 8
+    assert visited == {"png": len(pictures), "html": len(tables) + 1} and len(pictures) >= 8
     assert wrong == []
     page.close()
 
 
 def test_every_result_has_a_caption_and_the_page_stays_small(report, browser):
     page, _ = opened(browser, report, 1280)
-    told = page.evaluate("results")
-    assert [path for path, result in told.items() if len(result["caption"]) < 40] == []
+    results = page.evaluate("results")
+    assert [path for path, result in results.items() if len(result["caption"]) < 40] == []
     assert report.stat().st_size < 6_000_000
-    assert "shown" in page.locator(".prose").inner_text(), "the suite's name beside the graph"
+    assert "shown" in page.locator(".prose").inner_text(), "the suite's name with the graph"
     page.close()
 
 

@@ -10,23 +10,32 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mola.files import write, write_text
+from mola.reporting.render import csv_text
+
 DPI = 180
 
 
 def save(figure: Figure, frame: pd.DataFrame, stem: Path) -> list[Path]:
     """Write ``<stem>.png``, ``.svg`` and ``.csv``."""
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "csv")]
+    png, svg, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "csv"))
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    figure.set_layout_engine(None)  # it is laid out: SVG need not do it again
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    few = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    colours, paper = few.getpalette() or [], few.getpixel((0, 0))
-    assert isinstance(paper, int)
-    colours[3 * paper : 3 * paper + 3] = 255, 255, 255  # few colours make white a little grey
-    few.putpalette(colours)
-    few.save(paths[0], dpi=(DPI, DPI))
-    figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-    frame.to_csv(paths[2], index=False, float_format="%.6g", lineterminator="\n")
-    return paths
+    # it is laid out: SVG need not do it again
+    figure.set_layout_engine(None)
+    picture = _indexed(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))  # type: ignore[no-untyped-call]
+    write(png, lambda path: picture.save(path, format="png", dpi=(DPI, DPI)))
+    write(svg, lambda path: figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}))
+    write_text(csv, csv_text(frame))
+    return [png, svg, csv]
+
+
+def _indexed(picture: Image.Image) -> Image.Image:
+    """The picture in 128 colours. Of so few, white would be a little grey: it is set right."""
+    indexed = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette, background = indexed.getpalette() or [], indexed.getpixel((0, 0))
+    assert isinstance(background, int)
+    palette[3 * background : 3 * background + 3] = 255, 255, 255
+    indexed.putpalette(palette)
+    return indexed

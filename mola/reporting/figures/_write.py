@@ -12,12 +12,14 @@ from typing import Any
 import pandas as pd
 
 from mola.config import Suite
-from mola.reporting.figures._looks import Looks, looks, styled
 from mola.reporting.figures._save import save
 from mola.reporting.figures._source import Source, sources
+from mola.reporting.figures._style import Styles, styles_of, theme
 
-Work = tuple[str, pd.DataFrame, Path, Looks]  # figure, table, where, looks
-WORTH = 8  # figures that are worth a process: it starts for seconds
+# the figure's name, its table, where it goes without the ending, and the styles of the rows
+Drawing = tuple[str, pd.DataFrame, Path, Styles]
+# figures that are worth a process, which takes seconds to start
+PER_PROCESS = 8
 
 
 def names() -> tuple[str, ...]:
@@ -27,7 +29,7 @@ def names() -> tuple[str, ...]:
 
 def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[list[Path], list[str]]:
     """``<benchmark>.<figure>.{png,svg,csv}``, and ``summary.<figure>.…`` of those over all benchmarks: (the files, and
-    a line per figure about what was not made). Figures of before are removed first: none outlives its data.
+    a line per figure about what was not made). Older figures are removed first: none outlives its data.
 
     drafts: also show runs of code that is in no commit.
     jobs:   processes that draw.
@@ -37,36 +39,40 @@ def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[li
     for ending in ("png", "svg", "csv"):
         for path in folder.glob(f"*.*.{ending}"):
             path.unlink()
-    found = sources(suite, drafts)
-    work: list[Work] = []
+    benchmarks, styles = sources(suite, drafts), styles_of([*suite.methods])
+    drawings: list[Drawing] = []
     missing: list[str] = []
     for name in names():
-        tables = _tables(name, found)
-        work += [
-            (name, table, folder / f"{place}.{name}", looks([*suite.methods]))
-            for place, table in tables.items()
-            if len(table)
-        ]
-        if empty := [place for place, table in tables.items() if table.empty]:
+        tables = _tables(name, benchmarks)
+        drawings += [(name, table, folder / f"{of}.{name}", styles) for of, table in tables.items() if len(table)]
+        if empty := [of for of, table in tables.items() if table.empty]:
             missing.append(f"not made: {name} of {', '.join(empty)}: needs {_module(name).NEEDS}")
-    jobs = min(jobs, len(work) // WORTH)
+    jobs = min(jobs, len(drawings) // PER_PROCESS)
     if jobs < 2:
-        return [path for one in work for path in _drawn(one)], missing
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a fork would copy the threads of BLAS half-alive
-        return [path for paths in pool.map(_drawn, work) for path in paths], missing
+        return [path for drawing in drawings for path in _draw(drawing)], missing
+    # a fork would copy the threads of BLAS half-alive
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return [path for paths in pool.map(_draw, drawings) for path in paths], missing
 
 
-def _tables(name: str, found: Sequence[Source]) -> Mapping[str, pd.DataFrame]:
+def _tables(name: str, benchmarks: Sequence[Source]) -> Mapping[str, pd.DataFrame]:
     module = _module(name)
     if hasattr(module, "suite_data"):
-        return {"summary": module.suite_data(found)}
-    return {source.benchmark: module.data(source) for source in found}
+        return {"summary": module.suite_data(benchmarks)}
+    return {source.benchmark: module.data(source) for source in benchmarks}
 
 
-def _drawn(work: Work) -> list[Path]:
-    name, table, stem, styles = work
-    with styled():
-        return save(_module(name).draw(table, styles), table, stem)
+def _draw(drawing: Drawing) -> list[Path]:
+    name, table, stem, styles = drawing
+    # "$" would start mathematics, and a label that is none a traceback
+    shown = table.map(_literal).rename(columns=_literal)
+    with theme():
+        figure = _module(name).draw(shown, {_literal(label): style for label, style in styles.items()})
+        return save(figure, table, stem)
+
+
+def _literal(value: Any) -> Any:
+    return value.replace("$", r"\$") if isinstance(value, str) else value
 
 
 def _module(name: str) -> Any:

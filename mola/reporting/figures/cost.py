@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import FAINT, PAGE, Looks, legend, near_the_means, panels, rising, wide
-from mola.reporting.figures._numbers import estimate, headline
+from mola.experiment.record import Record
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import FAINT, PAGE, Styles, legend, limit_to_means, needs_log, panels, staircase
+from mola.reporting.figures._values import estimate, headline
 
 NEEDS = "finished runs of two methods"
-COSTS = {
-    "gflops_per_sample": "GFLOPs per image, forward",
-    "parameters_inference": "parameters of a prediction (M)",
-    "milliseconds_per_step": "ms per training step",
+COSTS: dict[str, tuple[str, Callable[[Record], float]]] = {
+    "gflops_per_sample": ("GFLOPs per image, forward", lambda r: r.flops_per_sample / 1e9),
+    "parameters_inference": ("parameters of a prediction (M)", lambda r: r.parameters.inference / 1e6),
+    "milliseconds_per_step": ("ms per training step", lambda r: 1e3 * (r.seconds_per_step or math.nan)),
 }
 
 
@@ -25,22 +26,18 @@ def data(source: Source) -> pd.DataFrame:
     number in ``mean``.
     """
     gain, values = headline(source)
-    rows = []
-    for cell in source.cells:
-        records = list(cell.records.values())
-        costs = {
-            "gflops_per_sample": [r["flops_per_sample"] / 1e9 for r in records],
-            "parameters_inference": [r["parameters"]["inference"] / 1e6 for r in records],
-            "milliseconds_per_step": [1e3 * r["seconds_per_step"] for r in records],
-        }
-        mean = {name: sum(found) / len(found) if found else math.nan for name, found in costs.items()}
-        rows.append({"method": cell.label, "gain": gain, **estimate(values[cell.label], source.asked), **mean})
-    frame = pd.DataFrame(rows)
+    lines = []
+    for row in source.rows:
+        runs = row.records.values()
+        means = {name: sum(map(cost, runs)) / len(runs) if runs else math.nan for name, (_, cost) in COSTS.items()}
+        lines.append({"method": row.label, "gain": gain, **estimate(values[row.label], source.asked), **means})
+    frame = pd.DataFrame(lines)
     if (frame["n"] > 0).sum() < 2:
         return frame.head(0)
-    whole = frame["mean"].where(frame["n"] == frame["asked"])  # a row that lacks seeds is never called best
+    # a row that lacks seeds is never called best
+    complete = frame["mean"].where(frame["n"] == frame["asked"])
     for name in COSTS:
-        frame[f"pareto_{name}"] = pareto(list(frame[name]), list(whole))
+        frame[f"pareto_{name}"] = pareto(list(frame[name]), list(complete))
     return frame
 
 
@@ -54,24 +51,25 @@ def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
     return [math.isfinite(c) and math.isfinite(g) and not beaten(c, g) for c, g in points]
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per cost. The front is drawn as a staircase, its points have a black rim."""
     figure, axes, _ = panels(len(COSTS), 3, PAGE, 2.2, sharey=True)
-    for ax, (name, title) in zip(axes, COSTS.items(), strict=True):
+    for ax, (name, (title, _)) in zip(axes, COSTS.items(), strict=True):
         if frame["gain"].iloc[0].startswith("Δ"):
             ax.axhline(0, color=FAINT, lw=0.6)
         best = frame[frame[f"pareto_{name}"]].sort_values(name)
-        ax.plot(*zip(*rising(list(zip(best[name], best["mean"], strict=True))), strict=True), color="#333333", lw=0.8)
+        corners = staircase(list(zip(best[name], best["mean"], strict=True)))
+        ax.plot(*zip(*corners, strict=True), color="#333333", lw=0.8)
         for row in frame.dropna(subset=["mean"]).to_dict("records"):
-            look, x, y = looks[row["method"]], row[name], row["mean"]
-            edge = "black" if row[f"pareto_{name}"] else look.colour
-            face = look.colour if row["n"] == row["asked"] else "white"
-            ax.errorbar(x, y, yerr=row["ci95"], fmt="none", ecolor=look.colour, elinewidth=0.8)
-            ax.plot(x, y, look.marker, ms=5.5, mfc=face, mec=edge, mew=1, zorder=3)
-        if wide(list(frame[name])):
+            style, x, y = styles[row["method"]], row[name], row["mean"]
+            edge = "black" if row[f"pareto_{name}"] else style.colour
+            face = style.colour if row["n"] == row["asked"] else "white"
+            ax.errorbar(x, y, yerr=row["ci95"], fmt="none", ecolor=style.colour, elinewidth=0.8)
+            ax.plot(x, y, style.marker, ms=5.5, mfc=face, mec=edge, mew=1, zorder=3)
+        if needs_log(list(frame[name])):
             ax.set_xscale("log")
         ax.set_xlabel(title)
-    near_the_means(axes[0], frame)
+    limit_to_means(axes[0], frame)
     axes[0].set_ylabel(frame["gain"].iloc[0])
-    legend(figure, frame, looks, lines=False)
+    legend(figure, frame, styles, lines=False)
     return figure

@@ -2,57 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mola.experiment.record import Epoch
 from mola.metrics import averageable, overall
-from mola.reporting.figures._looks import PAGE, Looks, band, legend, near_the_means, panels, whole_ticks
-from mola.reporting.figures._numbers import estimate, number
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import PAGE, Styles, band, integer_ticks, legend, limit_to_means, panels
+from mola.reporting.figures._values import estimate
+from mola.types import Task
 
 NEEDS = "a finished run"
 TRAIN, VALID = "training loss", "validation loss"
 
 
 def data(source: Source) -> pd.DataFrame:
-    """A row per method, measure and epoch. Losses are means over tasks, before balancing and without penalties."""
-    rows = []
-    for cell in source.cells:
-        curves = [record["curve"] for record in cell.records.values()]
+    """A row per method, measure and epoch. Losses are means over tasks, unbalanced, without auxiliary losses."""
+    lines = []
+    for row in source.rows:
+        curves = [record.curve for record in row.records.values()]
         for epoch in range(max(map(len, curves), default=0)):
-            seen = [_measures(curve[epoch], source) for curve in curves if len(curve) > epoch]
-            for name in seen[0]:
-                values = [measured[name] for measured in seen]
-                row = {"method": cell.label, "measure": name, "epoch": epoch + 1}
-                rows.append({**row, **estimate(values, source.asked)})
-    return pd.DataFrame(rows)
+            runs = [_measures(curve[epoch], source.tasks) for curve in curves if len(curve) > epoch]
+            for name in runs[0]:
+                line = {"method": row.label, "measure": name, "epoch": epoch + 1}
+                lines.append({**line, **estimate([run[name] for run in runs], source.asked)})
+    return pd.DataFrame(lines)
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per measure."""
     measures = list(frame["measure"].unique())
     figure, axes, _ = panels(len(measures), 3, PAGE, 2.1)
     for ax, measure in zip(axes, measures, strict=True):
         shown = frame[frame["measure"] == measure]
         for label, part in shown.groupby("method", sort=False):
-            band(ax, part["epoch"], part, looks[str(label)])
+            band(ax, part["epoch"], part, styles[str(label)])
         ax.set(title=measure, xlabel="epoch")
-        near_the_means(ax, shown)
-        whole_ticks(ax, shown["epoch"])
-    legend(figure, frame, looks)
+        limit_to_means(ax, shown)
+        integer_ticks(ax, shown["epoch"])
+    legend(figure, frame, styles)
     return figure
 
 
-def _measures(epoch: Mapping[str, Any], source: Source) -> dict[str, float]:
-    train, valid, tasks = epoch["train"], epoch["valid"], source.tasks
-    scores = {name: {metric: number(v) for metric, v in metrics.items()} for name, metrics in valid.items()}
+def _measures(epoch: Epoch, tasks: Sequence[Task]) -> dict[str, float]:
     score, factor = ("validation score (%)", 100) if averageable(tasks) else ("validation score", 1)
     return {
-        TRAIN: statistics.fmean(number(train[task.name]) for task in tasks if task.name in train),
-        VALID: statistics.fmean(scores[task.name].get("loss", float("nan")) for task in tasks),
-        score: factor * overall(scores, tasks),
+        TRAIN: statistics.fmean(epoch.train[task.name] for task in tasks if task.name in epoch.train),
+        VALID: statistics.fmean(epoch.valid[task.name].get("loss", math.nan) for task in tasks),
+        score: factor * overall(epoch.valid, tasks),
     }

@@ -9,24 +9,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import COLUMN, FAINT, Looks, legend, panels, whole_ticks
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import COLUMN, FAINT, Styles, integer_ticks, legend, panels
 
-NEEDS = "a method that routes among adapters, and watch.routing in the configuration"
+NEEDS = "a method that routes among adapters, and probes.routing in the configuration"
 
 
 def data(source: Source) -> pd.DataFrame:
     """A row per method and adapted layer, from input to output."""
-    rows = []
-    for label, told in source.analyses.items():
-        routing = told.get("routing", {})
+    lines = []
+    for label, analysis in source.analyses.items():
+        routing = analysis.get("routing", {})
         by_task = [np.mean(weights, axis=0) for weights in routing.get("weights", {}).values()]
         for depth, (layer, sizes) in enumerate(routing.get("sizes", {}).items(), 1):
             if by_task and len(sizes) == len(by_task[0]) > 1:
                 even = entropy(np.mean(by_task, axis=0) * np.asarray(sizes))
-                row = {"method": label, "depth": depth, "layer": layer, "entropy": even}
-                rows.append({**row, "seed": source.suite.seeds[0]})
-    return pd.DataFrame(rows)
+                line = {"method": label, "depth": depth, "layer": layer, "entropy": even}
+                lines.append({**line, "seed": source.suite.seeds[0]})
+    return pd.DataFrame(lines)
 
 
 def entropy(use: Sequence[float] | np.ndarray) -> float:
@@ -39,13 +39,13 @@ def entropy(use: Sequence[float] | np.ndarray) -> float:
     return -sum(p * math.log(p) for p in shares) / math.log(len(use)) if shares else math.nan
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A line per method."""
     figure, (ax,), _ = panels(1, 1, COLUMN, 2.0)
     for label, part in frame.groupby("method", sort=False):
-        ax.plot(part["depth"], part["entropy"], **looks[str(label)].line(len(part)))
+        ax.plot(part["depth"], part["entropy"], **styles[str(label)].line(len(part)))
     ax.set(xlabel="adapted layer, from input to output", ylabel="entropy of use (of log E)", ylim=(-0.03, 1.05))
     ax.axhline(1, color=FAINT, lw=0.6, zorder=0)
-    whole_ticks(ax, frame["depth"])
-    legend(figure, frame, looks)
+    integer_ticks(ax, frame["depth"])
+    legend(figure, frame, styles)
     return figure

@@ -7,33 +7,33 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import PAGE, Looks, panels
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import PAGE, Styles, panels
 
-NEEDS = "a method that routes, and watch.routing in the configuration"
+NEEDS = "a method that routes, and probes.routing in the configuration"
 
 
 def data(source: Source) -> pd.DataFrame:
     """A row per method, task and expert: the mean weight, and over how many images of the first seed's run."""
-    rows = []
-    for label, told in source.analyses.items():
-        for task, weights in told.get("routing", {}).get("weights", {}).items():
+    lines = []
+    for label, analysis in source.analyses.items():
+        for task, weights in analysis.get("routing", {}).get("weights", {}).items():
             for expert, mean in enumerate(np.mean(weights, axis=0)):
-                row = {"method": label, "task": task, "expert": expert, "weight": mean}
-                rows.append({**row, "images": len(weights), "seed": source.suite.seeds[0]})
-    return pd.DataFrame(rows)
+                line = {"method": label, "task": task, "expert": expert, "weight": mean}
+                lines.append({**line, "images": len(weights), "seed": source.suite.seeds[0]})
+    return pd.DataFrame(lines)
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A map per method, all with one scale."""
     methods, tasks = list(frame["method"].unique()), frame["task"].nunique()
     figure, axes, first = panels(len(methods), 3, PAGE, 0.62 + 0.19 * tasks)
     for ax, method in zip(axes, methods, strict=True):
         part = frame[frame["method"] == method]
         table = part.pivot_table(index="task", columns="expert", values="weight", sort=False)
-        few = table.shape[1] <= 6
+        numbers = table.shape[1] <= 6
         sns.heatmap(
-            table, ax=ax, vmin=0, vmax=frame["weight"].max(), cmap="cividis_r", annot=few, fmt=".2f", cbar=False,
+            table, ax=ax, vmin=0, vmax=frame["weight"].max(), cmap="cividis_r", annot=numbers, fmt=".2f", cbar=False,
             annot_kws={"fontsize": 7}, linewidths=0.5, linecolor="white",
         )  # fmt: skip
         ax.set(title=method, xlabel="expert", ylabel="")

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mola.metrics import ranking
-from mola.reporting.figures._looks import FAINT, PAGE, Looks, marked, panels
-from mola.reporting.figures._numbers import estimate
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import FAINT, PAGE, Styles, panels, with_seeds
+from mola.reporting.figures._values import estimate
 from mola.reporting.tables.estimates import ARROWS
 
 NEEDS = "a finished run"
@@ -16,34 +16,33 @@ NEEDS = "a finished run"
 
 def data(source: Source) -> pd.DataFrame:
     """A row per method and task; ``metric`` with its unit."""
-    rows = []
+    lines = []
     for task in source.tasks:
         metric = ranking(task)
         title = f"{metric.label} {ARROWS[metric.better]}"
-        for cell in source.cells:
-            values = [
-                metric.unit.factor * float(record["test"][task.name][metric.name]) for record in cell.records.values()
-            ]
-            row = {"method": cell.label, "task": task.name, "metric": title}
-            rows.append({**row, **estimate(values, source.asked)})
-    frame = pd.DataFrame(rows)
+        for row in source.rows:
+            values = [metric.unit.factor * record.test[task.name][metric.name] for record in row.records.values()]
+            line = {"method": row.label, "task": task.name, "metric": title}
+            lines.append({**line, **estimate(values, source.asked)})
+    frame = pd.DataFrame(lines)
     return frame if (frame["n"] > 0).any() else frame.head(0)
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """Bars from zero, a panel per task."""
     tasks = list(frame["task"].unique())
     rows = frame["method"].nunique()
     figure, axes, first = panels(len(tasks), 4, PAGE, 0.62 + 0.15 * rows, sharey=True)
     for ax, task in zip(axes, tasks, strict=True):
-        shown = frame[frame["task"] == task].iloc[::-1]  # the first row on top
-        colours = [looks[label].colour for label in shown["method"]]
+        # the first row on top
+        shown = frame[frame["task"] == task].iloc[::-1]
+        colours = [styles[label].colour for label in shown["method"]]
         faded = [1.0 if n == asked else 0.45 for n, asked in zip(shown["n"], shown["asked"], strict=True)]
         bars = ax.barh(range(rows), shown["mean"].fillna(0), color=colours, height=0.72)
         for bar, alpha in zip(bars, faded, strict=True):
             bar.set_alpha(alpha)
         ax.errorbar(shown["mean"], range(rows), xerr=shown["ci95"], fmt="none", ecolor="#222222", elinewidth=0.8)
-        names = [marked(*told) for told in zip(shown["method"], shown["n"], shown["asked"], strict=True)]
+        names = [with_seeds(*row) for row in zip(shown["method"], shown["n"], shown["asked"], strict=True)]
         ax.set_yticks(range(rows), names)
         ax.set_title(task)
         ax.set_xlabel(shown["metric"].iloc[0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import COLUMN, Looks, legend, panels, whole_ticks
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import COLUMN, Styles, integer_ticks, legend, panels
 
 NEEDS = "a finished study of mola tune"
 
@@ -18,18 +18,18 @@ def data(source: Source) -> pd.DataFrame:
     return pd.concat(frames)[["method", *columns]] if frames else pd.DataFrame()
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A staircase per method over its trials; failed and pruned ones are crosses at the foot."""
     figure, (ax,), _ = panels(1, 1, COLUMN, 2.3)
     for label, part in frame.groupby("method", sort=False):
-        look = looks[str(label)]
-        ax.step(part["trial"] + 1, part["best"], where="post", color=look.colour, ls=look.dash, lw=1.2)
+        style = styles[str(label)]
+        ax.step(part["trial"] + 1, part["best"], where="post", color=style.colour, ls=style.dash, lw=1.2)
         done = part[part["state"] == "complete"]
-        ax.plot(done["trial"] + 1, done["value"], look.marker, color=look.colour, ms=3, alpha=0.5, mew=0)
+        ax.plot(done["trial"] + 1, done["value"], style.marker, color=style.colour, ms=3, alpha=0.5, mew=0)
     foot = ax.get_ylim()[0]
     for label, part in frame[frame["state"] != "complete"].groupby("method", sort=False):
-        ax.plot(part["trial"] + 1, [foot] * len(part), "x", color=looks[str(label)].colour, ms=4, clip_on=False)
+        ax.plot(part["trial"] + 1, [foot] * len(part), "x", color=styles[str(label)].colour, ms=4, clip_on=False)
     ax.set(xlabel="finished trial", ylabel="validation score")
-    whole_ticks(ax, frame["trial"] + 1)
-    legend(figure, frame, looks)
+    integer_ticks(ax, frame["trial"] + 1)
+    legend(figure, frame, styles)
     return figure

@@ -6,8 +6,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._looks import PAGE, Looks, panels
 from mola.reporting.figures._source import Source
+from mola.reporting.figures._style import PAGE, Styles, panels
 
 NEEDS = "a finished study of mola tune whose trials differ"
 
@@ -18,7 +18,7 @@ def data(source: Source) -> pd.DataFrame:
     return pd.concat(frames)[["method", "knob", "importance"]] if frames else pd.DataFrame()
 
 
-def draw(frame: pd.DataFrame, looks: Looks) -> Figure:
+def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A map, methods by knobs; empty where a method has no such knob."""
     table = frame.pivot_table(index="method", columns="knob", values="importance", sort=False)
     width = min(PAGE, 1.7 + 0.75 * table.shape[1])

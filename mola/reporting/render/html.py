@@ -1,10 +1,11 @@
-"""HTML: a page that asks for nothing outside itself, and the same table as a part of a larger page."""
+"""HTML: a page of one or several tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
+from mola.reporting.render.page import page
 from mola.reporting.render.text import label, lines, text
 from mola.reporting.tables.layout import Table, with_marks
 
@@ -28,27 +29,20 @@ STYLE = """
 
 def to_html(table: Table) -> str:
     """A page of one table."""
-    return page(table.title, [table])
+    return tables_page(table.title, [table])
 
 
-def page(title: str, tables: Sequence[Table]) -> str:
+def tables_page(title: str, tables: Sequence[Table]) -> str:
     """A page of several; tables wider than the screen scroll by themselves."""
-    body = "\n".join(fragment(table) for table in tables)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>\nbody {{margin: 1em; background: #fff}}\n{STYLE}\n</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, "\n".join(map(_section, tables)), STYLE)
 
 
-def fragment(table: Table) -> str:
-    """A section for a page that has ``STYLE``."""
+def _section(table: Table) -> str:
     columns = with_marks(table)
     first = next((column.key for column, _ in columns if column.cited), None)
-    looks = [["cited"] * column.cited + ["first"] * (column.key == first) for column, _ in columns]
+    classes = [["cited"] * column.cited + ["first"] * (column.key == first) for column, _ in columns]
     head = "".join(
-        f'<th scope="col"{_class(look)}>{escape(c.title)}</th>' for (c, _), look in zip(columns, looks, strict=True)
+        f'<th scope="col"{_class(names)}>{escape(c.title)}</th>' for (c, _), names in zip(columns, classes, strict=True)
     )
     body = []
     for heading, members in table.headed():
@@ -57,8 +51,8 @@ def fragment(table: Table) -> str:
             body.append(f'<tr><th colspan="{len(columns) + 1}" scope="rowgroup">{escape(heading)}</th></tr>')
         for row in members:
             cells = "".join(
-                f"<td{_class([*look, *filter(None, [marks.get(row)])])}>{_value(text(table, c, row))}</td>"
-                for (c, marks), look in zip(columns, looks, strict=True)
+                f"<td{_class([*names, *filter(None, [marks.get(row)])])}>{_value(text(table, c, row))}</td>"
+                for (c, marks), names in zip(columns, classes, strict=True)
             )
             body.append(f'<tr><th scope="row">{escape(label(table, row))}</th>{cells}</tr>')
         body.append("</tbody>")
@@ -67,7 +61,8 @@ def fragment(table: Table) -> str:
         [
             '<section class="mola-table">',
             f"<h2>{escape(table.title)}</h2>",
-            '<div class="scroll" tabindex="0">',  # the keyboard scrolls it, too
+            # by its tabindex the keyboard scrolls it, too
+            '<div class="scroll" tabindex="0">',
             f'<table>\n<thead><tr><th scope="col">method</th>{head}</tr></thead>',
             *body,
             "</table>\n</div>",
@@ -82,10 +77,10 @@ def _class(names: Sequence[str]) -> str:
     return f' class="{" ".join(names)}"' if names else ""
 
 
-def _value(told: str) -> str:
+def _value(number: str) -> str:
     """The interval and n small."""
     for mark in (" ± ", " [", " (n"):
-        mean, found, rest = told.partition(mark)
-        if found:
-            return f"{escape(mean)} <small>{escape((found + rest).strip())}</small>"
-    return escape(told)
+        mean, separator, rest = number.partition(mark)
+        if separator:
+            return f"{escape(mean)} <small>{escape((separator + rest).strip())}</small>"
+    return escape(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mola.reporting.render.text import label, lines, text
+from mola.reporting.render.text import label, lines, one_line, text
 from mola.reporting.tables.layout import Table, with_marks
 
 ESCAPES = {
@@ -26,8 +26,9 @@ ESCAPES = {
     "<": "$<$",
     ">": "$>$",
 }
-DELTA = re.compile(r"\$\\Delta\$\\_(task|flat)")  # as escaped → one symbol with a subscript
-LOOKS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", None: "{}"}
+# what escaping makes of Δ_task; it becomes one symbol with a subscript
+DELTA = re.compile(r"\$\\Delta\$\\_(task|flat)")
+EMPHASIS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", None: "{}"}
 
 
 def to_latex(table: Table) -> str:
@@ -45,12 +46,12 @@ def to_latex(table: Table) -> str:
         if heading:
             body.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{escape(heading)}}}}} \\")
         for row in members:
-            cells = (_cell(text(table, c, row), c.cited, marks.get(row)) for c, marks in columns)
+            cells = (_value(text(table, c, row), c.cited, marks.get(row)) for c, marks in columns)
             body.append(_row([escape(label(table, row)), *cells]))
     inside = "\n".join([rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
     notes = "".join(f"\n\\par\\smallskip\\footnotesize {escape(note)}" for note in lines(table))
     caption = f"\\caption{{{escape(table.caption)}}}\n\\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.title.lower())}}}"
-    # adjust only when too wide: \resizebox alone would blow a small table up
+    # only when too wide: \resizebox alone would enlarge a small table
     fitted = (
         f"\\sbox0{{%\n{inside}}}\\ifdim\\wd0>\\linewidth\\resizebox{{\\linewidth}}{{!}}{{\\usebox0}}\\else\\usebox0\\fi"
     )
@@ -58,9 +59,9 @@ def to_latex(table: Table) -> str:
     return f"{head}\n{caption}\n\\par\\medskip\n{fitted}{notes}\n\\end{{table}}\n"
 
 
-def escape(told: str) -> str:
-    """Text for LaTeX without a Unicode engine."""
-    escaped = "".join(ESCAPES.get(character, character) for character in told)
+def escape(plain: str) -> str:
+    """Text for LaTeX without a Unicode engine. A line's end becomes a space: an empty line would end the argument."""
+    escaped = "".join(ESCAPES.get(character, character) for character in one_line(plain))
     return DELTA.sub(r"$\\Delta_\\mathrm{\1}$", escaped)
 
 
@@ -68,13 +69,13 @@ def _row(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(told: str, cited: bool, mark: str | None) -> str:
+def _value(number: str, cited: bool, mark: str | None) -> str:
     """An interval is set small: the mean is what the eye looks for, and more columns fit."""
-    whole = escape(told)
+    whole = escape(number)
     mean, plus_minus, half_width = whole.partition(r" $\pm$ ")
     if plus_minus:
         whole = f"{mean}{{\\scriptsize\\,$\\pm$\\,{half_width}}}"
-    elif told.endswith("]"):
+    elif number.endswith("]"):
         mean, _, ends = whole.partition(" [")
         whole = f"{mean} {{\\scriptsize[{ends}}}"
-    return rf"\emph{{{whole}}}" if cited else LOOKS[mark].format(whole)
+    return rf"\emph{{{whole}}}" if cited else EMPHASIS[mark].format(whole)

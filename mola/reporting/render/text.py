@@ -23,14 +23,19 @@ def label(table: Table, row: int) -> str:
     return f"{table.labels[row]} †" if table.labels[row] in table.incomplete else table.labels[row]
 
 
+def one_line(plain: str) -> str:
+    """Text without the ends of its lines."""
+    return " ".join(plain.splitlines())
+
+
 def lines(table: Table) -> tuple[str, ...]:
     """All notes."""
-    marked = ["† not every seed is there; such a row is never marked as best."] if table.incomplete else []
+    legend = ["† not every seed is there; such a row is never marked as best."] if table.incomplete else []
     if any(table.short(column, row) for column in table.columns for row in range(len(table.labels))):
-        marked.append(
+        legend.append(
             "(n = …): the seeds that a mean is over, where it lacks some; such a mean is never marked as best."
         )
-    return (*marked, *table.notes)
+    return (*legend, *table.notes)
 
 
 def _mean(column: Column, value: Estimate) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mola.config import Suite
 from mola.files import write_text
-from mola.reporting.render import RENDERERS
+from mola.reporting.render import RENDERERS, csv_text
 from mola.reporting.results.curves import curves
 from mola.reporting.results.read import Results, read_results
 from mola.reporting.tables.assemble import benchmark_table, summary_table
@@ -31,8 +31,7 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
     for name, results in benchmarks.items():
         if missing := sum(len(row.problems) for row in results.rows):
             say(f"{name}: {missing} of {len(suite.methods) * len(suite.seeds)} runs are not in; {name}.md tells why")
-        lines = curves(results).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        texts[f"{name}.curves.csv"] = lines
+        texts[f"{name}.curves.csv"] = csv_text(curves(results))
     texts["metrics.json"] = json.dumps({name: _headline(finished[name]) for name in benchmarks}, indent=1) + "\n"
     texts["critical-difference.json"] = json.dumps(critical_as_json(critical_of(benchmarks)), indent=1) + "\n"
     paths = {suite.folder / "tables" / name: text for name, text in texts.items()}

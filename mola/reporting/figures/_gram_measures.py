@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-RESOLVED = 1e-6  # inner products are kept to six digits: what is smaller, relative to the largest, is noise
+# inner products are kept to six digits: what is smaller, relative to the largest, is noise
+RESOLUTION = 1e-6
 
 
 def cosine(gram: Floats) -> Floats:
@@ -38,18 +39,19 @@ def condition_number(gram: Floats) -> Floats:
     """
     values = np.linalg.eigvalsh(gram)
     largest = np.where(values[..., -1] > 0, values[..., -1], np.nan)
-    found: Floats = np.sqrt(largest / np.maximum(values[..., 0], RESOLVED * largest))
-    return found
+    ratio: Floats = np.sqrt(largest / np.maximum(values[..., 0], RESOLUTION * largest))
+    return ratio
 
 
 def _norms(gram: Floats) -> Floats:
     return np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
 
 
-def _over_pairs(above: Floats, below: Floats) -> Floats:
-    rows, columns = np.triu_indices(above.shape[-1], 1)
-    above, below = above[..., rows, columns], below[..., rows, columns]
-    used = below > 0
-    total = np.where(used, above / np.where(used, below, 1), 0).sum(-1)
-    mean: Floats = total / np.where(used.any(-1), used.sum(-1), np.nan)
+def _over_pairs(numerators: Floats, denominators: Floats) -> Floats:
+    """The mean of the ratios (…, T, T) over pairs of tasks whose denominator is not 0."""
+    pairs = (..., *np.triu_indices(numerators.shape[-1], 1))
+    above, below = numerators[pairs], denominators[pairs]
+    valid = below > 0
+    total = np.where(valid, above / np.where(valid, below, 1), 0).sum(-1)
+    mean: Floats = total / np.where(valid.any(-1), valid.sum(-1), np.nan)
     return mean

@@ -1,4 +1,4 @@
-"""Numbers that several figures share."""
+"""Values that several figures show."""
 
 from __future__ import annotations
 
@@ -27,20 +27,12 @@ def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:
     reference, tasks = source.suite.reference, source.tasks
     if base := source.results.base(reference):
         return f"Δ_task over {reference} (%)", {
-            cell.label: [
-                delta_task(record["test"], base[seed]["test"], tasks)
-                for seed, record in cell.records.items()
-                if seed in base
+            row.label: [
+                delta_task(record.test, base[seed].test, tasks) for seed, record in row.records.items() if seed in base
             ]
-            for cell in source.cells
+            for row in source.rows
         }
     name, factor = ("average over tasks (%)", 100) if averageable(tasks) else ("mean ±log(first metric)", 1)
     return name, {
-        cell.label: [factor * overall(record["test"], tasks) for record in cell.records.values()]
-        for cell in source.cells
+        row.label: [factor * overall(record.test, tasks) for record in row.records.values()] for row in source.rows
     }
-
-
-def number(value: float | None) -> float:
-    """JSON has no NaN: it stands there as null."""
-    return math.nan if value is None else float(value)

@@ -1,9 +1,9 @@
 """What the report of a tiny run lacks, seen in a real browser: tuning, ablations, a critical difference, and the widest
-table that there is. The records are made here, so nothing is trained.
+table that there is. The records are synthetic, so nothing is trained.
 """
 
 import pytest
-from synthetic import benchmark, drawn, fill, make_suite, tune
+from synthetic import drawn, experiment, fill, make_suite, tune
 from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
 from test_workflow import repository  # noqa: F401
 
@@ -17,9 +17,11 @@ ROWS = {
     "mola_router": {"rank": 4, "group": "low-rank adapters"},
     "router_rank2": {"method": "mola_router", "rank": 2, "group": "low-rank adapters"},
 }
-GAINS = dict(zip(ROWS, (0.0, 0.1, 0.2), strict=True))  # one order on all benchmarks: Friedman's test sees it
+# one order on all benchmarks, so that Friedman's test is significant
+GAINS = dict(zip(ROWS, (0.0, 0.1, 0.2), strict=True))
 BENCHMARKS = ("scenes", "digits", "glyphs", "pacs", "vlcs")
-FIGURES = {  # of → what is looked at; the others are seen in test_report.py
+# of → what is looked at; test_report.py looks at the others
+FIGURES = {
     "scenes": ("ablation", "tuning_history", "tuning_importance"),
     "summary": ("critical_difference",),
 }
@@ -29,14 +31,15 @@ FIGURES = {  # of → what is looked at; the others are seen in test_report.py
 def report(repository):  # noqa: F811
     changes = {"tune": {"trials": 3, "pruner": "median"}, "probes": {"oracle_selection": True}}
     suite = make_suite(repository, methods=ROWS, benchmarks=BENCHMARKS, seeds=2, **changes)
-    for label in suite.methods:
-        tune(suite, "scenes", label, finished=5, pruned=2)
+    for name in BENCHMARKS:
+        for label in suite.methods:
+            tune(suite, name, label, finished=5, pruned=2)
 
-    def rule(name, label, seed):
-        tasks = benchmark(suite, name).tasks
-        return {"test": {task.name: dict.fromkeys(task.metrics, 0.9) for task in tasks}}
+    def oracle(name, label, seed):
+        tasks = experiment(suite, label, name).data.tasks
+        return {"selected": {}, "test": {task.name: dict.fromkeys(task.metrics, 0.9) for task in tasks}}
 
-    fill(suite, drawn(GAINS, noise=0.01), oracle_selection=rule, tuned={"trials": 3})
+    fill(suite, drawn(GAINS, noise=0.01), oracle_selection=oracle)
     write_tables(suite)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_write, "names", lambda: sum(FIGURES.values(), ()))
@@ -49,7 +52,7 @@ def report(repository):  # noqa: F811
 def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browser):  # noqa: F811
     page, wrong = opened(browser, report, 1280)
 
-    def seen(name, check):
+    def look(name, check):
         """One visit for both widths: each load of the page takes a second."""
         page.locator("nav tbody tr").filter(has=page.get_by_text(name, exact=True)).locator("a").first.click()
         for width in (1280, 390):
@@ -61,9 +64,9 @@ def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browse
     for of, figures in FIGURES.items():
         enter(page, "Figures", of, alone=False)
         for figure in figures:
-            seen(figure.replace("_", " "), check_figure)
+            look(figure.replace("_", " "), check_figure)
     enter(page, "Tables", None, alone=True)
-    seen("scenes", check_wide_table)
+    look("scenes", check_wide_table)
     assert wrong == []
     page.close()
 
@@ -71,8 +74,8 @@ def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browse
 def test_a_folder_where_nothing_ran_has_a_whole_report(report, browser):  # noqa: F811
     page, wrong = opened(browser, report, 1280)
     kinds = ("tables/*.html", "figures/*.png", "about.html")
-    made = {path.name for kind in kinds for path in report.parent.glob(kind)}
-    assert {result.split("/")[-1] for result in page.evaluate("Object.keys(results)")} == made
+    files = {path.name for kind in kinds for path in report.parent.glob(kind)}
+    assert {result.split("/")[-1] for result in page.evaluate("Object.keys(results)")} == files
     page.locator("nav").get_by_role("link", name="Statistics").click()
     page.wait_for_timeout(300)
     assert wrong == []
@@ -82,8 +85,8 @@ def test_a_folder_where_nothing_ran_has_a_whole_report(report, browser):  # noqa
 def check_wide_table(page, width):
     check_page(page, width)
     head = page.locator("#app iframe").content_frame.locator(".scroll thead")
-    told = head.inner_text()
-    assert all(column in told for column in ("Δ_task ↑", "Δ_flat ↓", "optimism", "pruned"))
+    titles = head.inner_text()
+    assert all(column in titles for column in ("Δ_task ↑", "Δ_flat ↓", "optimism", "pruned"))
     last = head.locator("th").last
     last.scroll_into_view_if_needed()
     assert last.bounding_box()["x"] + last.bounding_box()["width"] <= width, "the last column can be reached"

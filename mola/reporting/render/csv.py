@@ -1,0 +1,59 @@
+"""CSV: full precision, and no text that a spreadsheet would run as a formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mola.reporting.render.text import one_line
+from mola.reporting.tables.layout import Table
+
+
+def to_csv(table: Table) -> str:
+    """A row per method; for every column the mean, ``<key>_ci95`` (half-width) or ``<key>_low`` and ``<key>_high``, and
+    ``<key>_n`` (seeds); ``group`` where there are any.
+    """
+    return csv_text(frame(table))
+
+
+def several(tables: Mapping[str, Table]) -> str:
+    """Several tables of the same columns, with the name of each in front."""
+    parts = [frame(table).assign(benchmark=name) for name, table in tables.items()]
+    whole = pd.concat(parts, ignore_index=True)
+    return csv_text(whole[["benchmark", *(key for key in whole.columns if key != "benchmark")]])
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """The same as data."""
+    data: dict[str, list[object]] = {"method": list(table.labels)}
+    if any(table.groups):
+        data["group"] = list(table.groups)
+    for column in table.columns:
+        estimates = column.estimates
+        data[column.key] = [None if e is None else e.words or e.mean for e in estimates]
+        if column.interval and any(e is not None and e.ends is not None for e in estimates):
+            for end, name in enumerate(("low", "high")):
+                data[f"{column.key}_{name}"] = [None if e is None or e.ends is None else e.ends[end] for e in estimates]
+        elif column.interval:
+            data[f"{column.key}_ci95"] = [
+                None if e is None or math.isnan(e.half_width) else e.half_width for e in estimates
+            ]
+        if column.interval:
+            data[f"{column.key}_n"] = [0 if e is None else e.n for e in estimates]
+    return pd.DataFrame(data)
+
+
+def csv_text(data: pd.DataFrame) -> str:
+    """The data with six digits, a line per row. Text (never a number) that begins with ``= + - @`` has a ``'`` in
+    front: spreadsheets would take it for a formula.
+    """
+    return data.map(_harmless).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _harmless(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    plain = one_line(value)
+    return f"'{plain}" if plain.lstrip().startswith(("=", "+", "-", "@")) else plain

@@ -1,0 +1,39 @@
+"""Memory, operations and ratios are right; no times are asserted."""
+
+import pytest
+import torch
+from torch import nn
+
+from mola.bench import measure
+
+
+def test_the_peak_counts_what_is_allocated_at_one_time():
+    def work():
+        kept = torch.ones(1000)
+        for _ in range(5):
+            torch.ones(500)
+        return kept
+
+    peak = measure.peak_bytes(work, torch.device("cpu"))
+    assert 6000 <= peak < 6500
+
+
+def test_operations_of_a_product():
+    assert measure.flops(lambda: torch.ones(2, 3) @ torch.ones(3, 4)) == 2 * 2 * 3 * 4
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("make", [nn.Conv2d, nn.ConvTranspose2d])
+def test_each_gradient_of_a_convolution_counts_as_its_forward(make, groups):
+    layer = make(8, 16, 3, padding=1, groups=groups)
+    both, weight_alone = torch.randn(2, 8, 6, 6, requires_grad=True), torch.randn(2, 8, 6, 6)
+    forward = measure.flops(lambda: layer(both))
+    assert forward == 2 * (2 * 6 * 6) * 8 * 16 * 9 / groups
+    assert measure.flops(lambda: layer(both).sum().backward()) == 3 * forward
+    assert measure.flops(lambda: layer(weight_alone).sum().backward()) == 2 * forward
+
+
+def test_ratios_are_taken_round_by_round():
+    times, base = measure.Times([2.0, 8.0, 3.0], [2.0, 8.0, 3.0]), measure.Times([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    assert measure.ratios(times, base) == (2.0, 1.0, 4.0)
+    assert measure.wall_ratio(times, base) == 2.0
