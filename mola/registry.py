@@ -41,18 +41,12 @@ def load(kind: Kind, name: str) -> Any:
 def options_of(kind: Kind, name: str) -> type[Options]:
     """The typed options of a registered class, read without importing torch. Raises BadInput for an unknown name."""
     check_name(kind, name)
-    options = options_class(f"mola.{kind}.{name}", _class_name(kind, name))
-    return _constructor_options(kind, name) if options is Options else options
+    return options_class(f"mola.{kind}.{name}", _class_name(kind, name))
 
 
 def create(kind: Kind, name: str, *arguments: Any, options: Mapping[str, object]) -> Any:
     """An object of the class that a name stands for, with these options. Raises BadInput for an unknown name."""
-    registered = load(kind, name)
-    return (
-        registered.create(*arguments, **options)
-        if hasattr(registered, "Options")
-        else registered(*arguments, **options)
-    )
+    return load(kind, name).create(*arguments, **options)
 
 
 def check_name(kind: Kind, name: str) -> None:
@@ -123,36 +117,3 @@ def _class_name(kind: Kind, name: str) -> str:
     raise BadInput(
         f"mola/{kind}/{name}.py: expected a class named like the file (any case, no underscores), found none"
     )
-
-
-@cache
-def _constructor_options(kind: Kind, name: str) -> type[Options]:
-    """A model of the constructor's keyword-only arguments, built from the source text."""
-    import typing
-
-    import mola.types
-
-    node = next(
-        n
-        for n in syntax_tree(_file(kind, name)).body
-        if isinstance(n, ast.ClassDef) and n.name == _class_name(kind, name)
-    )
-    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    fields: dict[str, Any] = {}
-    if init is not None:
-        scope = {
-            **vars(typing),
-            **vars(mola.types),
-            **{
-                n: getattr(pydantic, n)
-                for n in ("Field", "PositiveInt", "PositiveFloat", "NonNegativeInt", "NonNegativeFloat")
-            },
-        }
-        for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
-            if argument.annotation is None or default is None:
-                raise BadInput(f"mola/{kind}/{name}.py: option '{argument.arg}' needs a type and a default")
-            annotation = eval(
-                compile(ast.Expression(argument.annotation), name, "eval"), scope
-            )  # our own source, not the user's input
-            fields[argument.arg] = (annotation, ast.literal_eval(default))
-    return pydantic.create_model(node.name, __base__=Options, **fields)

@@ -29,6 +29,7 @@ from mola.experiment.spec import Experiment, modules, other_versions, plain
 from mola.experiment.status import CHECKPOINT, LOCK
 from mola.files import write_json
 from mola.methods import Method
+from mola.metrics.kinds import KINDS
 from mola.models.backbones import builder
 from mola.sections import Settings
 from mola.seeds import derive
@@ -43,7 +44,7 @@ from mola.types import BadInput, Balancer, Benchmark
 log = logging.getLogger(__name__)
 LOG, INDEX = "log.txt", "runs.json"
 ANALYSIS = "analysis.json"  # what the probes measured, but for scores
-RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchmetrics", "torchjd")
+RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchjd")
 
 
 def train_seeds(experiment: Experiment, seeds: Sequence[int], *, renew: bool = False) -> list[int]:
@@ -104,7 +105,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     """
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
-    dense = any(task.kind != "classes" for task in benchmark.tasks)
+    dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
     backbone = builder(**settings.backbone.model_dump(), dense=dense)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
     method: Method = registry.create(

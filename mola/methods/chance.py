@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import Parameter
 
 from mola.methods import Method, faster
+from mola.metrics.kinds import KINDS
 from mola.types import Batch, Output, Task
 
 
@@ -30,7 +31,7 @@ class Chance(Method):
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)
         self.constants = nn.ParameterDict({task.name: torch.zeros(task.outputs) for task in tasks})
-        self.dense = {task.name for task in tasks if task.kind != "classes"}
+        self.dense = {task.name for task in tasks if KINDS[task.kind].dense}
         self.rate = options.rate
 
     def forward(self, batch: Batch) -> Output:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mola.metrics.kinds import KINDS
 from mola.models.backbones import head_width, width
 from mola.models.resampling import pooled, resized
 from mola.types import Batch, Task
@@ -27,9 +28,9 @@ class Heads(nn.Module):
         features = width(backbone)
         self.tasks = nn.ModuleDict(
             {
-                task.name: nn.Linear(features, task.outputs)
-                if task.kind == "classes"
-                else PyramidHead(features, task.outputs, head_width(backbone))
+                task.name: PyramidHead(features, task.outputs, head_width(backbone))
+                if KINDS[task.kind].dense
+                else nn.Linear(features, task.outputs)
                 for task in tasks
             }
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mola.config import Suite
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, experiments
+from mola.metrics.kinds import KINDS
 from mola.reporting.results.cited import Cited, cited
 from mola.reporting.results.records import Row, collect
 from mola.types import Task
@@ -31,7 +32,7 @@ class Results:
     @property
     def dense(self) -> bool:
         """Whether some task is a dense one: then every metric is a result by itself."""
-        return any(task.kind != "classes" for task in self.tasks)
+        return any(KINDS[task.kind].dense for task in self.tasks)
 
     @property
     def labels(self) -> tuple[str, ...]:
