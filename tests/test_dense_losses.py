@@ -20,11 +20,11 @@ def losses(predictions, y):
 
 def test_by_hand():
     logits = torch.tensor([[2.0, 0, 1], [0, 1, 5], [0, 0, 5]]).T.reshape(1, 3, 1, 3)  # three pixels
-    depth, found = torch.tensor([2.0, 0, 4]).reshape(1, 1, 1, 3), torch.tensor([1.5, 9, 6]).reshape(1, 1, 1, 3)
+    depth, losses = torch.tensor([2.0, 0, 4]).reshape(1, 1, 1, 3), torch.tensor([1.5, 9, 6]).reshape(1, 1, 1, 3)
     normals = torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 0, 1]]).T.reshape(1, 3, 1, 3)
     given = torch.tensor([[5.0, 0, 0], [7, 7, 7], [0, 3, 3]]).T.reshape(1, 3, 1, 3)
     y = {"segmentation": torch.tensor([[[0, 1, -1]]]), "depth": depth, "normals": normals}
-    ours = losses({"segmentation": logits, "depth": found, "normals": given}, y)
+    ours = losses({"segmentation": logits, "depth": losses, "normals": given}, y)
     first = math.log(math.exp(2) + 1 + math.exp(1)) - 2
     second = math.log(1 + math.exp(1) + math.exp(5)) - 1
     assert ours["segmentation"].item() == pytest.approx((first + second) / 2)
@@ -60,11 +60,11 @@ def test_without_a_valid_pixel_the_loss_and_its_gradient_are_zero():
 def test_unknown_pixels_reach_nothing():
     batch = next(FakeDense().batches("train", size=3, seed=0, epoch=0))
     predictions = {task.name: torch.randn(3, task.outputs, 24, 32, requires_grad=True) for task in TASKS}
-    found = task_losses(TASKS, Output(predictions), batch)
+    losses = task_losses(TASKS, Output(predictions), batch)
     for task in TASKS:
         known = counted(task, batch.y[task.name])
         assert known.sum() == 3 * 24 * 29
-        (gradient,) = torch.autograd.grad(found[task.name], predictions[task.name])
+        (gradient,) = torch.autograd.grad(losses[task.name], predictions[task.name])
         assert (gradient[:, :, :, :3] == 0).all()
         assert (gradient[:, :, :, 3:] != 0).any(1).all()
 
@@ -82,7 +82,7 @@ def test_fp32_under_autocast():
 
 def test_a_task_that_is_absent_has_no_loss():
     batch = next(FakeDense().batches("train", size=2, seed=0, epoch=0))
-    found = task_losses(
+    losses = task_losses(
         TASKS, Output({"depth": torch.zeros(2, 1, 24, 32)}), replace(batch, y={"depth": batch.y["depth"]})
     )
-    assert list(found) == ["depth"]
+    assert list(losses) == ["depth"]

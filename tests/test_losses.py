@@ -27,10 +27,10 @@ def test_decorrelation_is_the_double_sum(size, width, tasks, temperature, seed):
     scores = torch.randn(size, width, dtype=torch.float64, generator=generator).requires_grad_()
     task = torch.randint(tasks, (size,), generator=generator)
     task[1] = task[0]  # at least one pair
-    ours, wanted = task_decorrelation(scores, task, temperature), double_sum(scores, task, temperature)
-    torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-10)
+    ours, expected = task_decorrelation(scores, task, temperature), double_sum(scores, task, temperature)
+    torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(
-        torch.autograd.grad(ours, scores)[0], torch.autograd.grad(wanted, scores)[0], rtol=1e-8, atol=1e-10
+        torch.autograd.grad(ours, scores)[0], torch.autograd.grad(expected, scores)[0], rtol=1e-8, atol=1e-10
     )
 
 

@@ -23,7 +23,8 @@ SETS = {
     "organsmnist": (11, 1, 16.5),
     "pneumoniamnist": (2, 1, 4.17),
 }
-MD5 = {  # pixels of a side → set → checksum
+# pixels of a side → set → checksum
+MD5 = {
     28: {
         "pathmnist": "a8b06965200029087d5bd730944a56c1",
         "octmnist": "c68d92d5b585d8d81f7112f81e2d0842",
@@ -69,7 +70,8 @@ MD5 = {  # pixels of a side → set → checksum
         "pneumoniamnist": "d6a3c71de1b945ea11211b03746c1fe1",
     },
 }
-OLDER_MD5 = {  # at 28 pixels, where it differs
+# at 28 pixels, where it differs
+OLDER_MD5 = {
     "organcmnist": "0afa5834fb105f7705a7d93372119a21",
     "organamnist": "866b832ed4eeba67bfb9edee1d5544e6",
     "organsmnist": "e5c39f1af030238290b9557d9503af9d",

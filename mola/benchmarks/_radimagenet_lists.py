@@ -18,7 +18,8 @@ from pathlib import Path
 from mola.types import BadInput
 
 TREE = "radiology_ai"  # the archive's only folder
-ANATOMIES = {  # task → modality, what names its folder (of ultrasound, its findings' folders), findings
+# task → modality, what names its folder (of ultrasound, its findings' folders), findings
+ANATOMIES = {
     "ct_lung": ("CT", "lung|chest", 6),
     "ct_abdomen": ("CT", "abd", 28),
     "us_thyroid": ("US", "thyroid", 2),

@@ -30,7 +30,8 @@ TRAIN = {"letters": 780, "fonts": 402, "case": 400, "optdigits": 200}
 EVALUATION = {"valid": 250, "test": 750}  # of each task, rounded up to whole classes
 
 CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-FACES = (  # classes of ``fonts``: told apart by the weight of strokes, by serifs and by slant
+# classes of ``fonts``: told apart by the weight of strokes, by serifs and by slant
+FACES = (
     "DejaVuSans.ttf",
     "DejaVuSans-Bold.ttf",
     "DejaVuSerif-Bold.ttf",

@@ -149,11 +149,10 @@ class Experiment:
             return "trained with other code, settings or splits"
         if self.data_identity is not None and record.data != self.data_identity:
             return "made on other prepared data than is there now"
-        expected, found = (
-            (self.suite.suite, self.benchmark, self.label),
-            (record.suite, record.benchmark, record.method),
-        )
-        return None if found == expected else f"a record of {'/'.join(found)}"
+        place = (record.suite, record.benchmark, record.method)
+        if place != (self.suite.suite, self.benchmark, self.label):
+            return f"a record of {'/'.join(place)}"
+        return None
 
 
 def experiments(suite: Suite) -> list[Experiment]:

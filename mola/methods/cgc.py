@@ -39,7 +39,9 @@ class CGC(Method):
         super().__init__(tasks, backbone, options)
         shared_experts, own_experts = options.shared_experts, options.own_experts
         self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
-        self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
+        self.task_experts = nn.ModuleDict(
+            {task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks}
+        )
         self.heads = Heads(tasks, self.shared[0])
         mixed = shared_experts + own_experts
         self.gates = nn.ModuleDict({task.name: nn.Linear(GATE_INPUTS, mixed) for task in tasks})
@@ -51,7 +53,7 @@ class CGC(Method):
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
             rows, of_task = batch.rows(name), batch.only(name)
-            private = torch.stack([expert(of_task.x).float() for expert in self.own[name].children()], dim=1)
+            private = torch.stack([expert(of_task.x).float() for expert in self.task_experts[name].children()], dim=1)
             weights = self.gates[name](pixels[rows]).float().softmax(1)  # (B_t, shared and own experts)
             predictions |= self.heads(mixture(weights, torch.cat([shared[rows], private], dim=1)), of_task)
         return Output(predictions, features=shared)

@@ -53,7 +53,9 @@ class PLE(Method):
         super().__init__(tasks, backbone, options)
         levels, shared_experts, own_experts = options.levels, options.shared_experts, options.own_experts
         self.shared = nn.ModuleList(backbone() for _ in range(shared_experts))
-        self.own = nn.ModuleDict({task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks})
+        self.task_experts = nn.ModuleDict(
+            {task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks}
+        )
         self.heads = Heads(tasks, self.shared[0])
         self.cuts = stages(self.shared[0]) if levels > 1 else []
         if levels > max(1, len(self.cuts)):
@@ -96,14 +98,14 @@ class PLE(Method):
         if len(self.ends) > 1:
             cut = self.cuts[self.ends[-2] - 1]
             for name in self.task_names:
-                for expert in self.own[name].children():
+                for expert in self.task_experts[name].children():
                     late = set(parameters_after(expert, cut))
                     shared += [p for p in expert.parameters() if p not in late]
                 shared += [p for gate in self._gates(name)[:-2] for p in gate.parameters()]
         return shared
 
     def _routes(self) -> dict[str, list[nn.Module]]:
-        return {SHARED: [*self.shared]} | {name: [*experts.children()] for name, experts in self.own.items()}
+        return {SHARED: [*self.shared]} | {name: [*experts.children()] for name, experts in self.task_experts.items()}
 
     def _gates(self, name: str) -> list[nn.Module]:
         return [*self.gates[name].children()]

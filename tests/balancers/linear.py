@@ -31,25 +31,25 @@ class Problem:
         self.values = torch.ones(len(self.rows)).double() if values is None else torch.as_tensor(values).double()
         columns = self.rows.shape[1]
         self.shared = [Parameter(torch.zeros(2, 1).double()), Parameter(torch.zeros(columns - 2).double())]
-        self.own = {name: Parameter(torch.zeros(()).double()) for name in self.names}
+        self.private = {name: Parameter(torch.zeros(()).double()) for name in self.names}
 
     def losses(self, features=False):
         x = torch.cat([p.flatten() for p in self.shared])
         z = x[None] * 1  # (1, P), where the tasks part
-        found = {
-            name: value + row @ z[0] + (1 + t) * self.own[name]
+        losses = {
+            name: value + row @ z[0] + (1 + t) * self.private[name]
             for t, (name, value, row) in enumerate(zip(self.names, self.values, self.rows, strict=True))
         }
-        return (found, z) if features else found
+        return (losses, z) if features else losses
 
     def update(self, balancer, aux_loss=None):
         """What one backward gives the shared parameters (P,) and the tasks' own (T,)."""
-        for p in [*self.shared, *self.own.values()]:
+        for p in [*self.shared, *self.private.values()]:
             p.grad = None
         losses, features = self.losses(features=True)
-        balancer.backward(losses, aux_loss, self.shared, list(self.own.values()), features)
+        balancer.backward(losses, aux_loss, self.shared, list(self.private.values()), features)
         shared = torch.cat([p.grad.flatten() for p in self.shared])
-        return shared, torch.stack([p.grad for p in self.own.values()])
+        return shared, torch.stack([p.grad for p in self.private.values()])
 
 
 def update(name, rows, values=None, **options):

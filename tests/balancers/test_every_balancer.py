@@ -30,18 +30,18 @@ def test_one_task_is_plain_training(name):
     problem = Problem(CONFLICT[:1], [0.7])
     balancer = make(name, 1)
     for _ in range(3):
-        shared, own = problem.update(balancer)
+        shared, private = problem.update(balancer)
         torch.testing.assert_close(shared, CONFLICT[0])
-        torch.testing.assert_close(own, torch.ones(1).double())
+        torch.testing.assert_close(private, torch.ones(1).double())
         balancer.end_epoch()
 
 
 @every
 def test_the_update_is_finite_and_lowers_the_sum(name):
-    shared, own = Problem(CONFLICT, VALUES).update(make(name, 3))
+    shared, private = Problem(CONFLICT, VALUES).update(make(name, 3))
     assert shared.isfinite().all()
     assert CONFLICT.sum(0) @ shared > 0
-    assert (own > 0).all()
+    assert (private > 0).all()
 
 
 @every
@@ -68,21 +68,21 @@ def test_a_batch_may_lack_tasks(name):
     rows = torch.cat([CONFLICT, -CONFLICT[:1] + 0.3])
     for present in ([0, 1, 2, 3], [1, 3], [2], [0, 2, 3], [3, 1], [0, 1, 2, 3]):
         names = tuple(NAMES[i] for i in present)
-        shared, own = Problem(rows[present], [1.0 + i for i in present], names).update(balancer)
-        assert shared.isfinite().all() and own.isfinite().all()
+        shared, private = Problem(rows[present], [1.0 + i for i in present], names).update(balancer)
+        assert shared.isfinite().all() and private.isfinite().all()
         assert shared.abs().sum() > 0
         balancer.end_epoch()
 
 
 def parts_of(state, name):
     """What a balancer's state holds of a task: entries by its name, rows and columns by its place; None: nothing."""
-    place, found = NAMES.index(name), []
+    place, gradients = NAMES.index(name), []
     for value in state.values():
         if isinstance(value, dict):
-            found += [value[name]] if name in value else [parts_of(value, name)]
+            gradients += [value[name]] if name in value else [parts_of(value, name)]
         elif isinstance(value, torch.Tensor) and value.dim() and len(value) == 3:
-            found += [value[place].clone()]
-    return [part for part in found if part is not None and part != []]
+            gradients += [value[place].clone()]
+    return [part for part in gradients if part is not None and part != []]
 
 
 @every
@@ -119,15 +119,15 @@ def test_a_loss_of_zero_without_gradient(name):
 def test_gradients_accumulate(name):
     problem, balancer = Problem(CONFLICT, VALUES), make(name, 3)
     torch.manual_seed(0)
-    once, own = problem.update(balancer)
+    once, private = problem.update(balancer)
     balancer = make(name, 3)
-    for p in [*problem.shared, *problem.own.values()]:
+    for p in [*problem.shared, *problem.private.values()]:
         p.grad = torch.ones_like(p)
     torch.manual_seed(0)
     losses, features = problem.losses(features=True)
-    balancer.backward(losses, None, problem.shared, list(problem.own.values()), features)
+    balancer.backward(losses, None, problem.shared, list(problem.private.values()), features)
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in problem.shared]), once + 1)
-    torch.testing.assert_close(torch.stack([p.grad for p in problem.own.values()]), own + 1)
+    torch.testing.assert_close(torch.stack([p.grad for p in problem.private.values()]), private + 1)
 
 
 @every
@@ -145,14 +145,14 @@ def test_frozen_parameters_and_nothing_shared(name):
     problem = Problem(CONFLICT, VALUES)
     problem.shared[0].requires_grad_(False)
     losses, features = problem.losses(features=True)
-    make(name, 3).backward(losses, None, problem.shared, list(problem.own.values()), features)
+    make(name, 3).backward(losses, None, problem.shared, list(problem.private.values()), features)
     assert problem.shared[0].grad is None
     assert problem.shared[1].grad is not None
     for p in problem.shared:
         p.requires_grad_(False)
-    problem.own["a"].grad = None
-    make(name, 3).backward(problem.losses(), None, [], list(problem.own.values()))
-    assert problem.own["a"].grad is not None
+    problem.private["a"].grad = None
+    make(name, 3).backward(problem.losses(), None, [], list(problem.private.values()))
+    assert problem.private["a"].grad is not None
 
 
 class Toy(nn.Module):

@@ -34,7 +34,7 @@ def test_weights_come_from_the_features(name, plain, rows):
     matrix = torch.stack([g.flatten() if rows is ALL else g.sum(0) for g in on_z])
     # α from the plain balancer, on a matrix whose gradient it is handed
     alpha = make(plain, 3).alpha(matrix, losses)
-    wanted = torch.autograd.grad(
+    expected = torch.autograd.grad(
         sum(a * loss for a, loss in zip(alpha, losses.values(), strict=True)), net.body.weight, retain_graph=True
     )[0]
     heads = [
@@ -43,9 +43,9 @@ def test_weights_come_from_the_features(name, plain, rows):
     ]
 
     make(name, 3).backward(losses, None, list(net.body.parameters()), list(net.heads.parameters()), z)
-    torch.testing.assert_close(net.body.weight.grad, wanted)
-    for head, own in zip(net.heads, heads, strict=True):
-        torch.testing.assert_close(head.weight.grad, own)
+    torch.testing.assert_close(net.body.weight.grad, expected)
+    for head, private in zip(net.heads, heads, strict=True):
+        torch.testing.assert_close(head.weight.grad, private)
 
 
 @UB
@@ -83,13 +83,13 @@ def test_a_shared_parameter_between_features_and_losses_is_combined():
     losses = {task.name: head(between(z)).square().mean() for task, head in zip(tasks(3), net.heads, strict=True)}
     on_z = torch.stack([torch.autograd.grad(loss, z, retain_graph=True)[0].flatten() for loss in losses.values()])
     alpha = make("mgda", 3).alpha(on_z, losses)
-    wanted = torch.autograd.grad(
+    expected = torch.autograd.grad(
         sum(a * loss for a, loss in zip(alpha, losses.values(), strict=True)), between.weight, retain_graph=True
     )[0]
     make("mgda_ub", 3).backward(
         losses, None, [*net.body.parameters(), *between.parameters()], list(net.heads.parameters()), z
     )
-    torch.testing.assert_close(between.weight.grad, wanted)
+    torch.testing.assert_close(between.weight.grad, expected)
 
 
 def test_features_that_no_loss_depends_on_are_a_methods_mistake():

@@ -18,7 +18,7 @@ SCALED = CONFLICT * torch.tensor([[30.0], [0.01], [1.0]])
 
 
 def solve(objective, start, constraints, bounds=None):
-    found = minimize(
+    result = minimize(
         objective,
         start,
         method="SLSQP",
@@ -27,8 +27,8 @@ def solve(objective, start, constraints, bounds=None):
         options={"maxiter": 2000, "ftol": 1e-13},
     )
     # 8: no step is downhill to the precision of its differences; where that is depends on the processor
-    assert found.success or found.status == 8, found.message
-    return found.x
+    assert result.success or result.status == 8, result.message
+    return result.x
 
 
 def min_norm(g):
@@ -38,8 +38,8 @@ def min_norm(g):
     return solve(lambda a: ((a @ g) ** 2).sum(), np.ones(size) / size, on_simplex, [(0, 1)] * size) @ g
 
 
-def close(actual, wanted, tolerance=1e-4):
-    torch.testing.assert_close(actual, torch.as_tensor(np.asarray(wanted)).double(), rtol=tolerance, atol=tolerance)
+def close(actual, expected, tolerance=1e-4):
+    torch.testing.assert_close(actual, torch.as_tensor(np.asarray(expected)).double(), rtol=tolerance, atol=tolerance)
 
 
 @BOTH
@@ -80,8 +80,8 @@ def test_cagrad_maximises_the_worst_improvement_in_the_ball(rows, c):
         {"type": "ineq", "fun": lambda v: radius**2 - ((v[:-1] - mean) ** 2).sum() + 1e-14},
     ]
     start = np.append(mean, (g @ mean).min())
-    wanted = mean if c == 0 else solve(lambda v: -v[-1], start, constraints)[:-1]
-    close(update("cagrad", rows, c=c), wanted, 2e-3)
+    expected = mean if c == 0 else solve(lambda v: -v[-1], start, constraints)[:-1]
+    close(update("cagrad", rows, c=c), expected, 2e-3)
 
 
 @pytest.mark.parametrize("ratio", [1e-2, 1e-4, 1e-6])
@@ -91,8 +91,8 @@ def test_cagrad_hears_a_small_gradient(ratio):
     small = np.array([0.6, 0.8, 0.0])
     g = np.array([[1.0, 0.0, 0.0], ratio * small])
     mean = g.mean(0)
-    wanted = mean + 0.4 * np.linalg.norm(mean) * small
-    close(update("cagrad", g), wanted, 1e-6)
+    expected = mean + 0.4 * np.linalg.norm(mean) * small
+    close(update("cagrad", g), expected, 1e-6)
     alpha = make("cagrad", 2).alpha(torch.tensor(g).float(), dict.fromkeys("ab", torch.tensor(1.0)))
     close(alpha.double(), [0.5, 0.5 + 0.4 * np.linalg.norm(mean) / ratio], 1e-5)
 
@@ -133,8 +133,8 @@ def test_imtl_g_projects_equally_on_all(rows):
 def test_imtl_g_hears_a_small_gradient(rows, ratio):
     rows = rows * torch.tensor([[1.0], [ratio], [1.0]]).double()
     alpha = make("imtl_g", 3).alpha(rows.float(), dict.fromkeys("abc", torch.tensor(1.0))).double()
-    wanted = np.linalg.solve((rows @ rows.T).numpy(), rows.norm(dim=1).numpy())
-    close(alpha, wanted / wanted.sum())
+    expected = np.linalg.solve((rows @ rows.T).numpy(), rows.norm(dim=1).numpy())
+    close(alpha, expected / expected.sum())
     if ratio == 5e-4 and rows[1, 0] == 0:
         close(alpha, [0.0005, 0.999, 0.0005], 1e-5)
 
@@ -153,13 +153,13 @@ def test_nash_mtl_is_the_bargaining_solution(rows):
     g = rows.numpy()
     m = g @ g.T
     # in logarithms, where α > 0 by itself
-    found = root(
+    result = root(
         lambda a: np.log(m @ np.exp(a)) + a if (m @ np.exp(a) > 0).all() else np.full(len(a), 1e3),
         -0.5 * np.log(np.diag(m)),
         tol=1e-13,
     )
-    assert found.success
-    close(update("nash_mtl", rows), np.exp(found.x) @ g)
+    assert result.success
+    close(update("nash_mtl", rows), np.exp(result.x) @ g)
 
 
 @BOTH
@@ -207,9 +207,9 @@ def test_aligned_mtl_of_gradients_that_depend_on_each_other():
     """Rank 2 in fp32: the null space must not set the scale."""
     rows = torch.tensor([[1.0, 0.0, 0.3], [0.0, 1.0, 0.1], [1.0, 1.0, 0.4]])
     u, s, v = np.linalg.svd(rows.numpy().astype(float))
-    wanted = (s[1] * u[:, :2] @ v[:2]).sum(0)
+    expected = (s[1] * u[:, :2] @ v[:2]).sum(0)
     balancer = make("aligned_mtl", 3)
-    close(balancer.combine(rows, dict.fromkeys("abc", torch.tensor(1.0))).double(), wanted)
+    close(balancer.combine(rows, dict.fromkeys("abc", torch.tensor(1.0))).double(), expected)
 
 
 @pytest.mark.parametrize(("length", "heard"), [(1e-3, True), (3e-4, False)])
@@ -232,11 +232,11 @@ def test_upgrad_averages_projections_onto_the_dual_cone(rows):
 def pcgrad_by_vectors(g, orders):
     total = np.zeros(g.shape[1])
     for i, order in enumerate(orders):
-        own = g[i].copy()
+        private = g[i].copy()
         for j in order:
-            if own @ g[j] < 0:
-                own -= (own @ g[j]) / (g[j] @ g[j]) * g[j]
-        total += own
+            if private @ g[j] < 0:
+                private -= (private @ g[j]) / (g[j] @ g[j]) * g[j]
+        total += private
     return total
 
 
@@ -245,14 +245,14 @@ def test_pcgrad_projects_in_some_order(rows):
     g = rows.numpy()
     others = [[j for j in range(3) if j != i] for i in range(3)]
     possible = [pcgrad_by_vectors(g, orders) for orders in itertools.product(*map(itertools.permutations, others))]
-    seen = set()
+    calls = set()
     for seed in range(12):
         torch.manual_seed(seed)
         d = update("pcgrad", rows).numpy()
-        fits = [i for i, wanted in enumerate(possible) if np.allclose(d, wanted)]
+        fits = [i for i, expected in enumerate(possible) if np.allclose(d, expected)]
         assert fits
-        seen.add(fits[0])
-    assert len(seen) > 1 or rows is AGREE
+        calls.add(fits[0])
+    assert len(calls) > 1 or rows is AGREE
 
 
 def test_gradvac_turns_conflicting_gradients_until_they_meet_the_target():
@@ -262,17 +262,18 @@ def test_gradvac_turns_conflicting_gradients_until_they_meet_the_target():
     for _ in range(3):
         total = np.zeros(4)
         for i, j in ((0, 1), (1, 0)):
-            own, other = g[i], g[j]
-            phi, wanted = own @ other / np.linalg.norm(own) / np.linalg.norm(other), target[i, j]
-            if phi < wanted:
+            private, other = g[i], g[j]
+            phi, expected = private @ other / np.linalg.norm(private) / np.linalg.norm(other), target[i, j]
+            if phi < expected:
                 # the point own + a·other, a > 0, whose cosine with other is the target: from the right triangle
-                along = own @ other / np.linalg.norm(other)
-                across = math.sqrt(own @ own - along**2)
-                a = (across * wanted / math.sqrt(1 - wanted**2) - along) / np.linalg.norm(other)
-                own = own + a * other
-                assert own @ other / np.linalg.norm(own) / np.linalg.norm(other) == pytest.approx(wanted, abs=1e-9)
+                along = private @ other / np.linalg.norm(other)
+                across = math.sqrt(private @ private - along**2)
+                a = (across * expected / math.sqrt(1 - expected**2) - along) / np.linalg.norm(other)
+                private = private + a * other
+                cosine = private @ other / np.linalg.norm(private) / np.linalg.norm(other)
+                assert cosine == pytest.approx(expected, abs=1e-9)
             target[i, j] = (1 - beta) * target[i, j] + beta * phi
-            total += own
+            total += private
         close(problem.update(balancer)[0], total)
         target_now = balancer.state_dict()["target"]
         close(target_now, target)
@@ -282,15 +283,15 @@ def gradvac_by_vectors(g, target, beta, orders):
     """The formula on vectors: a gradient that was turned is what the next one is compared with."""
     total, target = np.zeros(g.shape[1]), target.copy()
     for i, order in enumerate(orders):
-        own = g[i].copy()
+        private = g[i].copy()
         for j in order:
-            size, other = np.linalg.norm(own), np.linalg.norm(g[j])
-            phi, wanted = own @ g[j] / size / other, target[i, j]
-            if phi < wanted:
-                across, level = math.sqrt(1 - phi**2), math.sqrt(1 - wanted**2)
-                own = own + size * (wanted * across - phi * level) / (other * level) * g[j]
-            target[i, j] += beta * (phi - wanted)
-        total += own
+            size, other = np.linalg.norm(private), np.linalg.norm(g[j])
+            phi, expected = private @ g[j] / size / other, target[i, j]
+            if phi < expected:
+                across, level = math.sqrt(1 - phi**2), math.sqrt(1 - expected**2)
+                private = private + size * (expected * across - phi * level) / (other * level) * g[j]
+            target[i, j] += beta * (phi - expected)
+        total += private
     return total, target
 
 
@@ -298,7 +299,7 @@ def test_gradvac_of_three_tasks_in_some_order():
     """The second step, whose targets are no longer 0, in each of the 8 orders that a first and second step may take."""
     g, beta = CONFLICT.numpy(), 0.5
     orders = list(itertools.product(*(itertools.permutations([j for j in range(3) if j != i]) for i in range(3))))
-    seen = set()
+    calls = set()
     for seed in range(16):
         torch.manual_seed(seed)
         balancer, problem = make("gradvac", 3, beta=beta), Problem(CONFLICT)
@@ -309,9 +310,9 @@ def test_gradvac_of_three_tasks_in_some_order():
             now = balancer.state_dict()["target"].numpy()
             fits = [i for i, (w, t) in enumerate(possible) if np.allclose(d, w) and np.allclose(now, t)]
             assert fits
-            seen.add(fits[0])
+            calls.add(fits[0])
             start = now
-    assert len(seen) > 1
+    assert len(calls) > 1
 
 
 def test_gradvac_keeps_its_targets_by_name():
@@ -341,9 +342,9 @@ def test_graddrop_draws_what_torchjd_draws(leak):
     rows = torch.randn(3, 50).double()
     rows[:, 7] = 0
     torch.manual_seed(3)
-    wanted = GradDrop(leak=torch.full((3,), leak).double())(rows)
+    expected = GradDrop(leak=torch.full((3,), leak).double())(rows)
     torch.manual_seed(3)
-    torch.testing.assert_close(update("graddrop", rows, leak=leak), wanted)
+    torch.testing.assert_close(update("graddrop", rows, leak=leak), expected)
 
 
 def test_db_mtl_averages_log_gradients_and_gives_them_the_longest_length():
@@ -354,9 +355,9 @@ def test_db_mtl_averages_log_gradients_and_gives_them_the_longest_length():
         keep = beta / n**sigma
         average = keep * average + (1 - keep) * g
         norms = np.linalg.norm(average, axis=1)
-        d, own = Problem(CONFLICT, values).update(balancer)
+        d, private = Problem(CONFLICT, values).update(balancer)
         close(d, norms.max() * (average / norms[:, None]).sum(0))
-        close(own, [(1 + t) / value for t, value in enumerate(values)])
+        close(private, [(1 + t) / value for t, value in enumerate(values)])
 
 
 def test_db_mtl_keeps_an_absent_tasks_average_as_it_was():

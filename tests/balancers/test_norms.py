@@ -42,9 +42,9 @@ def test_of_a_convolution_with_few_positions(options, monkeypatch):
     before = nn.Conv2d(3, 64, 1).double()
     norm = nn.BatchNorm2d(48).double()  # mixes the samples of the tasks
     losses = losses_of(norm(layer(before(torch.randn(6, 3, 3, 4).double()).relu())).relu())
-    found = gradient_norms(losses, [layer.weight])
-    assert taken and not found.requires_grad
-    torch.testing.assert_close(found, plain(losses, layer.weight))
+    result = gradient_norms(losses, [layer.weight])
+    assert taken and not result.requires_grad
+    torch.testing.assert_close(result, plain(losses, layer.weight))
     sum(losses).backward()  # the graph is still there
 
 
@@ -53,9 +53,9 @@ def test_a_loss_of_another_branch_has_none(monkeypatch):
     layer = nn.Conv2d(64, 48, 3)
     x = torch.randn(4, 64, 3, 3, requires_grad=True)
     losses = [layer(x).square().sum(), x.sum()]
-    found = gradient_norms(losses, [layer.weight])
-    assert taken and found[1] == 0
-    torch.testing.assert_close(found[:1], plain(losses[:1], layer.weight))
+    result = gradient_norms(losses, [layer.weight])
+    assert taken and result[1] == 0
+    torch.testing.assert_close(result[:1], plain(losses[:1], layer.weight))
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_of_several_weights():
     layers = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
     weights = [layer.weight for layer in layers]
     losses = losses_of(layers(torch.randn(6, 4)))
-    wanted = torch.stack([plain(losses, weight) for weight in weights]).norm(dim=0)
-    torch.testing.assert_close(gradient_norms(losses, weights), wanted)
+    expected = torch.stack([plain(losses, weight) for weight in weights]).norm(dim=0)
+    torch.testing.assert_close(gradient_norms(losses, weights), expected)
 
 
 def test_a_gradient_of_zero_has_a_small_norm():
     """The sum behind a BatchNorm says nothing about what lies before: rounding alone is left, of either sign."""
     layer = nn.Conv2d(64, 48, 3)
     y = nn.functional.batch_norm(layer(torch.randn(4, 64, 3, 3)), None, None, training=True)
-    found = gradient_norms([y.sum(), (2 * y).sum()], [layer.weight])
-    assert found.isfinite().all() and (found < 1e-2).all()
+    result = gradient_norms([y.sum(), (2 * y).sum()], [layer.weight])
+    assert result.isfinite().all() and (result < 1e-2).all()

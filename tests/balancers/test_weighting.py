@@ -56,8 +56,8 @@ def test_dwa_follows_the_rates_of_two_epochs():
     torch.testing.assert_close(first[:2], torch.ones(2).double())
     rates = [1.0 / 3.0, 1.0 / 2.0]
     scores = [math.exp(rate / 2.0) for rate in rates]
-    wanted = torch.tensor([2 * score / sum(scores) for score in scores]).double()
-    torch.testing.assert_close(Problem(torch.eye(3)[:2]).update(balancer)[0][:2], wanted)
+    expected = torch.tensor([2 * score / sum(scores) for score in scores]).double()
+    torch.testing.assert_close(Problem(torch.eye(3)[:2]).update(balancer)[0][:2], expected)
 
 
 def test_dwa_of_the_tasks_present():
@@ -70,8 +70,8 @@ def test_dwa_of_the_tasks_present():
     for names in ("abc", "ab", "bc"):
         scores = torch.tensor([math.exp(rates[name] / 2.0) for name in names]).double()
         rows = torch.eye(3)[: len(names)]
-        found = Problem(rows, names=tuple(names)).update(balancer)[0][: len(names)]
-        torch.testing.assert_close(found, len(names) * scores / scores.sum())
+        result = Problem(rows, names=tuple(names)).update(balancer)[0][: len(names)]
+        torch.testing.assert_close(result, len(names) * scores / scores.sum())
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_learnt_scales(name, kind, weight, slope):
     with torch.no_grad():
         for parameter, value in zip(balancer.parameters(), s, strict=True):
             parameter.fill_(value)
-    update, own = Problem(CONFLICT, VALUES).update(balancer)
+    update, private = Problem(CONFLICT, VALUES).update(balancer)
     torch.testing.assert_close(update, weighted([weight(v) for v in s]), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(
-        own, torch.tensor([(1 + t) * weight(v) for t, v in enumerate(s)]).double(), rtol=1e-6, atol=1e-6
+        private, torch.tensor([(1 + t) * weight(v) for t, v in enumerate(s)]).double(), rtol=1e-6, atol=1e-6
     )
     slopes = torch.stack([p.grad for p in balancer.parameters()]).double()
-    wanted = torch.tensor([slope(v, float(x)) for v, x in zip(s, VALUES, strict=True)]).double()
-    torch.testing.assert_close(slopes, wanted, rtol=1e-6, atol=1e-6)
+    expected = torch.tensor([slope(v, float(x)) for v, x in zip(s, VALUES, strict=True)]).double()
+    torch.testing.assert_close(slopes, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_an_absent_tasks_scale_has_no_gradient():
@@ -106,13 +106,13 @@ def test_an_absent_tasks_scale_has_no_gradient():
 
 def adam_steps(start, gradients, lr, decay=0.0):
     """Kingma and Ba's Adam on numbers: the value after each gradient."""
-    value, m, v, found = start, 0.0, 0.0, []
+    value, m, v, result = start, 0.0, 0.0, []
     for n, gradient in enumerate(gradients, start=1):
         total = gradient + decay * value
         m, v = 0.9 * m + 0.1 * total, 0.999 * v + 0.001 * total**2
         value -= lr * (m / (1 - 0.9**n)) / (math.sqrt(v / (1 - 0.999**n)) + 1e-8)
-        found.append(value)
-    return found
+        result.append(value)
+    return result
 
 
 def test_gradnorm_descends_on_the_published_objective():

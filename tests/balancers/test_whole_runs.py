@@ -18,7 +18,7 @@ def _one_thread():
 
 @pytest.mark.parametrize("balancer", ["uw", {"name": "db_mtl", "beta": 0.5}])
 def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
-    told = []
+    records = []
     for turn in ("whole", "cut"):
         suite = load(
             suite_file(
@@ -41,8 +41,8 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
         assert runs.train(experiment(suite, "digits", "mola_grad"), 0).status == "done", (
             folder / "log.txt"
         ).read_text()
-        told.append(json.loads((folder / "record.json").read_text()))
-    whole, cut = told
+        records.append(json.loads((folder / "record.json").read_text()))
+    whole, cut = records
     assert whole["weights_sha256"] == cut["weights_sha256"]
     assert [e["train"] for e in whole["curve"]] == [e["train"] for e in cut["curve"]]
     assert whole["config"]["balancer_options"] == cut["config"]["balancer_options"]

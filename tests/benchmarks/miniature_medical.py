@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 SPLITS = ("train", "val", "test")
-FLAGS = {  # flag → classes and channels, as MedMNIST's README has them
+# flag → classes and channels, as MedMNIST's README has them
+FLAGS = {
     "pathmnist": (9, 3),
     "octmnist": (4, 1),
     "organcmnist": (11, 1),
@@ -23,7 +24,8 @@ FLAGS = {  # flag → classes and channels, as MedMNIST's README has them
     "organsmnist": (11, 1),
     "pneumoniamnist": (2, 1),
 }
-KNOWN = {  # class folders of RadImageNet that public text names; the others are invented
+# class folders of RadImageNet that public text names; the others are invented
+KNOWN = {
     "CT/lung": ("Nodule", "airspace_opacity", "bronchiectasis", "interstitial_lung_disease", "normal"),
     "CT/abd": ("normal",),
     "US": ("gb", "kidney", "liver", "ovary", "thyroid"),
@@ -31,7 +33,8 @@ KNOWN = {  # class folders of RadImageNet that public text names; the others are
     "MR/af": ("Plantar_plate_tear", "hematoma", "plantar_fascia_pathology", "normal"),
     "MR/brain": ("acute_infarct", "normal", "white_matter_changes"),
 }
-ANATOMIES = {  # folder → classes
+# folder → classes
+ANATOMIES = {
     "CT/lung": 6,
     "CT/abd": 28,
     "US": 15,

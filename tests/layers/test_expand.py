@@ -9,7 +9,8 @@ import mola
 from mola.layers.expand import every_expert, expansion_point
 from mola.types import BadInput
 
-FAMILIES = {  # model → where; the forks lie in stages, in blocks, in a layer, behind a stem
+# model → where; the forks lie in stages, in blocks, in a layer, behind a stem
+FAMILIES = {
     "test_resnet": r"layer[3-4]\..*conv\d",
     "test_vit": r"blocks\.([1-9]|1\d)\..*(qkv|proj|fc1|fc2)",
     "test_convnext": r"stages\.[23]\..*fc\d",

@@ -193,7 +193,7 @@ def test_own_experts_alone_are_single_task_models(batch):
     towers, _ = differing_towers()
     cgc = build("cgc").train()
     for name in NAMES:
-        cgc.own[name][0].load_state_dict(towers.towers[name].backbone.state_dict())
+        cgc.task_experts[name][0].load_state_dict(towers.towers[name].backbone.state_dict())
         cgc.heads.tasks[name].load_state_dict(towers.towers[name].heads.tasks[name].state_dict())
         cgc.gates[name].bias.data = torch.tensor([-1e4, 0.0])
     same(cgc, towers.train(), batch)  # also in training: BatchNorm sees a task's samples alone
@@ -225,12 +225,12 @@ def test_ple_of_two_levels_by_hand(batch):
         return sum(w.view(-1, *[1] * (g.dim() - 1)) * g for w, g in zip(weights.unbind(1), outputs, strict=True))
 
     pooled = torch.nn.functional.adaptive_avg_pool2d(batch.x, 8).flatten(1)
-    low = {name: lower(method.own[name][0], batch.x) for name in NAMES}
+    low = {name: lower(method.task_experts[name][0], batch.x) for name in NAMES}
     common = lower(method.shared[0], batch.x)
     for_all = weighed(method.shared_gates[0], pooled, [common, *low.values()])
     for name in NAMES:
         mixed = weighed(method.gates[name][0], pooled, [common, low[name]])
-        high = [upper(method.shared[0], for_all), upper(method.own[name][0], mixed)]
+        high = [upper(method.shared[0], for_all), upper(method.task_experts[name][0], mixed)]
         features = weighed(method.gates[name][1], mixed.mean((2, 3)), high)[batch.rows(name)]
         torch.testing.assert_close(predictions[name], method.heads.tasks[name](features), rtol=1e-4, atol=1e-5)
 

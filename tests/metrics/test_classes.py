@@ -25,11 +25,11 @@ def sample(classes=5, number=300):
 
 def areas(logits, targets):
     """scikit-learn's, one class against the rest, of log p_k − log(1 − p_k) term by term."""
-    logits, found = logits.double(), []
+    logits, result = logits.double(), []
     for k in range(logits.shape[1]):
         rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
-        found.append(roc_auc_score(targets == k, logits[:, k] - rest.logsumexp(1)))
-    return sum(found) / len(found)
+        result.append(roc_auc_score(targets == k, logits[:, k] - rest.logsumexp(1)))
+    return sum(result) / len(result)
 
 
 def test_against_scikit_learn():

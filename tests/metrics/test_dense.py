@@ -15,10 +15,10 @@ SEGMENTATION, DEPTH, NORMALS = TASKS
 
 
 def measure(task, *batches):
-    made = accumulator(task)
+    meter = accumulator(task)
     for predictions, targets in batches:
-        made.update(predictions, targets)
-    return made.compute()
+        meter.update(predictions, targets)
+    return meter.compute()
 
 
 def scores(labels, classes=3):
@@ -33,54 +33,54 @@ def directions(degrees):
 
 def test_segmentation_by_hand():
     # target 0 0 0 1 −1 | found 0 0 1 1 0: IoU of 0 is 2/3, of 1 is 1/2; class 2 does not occur
-    found = measure(SEGMENTATION, (scores([[[0, 0, 1, 1, 0]]]), torch.tensor([[[0, 0, 0, 1, -1]]])))
-    assert found["miou"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert found["pixel_accuracy"] == pytest.approx(3 / 4)
+    result = measure(SEGMENTATION, (scores([[[0, 0, 1, 1, 0]]]), torch.tensor([[[0, 0, 0, 1, -1]]])))
+    assert result["miou"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert result["pixel_accuracy"] == pytest.approx(3 / 4)
 
 
 def test_a_class_that_is_found_where_it_is_not_costs_those_that_are():
-    found = measure(SEGMENTATION, (scores([[[0, 2]]]), torch.tensor([[[0, 0]]])))
-    assert found == {"miou": 0.5, "pixel_accuracy": 0.5}
+    result = measure(SEGMENTATION, (scores([[[0, 2]]]), torch.tensor([[[0, 0]]])))
+    assert result == {"miou": 0.5, "pixel_accuracy": 0.5}
 
 
 def test_depth_by_hand():
-    wanted = torch.tensor([2.0, 4, 0, 1]).reshape(1, 1, 2, 2)
+    expected = torch.tensor([2.0, 4, 0, 1]).reshape(1, 1, 2, 2)
     given = torch.tensor([1.0, 5, 7, 1]).reshape(1, 1, 2, 2)
-    found = measure(DEPTH, (given, wanted))
-    assert found["abs_error"] == pytest.approx(2 / 3)
-    assert found["rel_error"] == pytest.approx((1 / 2 + 1 / 4 + 0) / 3)
+    result = measure(DEPTH, (given, expected))
+    assert result["abs_error"] == pytest.approx(2 / 3)
+    assert result["rel_error"] == pytest.approx((1 / 2 + 1 / 4 + 0) / 3)
 
 
 def test_normals_by_hand():
     axis = directions([0.0] * 6)
     axis[..., 5] = 0  # unknown
-    found = measure(NORMALS, (3 * directions([0.0, 10, 20, 29, 90, 120]), axis))
-    assert found["mean_angle"] == pytest.approx((0 + 10 + 20 + 29 + 90) / 5, abs=1e-4)
-    assert found["median_angle"] == pytest.approx(20, abs=6e-4)
-    assert [found[f"within_{limit}"] for limit in (11, 22, 30)] == pytest.approx([2 / 5, 3 / 5, 4 / 5])
+    result = measure(NORMALS, (3 * directions([0.0, 10, 20, 29, 90, 120]), axis))
+    assert result["mean_angle"] == pytest.approx((0 + 10 + 20 + 29 + 90) / 5, abs=1e-4)
+    assert result["median_angle"] == pytest.approx(20, abs=6e-4)
+    assert [result[f"within_{limit}"] for limit in (11, 22, 30)] == pytest.approx([2 / 5, 3 / 5, 4 / 5])
 
 
 def test_the_median_of_an_even_number_is_between_the_middle_two():
-    found = measure(NORMALS, (directions([1.0, 2, 4, 8]), directions([0.0] * 4)))
-    assert found["median_angle"] == pytest.approx(3, abs=6e-4)
+    result = measure(NORMALS, (directions([1.0, 2, 4, 8]), directions([0.0] * 4)))
+    assert result["median_angle"] == pytest.approx(3, abs=6e-4)
 
 
 def test_the_median_is_exact_to_half_a_bin():
     angles = torch.rand(1001, generator=torch.Generator().manual_seed(0)).mul(180).tolist()
-    found = measure(NORMALS, (directions(angles), directions([0.0] * 1001)))
-    assert found["median_angle"] == pytest.approx(sorted(angles)[500], abs=6e-4)
-    assert found["mean_angle"] == pytest.approx(sum(angles) / 1001, abs=1e-4)
+    result = measure(NORMALS, (directions(angles), directions([0.0] * 1001)))
+    assert result["median_angle"] == pytest.approx(sorted(angles)[500], abs=6e-4)
+    assert result["mean_angle"] == pytest.approx(sum(angles) / 1001, abs=1e-4)
 
 
 def test_a_zero_prediction_is_at_a_right_angle_and_opposite_is_180():
     axis = directions([0.0])
-    found = measure(NORMALS, (torch.cat([0 * axis, -axis]), torch.cat([axis, axis])))
-    assert found["mean_angle"] == pytest.approx(135)
+    result = measure(NORMALS, (torch.cat([0 * axis, -axis]), torch.cat([axis, axis])))
+    assert result["mean_angle"] == pytest.approx(135)
 
 
 def test_small_angles_keep_their_digits():
-    found = measure(NORMALS, (directions([0.01]), directions([0.0])))
-    assert found["mean_angle"] == pytest.approx(0.01, abs=1e-5)
+    result = measure(NORMALS, (directions([0.01]), directions([0.0])))
+    assert result["mean_angle"] == pytest.approx(0.01, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

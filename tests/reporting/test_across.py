@@ -34,16 +34,16 @@ def test_mean_ranks_of_the_published_example():
 
 
 def test_critical_difference_of_the_published_example():
-    found = critical(AUC, SETS, METHODS)
-    assert found.reason is None
-    assert found.distance == pytest.approx(1.25, abs=0.005)
+    result = critical(AUC, SETS, METHODS)
+    assert result.reason is None
+    assert result.distance == pytest.approx(1.25, abs=0.005)
     ranks = stats.rankdata(AUC, axis=1)  # the paper's 9.28 is 12 N / k (k + 1) · …, without the correction for ties
     ties = 1 - sum(n**3 - n for row in ranks for n in np.unique(row, return_counts=True)[1]) / (14 * (4**3 - 4))
-    assert found.friedman == pytest.approx(stats.chi2.sf(9.28 / ties, 3), rel=0.01)
+    assert result.friedman == pytest.approx(stats.chi2.sf(9.28 / ties, 3), rel=0.01)
     quantile = (3.143 - 1.964) / np.sqrt(4 * 5 / (6 * 14)) * np.sqrt(2)
-    assert found.nemenyi[0][3] == pytest.approx(stats.studentized_range.sf(quantile, 4, np.inf), abs=1e-3)
-    apart = np.abs(np.subtract.outer(found.ranks, found.ranks)) > found.distance
-    assert ((np.array(found.nemenyi) < 0.05) == apart).all()
+    assert result.nemenyi[0][3] == pytest.approx(stats.studentized_range.sf(quantile, 4, np.inf), abs=1e-3)
+    apart = np.abs(np.subtract.outer(result.ranks, result.ranks)) > result.distance
+    assert ((np.array(result.nemenyi) < 0.05) == apart).all()
 
 
 @pytest.mark.parametrize(("methods", "quantile"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
@@ -68,8 +68,8 @@ def test_the_interquartile_mean_drops_the_ends():
     values = np.array([[0.0, 100.0, 3.0, 4.0], [5.0, 6.0, -80.0, 2.0]])
     assert iqm(values.ravel()) == np.mean([2, 3, 4, 5])
     assert iqm(values.ravel()) == stats.trim_mean(values.ravel(), 0.25)
-    found, low, high = interquartile(values)
-    assert found == 3.5 and low <= found <= high
+    result, low, high = interquartile(values)
+    assert result == 3.5 and low <= result <= high
     assert interquartile(np.ones((2, 6))) == (1, 1, 1)
 
 
@@ -84,18 +84,18 @@ def test_probability_of_improvement_is_mann_whitneys():
     draws = np.random.default_rng(1)
     a, b = draws.normal(0.5, 1, (3, 6)).round(1), draws.normal(0, 1, (3, 6)).round(1)
     shares = [stats.mannwhitneyu(x, y).statistic / 36 for x, y in zip(a, b, strict=True)]
-    found, low, high = probability_of_improvement(a, b)
-    assert found == pytest.approx(np.mean(shares)) and low <= found <= high
-    assert probability_of_improvement(b, a)[0] == pytest.approx(1 - found)
+    result, low, high = probability_of_improvement(a, b)
+    assert result == pytest.approx(np.mean(shares)) and low <= result <= high
+    assert probability_of_improvement(b, a)[0] == pytest.approx(1 - result)
     assert probability_of_improvement([np.ones(6)], [np.ones(6)])[0] == 0.5
 
 
 def test_the_interval_of_p_better_is_as_wide_as_the_smaller_side_asks_for():
     draws = np.random.default_rng(2)
     many, few = draws.normal(0.3, 1, 20), draws.normal(0, 1, 4)
-    found, low, high = probability_of_improvement([many], [few])
+    result, low, high = probability_of_improvement([many], [few])
     other = probability_of_improvement([few], [many])
-    assert (1 - found, 1 - high, 1 - low) == pytest.approx(other, abs=0.05), "whichever side the few stand on"
+    assert (1 - result, 1 - high, 1 - low) == pytest.approx(other, abs=0.05), "whichever side the few stand on"
     assert np.isnan(probability_of_improvement([many], [few[:1]])[1:]).all(), "one run has no spread"
 
 

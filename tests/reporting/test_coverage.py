@@ -31,8 +31,8 @@ def test_the_bootstrap_interval_covers_as_told(monkeypatch, n):
 def test_the_usual_bootstrap_intervals_cover_too_rarely(method):
     draws = np.random.default_rng(1).normal(size=(1000, 6))
     rng = np.random.default_rng(0)
-    found = stats.bootstrap((draws,), np.mean, axis=-1, n_resamples=999, method=method, rng=rng).confidence_interval
-    assert covered(found.low, found.high) < 0.9
+    result = stats.bootstrap((draws,), np.mean, axis=-1, n_resamples=999, method=method, rng=rng).confidence_interval
+    assert covered(result.low, result.high) < 0.9
 
 
 def test_the_bootstrap_interval_is_that_of_all_resamples():
@@ -74,10 +74,10 @@ def test_intervals_over_benchmarks_cover(monkeypatch):
     many = draws.normal(places, 2, (3, 200_000))
     middle = across.iqm(many.ravel())
     better = stats.norm.cdf(0.5 / np.sqrt(2))
-    found = {"iqm": [], "improvement": []}
+    result = {"iqm": [], "improvement": []}
     for _ in range(200):
         _, low, high = across.interquartile(draws.normal(places, 2, (3, 6)))
-        found["iqm"].append(low <= middle <= high)
+        result["iqm"].append(low <= middle <= high)
         _, low, high = across.probability_of_improvement(draws.normal(0.5, 1, (3, 6)), draws.normal(0, 1, (3, 6)))
-        found["improvement"].append(low <= better <= high)
-    assert {name: np.mean(hits) >= 0.91 for name, hits in found.items()} == {"iqm": True, "improvement": True}
+        result["improvement"].append(low <= better <= high)
+    assert {name: np.mean(hits) >= 0.91 for name, hits in result.items()} == {"iqm": True, "improvement": True}

@@ -18,7 +18,8 @@ from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.reporting.tables.write import write_tables
 from mola.types import Task
 
-ROWS = {  # as printed: percent, metres, degrees
+# as printed: percent, metres, degrees
+ROWS = {
     "single_task": (38.30, 63.76, 0.6754, 0.2780, 25.01, 19.21, 30.14, 57.20, 69.15),
     "shared": (39.29, 65.33, 0.5493, 0.2263, 28.15, 23.96, 22.09, 47.50, 61.08),
 }

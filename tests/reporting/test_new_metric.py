@@ -7,12 +7,14 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 
 from mola import metrics
+from mola.experiment.record import Parameters, Record
 from mola.metrics.accumulators import accumulator
 from mola.metrics.metric import FRACTION, Metric, Unit
 from mola.reporting.render import to_latex, to_markdown
-from mola.reporting.results.records import Cell
+from mola.reporting.results.read import Results
+from mola.reporting.results.records import Row
 from mola.reporting.statistics import delta_flat, delta_task
-from mola.reporting.tables.assemble import Results, benchmark_table
+from mola.reporting.tables.assemble import benchmark_table
 from mola.types import Task
 
 RATED, DEEP = Task("rated", "classes", 3, ("kappa", "accuracy")), Task("deep", "depth", 1, ("abs_error",))
@@ -26,9 +28,9 @@ def kappa(totals):
 
 @pytest.fixture(autouse=True)
 def entry(monkeypatch):
-    made = Metric("kappa", Unit("", 1, 3), kappa, title="Cohen's $κ$", gain="absolute")
-    monkeypatch.setitem(metrics.METRICS, "kappa", made)
-    return made
+    entry = Metric("kappa", Unit("", 1, 3), kappa, title="Cohen's $κ$", gain="absolute")
+    monkeypatch.setitem(metrics.METRICS, "kappa", entry)
+    return entry
 
 
 def scores(rated, accurate=0.5, error=0.5):
@@ -37,8 +39,17 @@ def scores(rated, accurate=0.5, error=0.5):
 
 def table(base, *others):
     rows = {"single": base, **{f"row{i}": value for i, value in enumerate(others)}}
-    cells = [Cell(label, {s: {"test": scores(value)} for s in range(3)}, {}) for label, value in rows.items()]
-    return benchmark_table("b", Results((RATED, DEEP), cells), (0, 1, 2), "single")
+    runs = {label: {seed: record(scores(value)) for seed in range(3)} for label, value in rows.items()}
+    results = Results((RATED, DEEP), [Row(label, records, {}) for label, records in runs.items()])
+    return benchmark_table("b", results, (0, 1, 2), "single")
+
+
+def record(test):
+    parameters = Parameters(trainable=1, inference=1)
+    return Record.model_construct(
+        test=test, oracle_selection=None, parameters=parameters, flops_per_sample=1, seconds_per_step=1.0,
+        peak_memory_bytes=1, tuned=None, curve=[],
+    )  # fmt: skip
 
 
 def test_it_is_computed_from_what_its_kind_collects():
@@ -61,13 +72,13 @@ def test_better_is_a_gain_whatever_the_sign_of_the_reference(base):
 
 @pytest.mark.parametrize("base", [-0.2, 0.0])
 def test_tables_captions_and_notes(base):
-    made = table(base, base + 0.1)
-    text = to_markdown(made).replace("−", "-")
+    kappa = table(base, base + 0.1)
+    text = to_markdown(kappa).replace("−", "-")
     assert "| rated Cohen's $κ$ ↑ | rated accuracy (%) ↑ | deep abs. error (m) ↓ | Δ_task ↑ | Δ_flat ↓ |" in text
     assert f"| **{base + 0.1:.3f} ± 0.000** |" in text and "| +2.50 ± 0.00 | -3.33 ± 0.00 |" in text
-    assert "over all metrics (of Cohen's $κ$: 100 times the difference)" in made.caption
-    assert not any("not defined" in note for note in made.notes)
-    assert r"Cohen's \$κ\$" in to_latex(made)
+    assert "over all metrics (of Cohen's $κ$: 100 times the difference)" in kappa.caption
+    assert not any("not defined" in note for note in kappa.notes)
+    assert r"Cohen's \$κ\$" in to_latex(kappa)
 
 
 def test_it_selects_where_it_ranks():

@@ -52,8 +52,8 @@ def test_many_pairs_are_drawn_near_the_exact_p():
 
 def test_too_few_pairs_have_no_p():
     assert sign_flip(np.ones(5)) is None
-    (found,) = differences([np.ones(5)])
-    assert found.p is None and found.holm is None and found.mean == 1 and found.n == 5
+    (result,) = differences([np.ones(5)])
+    assert result.p is None and result.holm is None and result.mean == 1 and result.n == 5
 
 
 def test_holm_is_that_of_statsmodels_and_skips_what_is_not_tested():
@@ -67,8 +67,8 @@ def test_holm_is_that_of_statsmodels_and_skips_what_is_not_tested():
 
 
 def test_rows_without_numbers_have_no_difference():
-    found = differences([np.array([]), np.array([0.1, np.nan]), np.arange(6.0)])
-    assert found[:2] == [None, None] and found[2].mean == 2.5 and found[2].holm == found[2].p
+    result = differences([np.array([]), np.array([0.1, np.nan]), np.arange(6.0)])
+    assert result[:2] == [None, None] and result[2].mean == 2.5 and result[2].holm == result[2].p
 
 
 def test_what_no_result_could_reach_is_known():
@@ -87,14 +87,14 @@ def test_a_null_is_not_found_more_often_than_told(n):
 
 def test_a_family_of_nulls_raises_no_more_false_alarms():
     tables = np.random.default_rng(5).normal(size=(1000, 5, 10))
-    found = [min(holm([sign_flip(row) for row in table])) <= 0.05 for table in tables]
-    assert np.mean(found) <= 0.06
+    result = [min(holm([sign_flip(row) for row in table])) <= 0.05 for table in tables]
+    assert np.mean(result) <= 0.06
 
 
 def test_a_planted_difference_is_found_among_nulls():
     draws = np.random.default_rng(6)
-    found = []
+    result = []
     for _ in range(200):
         rows = [draws.normal(2 * (i == 3), 1, 10) for i in range(5)]
-        found.append(holm([sign_flip(row) for row in rows])[3] <= 0.05)
-    assert np.mean(found) >= 0.9
+        result.append(holm([sign_flip(row) for row in rows])[3] <= 0.05)
+    assert np.mean(result) >= 0.9

@@ -19,6 +19,8 @@ import mola.types
 try:
     suite = mola.config.parse(config, "configuration")
     content = mola.old_keys.renamed(config)
+    # captions of the report read it
+    config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
     mola.experiment.inputs.write_inputs(mola.experiment.spec.experiments(suite))
 except mola.types.BadInput as error:
