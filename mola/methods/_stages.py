@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from mola.models.stages import Point, Stage, step
+from mola.models.stages import PausedPass, Stage, run_stage
 
 
-def advance(backbone: nn.Module, point: Point, done: int, cuts: Sequence[Stage]) -> Point:
+def advance(backbone: nn.Module, paused: PausedPass, done: int, cuts: Sequence[Stage]) -> PausedPass:
     """Run on until ``done`` stages have ended; one more than there are is the end of the pass."""
-    while point.done < done:
-        point = step(backbone, point, cuts)
-    return point
+    while paused.stages_done < done:
+        paused = run_stage(backbone, paused, cuts)
+    return paused
 
 
 def channel_axis(backbone: nn.Module, value: Tensor) -> int:

@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from mola.methods import Method
 from mola.methods._stages import channel_axis, parameters_after
 from mola.models.heads import Heads
-from mola.models.stages import begin, stages, step
+from mola.models.stages import run_stage, stages, start_pass
 from mola.types import Batch, Output, Range, SearchSpace, Task
 
 
@@ -54,17 +54,17 @@ class CrossStitch(Method):
 
     def forward(self, batch: Batch) -> Output:
         """All towers on all samples up to the last unit; from there a task's samples in its own tower."""
-        points = [begin(batch.x)] * len(self.towers)
+        passes = [start_pass(batch.x)] * len(self.towers)
         for stage, unit in enumerate(self.units):
-            points = [step(tower, point, self.cuts) for tower, point in zip(self.towers, points, strict=True)]
-            values = torch.stack([point.value.float() for point in points], dim=1)  # (B, T, …)
+            passes = [run_stage(tower, paused, self.cuts) for tower, paused in zip(self.towers, passes, strict=True)]
+            values = torch.stack([paused.value.float() for paused in passes], dim=1)  # (B, T, …)
             if stage < len(self.units) - 1:
-                points = [point.put(self._stitched(a, values)) for a, point in zip(unit, points, strict=True)]
+                passes = [paused.with_value(self._stitched(a, values)) for a, paused in zip(unit, passes, strict=True)]
         predictions: dict[str, Tensor] = {}
         for task, name in enumerate(self.task_names):
             if name in batch.y:
-                last = points[task].put(self._stitched(unit[task], values[batch.rows(name)]))
-                features = step(self.towers[task], last, self.cuts).value
+                last = passes[task].with_value(self._stitched(unit[task], values[batch.rows(name)]))
+                features = run_stage(self.towers[task], last, self.cuts).value
                 predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=values)
 

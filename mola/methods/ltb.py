@@ -17,7 +17,7 @@ from torch.nn import Parameter
 
 from mola.methods import Method, faster
 from mola.models.heads import Heads
-from mola.models.stages import Point, begin, stages, step
+from mola.models.stages import PausedPass, run_stage, stages, start_pass
 from mola.types import Batch, Output, Range, SearchSpace, Task
 
 
@@ -85,20 +85,20 @@ class LTB(Method):
         )
         tree = self._tree(parents, leaves, batch)
         origin = parents.argmax(-1).tolist()
-        before = {0: begin(batch.x)}
+        before = {0: start_pass(batch.x)}
         for stage, nodes in enumerate(tree):
-            points = {}
+            passes = {}
             alive = set(nodes.values())
             for node in range(len(self.towers)) if learns else sorted(alive):
                 parent = origin[stage - 1][node] if stage else 0
                 start = before[parent]
                 if stage and learns:
-                    values = [point.value for point in before.values()]
-                    start = start.put(Chosen.apply(parents[stage - 1, node], parent, *values))
+                    values = [paused.value for paused in before.values()]
+                    start = start.with_value(Chosen.apply(parents[stage - 1, node], parent, *values))
                 with nullcontext() if node in alive else torch.no_grad():
-                    points[node] = self._run(node, start)
-            before = points
-        features = torch.stack([point.value for point in before.values()], 1)  # (B, P, F), or maps
+                    passes[node] = self._run(node, start)
+            before = passes
+        features = torch.stack([paused.value for paused in before.values()], 1)  # (B, P, F), or maps
         predictions: dict[str, Tensor] = {}
         for name, node in tree[-1].items():
             place, *values = list(before).index(node), *features[batch.rows(name)].unbind(1)
@@ -112,18 +112,18 @@ class LTB(Method):
         rows = {name: everyone[batch.rows(name)] for name in batch.y}
         origin = self.parents.argmax(-1).tolist()
         tree = self._tree(self.parents, self.leaves, batch)
-        before = {0: (begin(batch.x), everyone)}
+        before = {0: (start_pass(batch.x), everyone)}
         for stage, nodes in enumerate(tree):
-            points = {}
+            passes = {}
             for node in sorted(set(nodes.values())):
-                point, present = before[origin[stage - 1][node] if stage else 0]
+                paused, present = before[origin[stage - 1][node] if stage else 0]
                 needed = torch.cat([rows[name] for name, other in nodes.items() if other == node]).sort().values
-                points[node] = (self._run(node, point.put(picked(point.value, present, needed))), needed)
-            before = points
+                passes[node] = (self._run(node, paused.with_value(picked(paused.value, present, needed))), needed)
+            before = passes
         predictions: dict[str, Tensor] = {}
         for name, node in tree[-1].items():
-            point, present = before[node]
-            predictions |= self.heads(picked(point.value, present, rows[name]), batch.only(name))
+            paused, present = before[node]
+            predictions |= self.heads(picked(paused.value, present, rows[name]), batch.only(name))
         return Output(predictions)
 
     def _tree(self, parents: Tensor, leaves: Tensor, batch: Batch) -> list[dict[str, int]]:
@@ -134,10 +134,10 @@ class LTB(Method):
             tree.insert(0, {name: origins[node] for name, node in tree[0].items()})
         return tree
 
-    def _run(self, node: int, start: Point) -> Point:
+    def _run(self, node: int, start: PausedPass) -> PausedPass:
         """The next stage of a tower; with the last one what is behind it."""
-        point = step(self.towers[node], start, self.cuts)
-        return step(self.towers[node], point, self.cuts) if point.done == len(self.cuts) else point
+        paused = run_stage(self.towers[node], start, self.cuts)
+        return run_stage(self.towers[node], paused, self.cuts) if paused.stages_done == len(self.cuts) else paused
 
 
 class Chosen(torch.autograd.Function):

@@ -18,7 +18,7 @@ from mola.methods import Method
 from mola.methods._experts import GATE_INPUTS, gate_input, mixture
 from mola.methods._stages import advance, channel_axis, parameters_after
 from mola.models.heads import Heads
-from mola.models.stages import Point, begin, stages
+from mola.models.stages import PausedPass, stages, start_pass
 from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
 
 SHARED = ""  # the route that belongs to no task
@@ -72,20 +72,20 @@ class PLE(Method):
 
     def forward(self, batch: Batch) -> Output:
         """All experts on all samples; in the last level a task's own on its samples."""
-        points = {route: [begin(batch.x)] * len(experts) for route, experts in self._routes().items()}
+        passes = {route: [start_pass(batch.x)] * len(experts) for route, experts in self._routes().items()}
         inputs = {SHARED: batch.x} | {name: batch.x[rows] for name, rows in self._rows(batch, 0).items()}
         for level in range(len(self.ends) - 1):
-            outputs = {route: self._run(route, points, inputs[route], level) for route in points}
+            outputs = {route: self._run(route, passes, inputs[route], level) for route in passes}
             mixed = {SHARED: self._mixed(self.shared_gates[level], inputs[SHARED], [*outputs.values()], level)}
             for name, rows in self._rows(batch, level + 1).items():
                 pair = [outputs[SHARED][rows], outputs[name][rows]]
                 mixed[name] = self._mixed(self._gates(name)[level], inputs[name][rows], pair, level)
             inputs = mixed
         last = len(self.ends) - 1
-        shared = self._run(SHARED, points, inputs[SHARED], last)  # (B, S, F), or maps
+        shared = self._run(SHARED, passes, inputs[SHARED], last)  # (B, S, F), or maps
         predictions: dict[str, Tensor] = {}
         for name, rows in self._rows(batch, last).items():
-            pair = [shared[rows], self._run(name, points, inputs[name], last)]
+            pair = [shared[rows], self._run(name, passes, inputs[name], last)]
             features = self._mixed(self._gates(name)[last], inputs[name], pair, last)
             predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=None if last else shared)
@@ -116,11 +116,13 @@ class PLE(Method):
             return dict.fromkeys(self.task_names, slice(None))
         return {name: batch.rows(name) for name in batch.y}
 
-    def _run(self, route: str, points: dict[str, list[Point]], value: Tensor, level: int) -> Tensor:
-        """One level of a route's experts, all from the same value (B, …) → (B, E, …). Moves their points on."""
+    def _run(self, route: str, passes: dict[str, list[PausedPass]], value: Tensor, level: int) -> Tensor:
+        """One level of a route's experts, all from the same value (B, …) → (B, E, …). Moves their passes on."""
         experts, end = self._routes()[route], self.ends[level]
-        points[route] = [advance(e, p.put(value), end, self.cuts) for e, p in zip(experts, points[route], strict=True)]
-        return torch.stack([point.value.float() for point in points[route]], dim=1)
+        passes[route] = [
+            advance(e, p.with_value(value), end, self.cuts) for e, p in zip(experts, passes[route], strict=True)
+        ]
+        return torch.stack([paused.value.float() for paused in passes[route]], dim=1)
 
     def _mixed(self, gate: nn.Module, value: Tensor, outputs: list[Tensor], level: int) -> Tensor:
         """The experts' (B, E, …), weighed by a gate that looks at the level's input (B, …) → (B, …)."""

@@ -81,31 +81,32 @@ def at_stages(backbone: nn.Module, on_output: Callable[[int, Tensor], Tensor | N
 
 
 @dataclass(frozen=True)
-class Point:
+class PausedPass:
     """Where a forward pass stands: before the first stage, between two, or at its end.
 
-    value: the images at the start, then what the last stage gave, at the end the backbone's features. Put another in
-           its place with :meth:`put`; it may have other rows.
-    done:  the stages behind it.
+    value:       the images at the start, then what the last stage gave, at the end the backbone's features.
+                 :meth:`with_value` puts another in its place; it may have other rows.
+    stages_done: how many stages have run.
+    outputs:     what each module on the way gave, in the order of the calls.
     """
 
     value: Tensor
-    done: int
+    stages_done: int
     image: Tensor
-    log: tuple[Any, ...]  # what each module on the way gave, in the order of the calls
+    outputs: tuple[Any, ...]
 
-    def put(self, value: Tensor) -> Point:
+    def with_value(self, value: Tensor) -> PausedPass:
         """The same place in the pass with another value."""
-        return replace(self, value=value, image=value) if self.done == 0 else replace(self, value=value)
+        return replace(self, value=value, image=value) if self.stages_done == 0 else replace(self, value=value)
 
 
-def begin(x: Tensor) -> Point:
+def start_pass(x: Tensor) -> PausedPass:
     """(B, C, H, W) → the start of a pass."""
-    return Point(x, 0, x, ())
+    return PausedPass(x, 0, x, ())
 
 
-def step(backbone: nn.Module, point: Point, cuts: Sequence[Stage] | None = None) -> Point:
-    """Run the next stage, or behind the last one the rest. ``point`` may come from another backbone of the same kind.
+def run_stage(backbone: nn.Module, paused: PausedPass, cuts: Sequence[Stage] | None = None) -> PausedPass:
+    """Run the next stage, or behind the last one the rest. ``paused`` may come from another backbone of the same kind.
 
     cuts: what :func:`stages` gives, to save finding it again.
 
@@ -114,8 +115,8 @@ def step(backbone: nn.Module, point: Point, cuts: Sequence[Stage] | None = None)
     Raises BadInput where a stage gives no tensor.
     """
     cuts = stages(backbone) if cuts is None else cuts
-    known = (*point.log[:-1], point.value) if point.done else ()
-    stop = backbone.get_submodule(cuts[point.done].name) if point.done < len(cuts) else None
+    known = (*paused.outputs[:-1], paused.value) if paused.stages_done else ()
+    stop = backbone.get_submodule(cuts[paused.stages_done].name) if paused.stages_done < len(cuts) else None
     log: list[Any] = []
 
     def patched(module: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,13 +133,13 @@ def step(backbone: nn.Module, point: Point, cuts: Sequence[Stage] | None = None)
     try:
         for unit in units:
             unit._call_impl = patched(unit, unit._call_impl)  # type: ignore[method-assign]  # forward with its hooks
-        value = backbone(point.image)
+        value = backbone(paused.image)
     except _StopAtStage:
-        return Point(_tensor(backbone, log[-1]), point.done + 1, point.image, tuple(log))
+        return PausedPass(_tensor(backbone, log[-1]), paused.stages_done + 1, paused.image, tuple(log))
     finally:
         for unit in units:
             unit.__dict__.pop("_call_impl", None)
-    return Point(value, point.done + 1, point.image, ())
+    return PausedPass(value, paused.stages_done + 1, paused.image, ())
 
 
 class _StopAtStage(Exception):  # no error: it leaves the forward that it interrupts

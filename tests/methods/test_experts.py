@@ -10,7 +10,7 @@ from fake_dense import TASKS as DENSE
 from mola import registry
 from mola.methods._stages import parameters_after
 from mola.models.backbones import builder
-from mola.models.stages import begin, stages, step
+from mola.models.stages import run_stage, stages, start_pass
 from mola.types import BadInput, Batch
 
 NAMES = tuple(task.name for task in TASKS)
@@ -117,10 +117,10 @@ def test_units_weigh_channels(backbone, axis):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_behind_a_stage_is_what_its_output_does_not_depend_on(backbone):
-    model, point = builder(backbone, BACKBONES[backbone])(), begin(torch.randn(2, 3, 32, 32))
+    model, paused = builder(backbone, BACKBONES[backbone])(), start_pass(torch.randn(2, 3, 32, 32))
     for stage in stages(model):
-        point = step(model, point)
-        gradients = torch.autograd.grad(point.value.sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
+        paused = run_stage(model, paused)
+        gradients = torch.autograd.grad(paused.value.sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
         expected = {p for p, gradient in zip(model.parameters(), gradients, strict=True) if gradient is None}
         assert set(parameters_after(model, stage)) == expected
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mola.models.backbones import builder
-from mola.models.stages import at_stages, begin, stages, step
+from mola.models.stages import at_stages, run_stage, stages, start_pass
 from mola.types import BadInput
 
 FAMILIES = {
@@ -34,13 +34,13 @@ def test_step_by_step_is_the_plain_pass(name, dense):
         torch.manual_seed(1)  # for stochastic depth
         expected = plain(x)
     torch.manual_seed(1)
-    point = begin(x)
+    paused = start_pass(x)
     for number, stage in enumerate(stages(stepped)):
-        point = step(stepped, point)
-        assert point.done == number + 1
-        assert stage.channels in point.value.shape[1:]
-        torch.testing.assert_close(point.value, outputs[number])
-    torch.testing.assert_close(step(stepped, point).value, expected)
+        paused = run_stage(stepped, paused)
+        assert paused.stages_done == number + 1
+        assert stage.channels in paused.value.shape[1:]
+        torch.testing.assert_close(paused.value, outputs[number])
+    torch.testing.assert_close(run_stage(stepped, paused).value, expected)
     for (key, one), other in zip(plain.state_dict().items(), stepped.state_dict().values(), strict=True):
         assert torch.equal(one, other), key  # BatchNorm has seen the batch once
     assert not any("_call_impl" in vars(module) for module in stepped.modules())
@@ -69,9 +69,9 @@ def test_a_pass_goes_on_in_another_backbone_with_other_rows():
     x, one = torch.randn(3, 3, 32, 32), build("test_resnet").eval()
     torch.manual_seed(5)
     other = builder("test_resnet")().eval()
-    point = step(one, step(one, begin(x)))
-    point = point.put(point.value[1:])
-    mixed = step(other, step(other, step(other, point))).value
+    paused = run_stage(one, run_stage(one, start_pass(x)))
+    paused = paused.with_value(paused.value[1:])
+    mixed = run_stage(other, run_stage(other, run_stage(other, paused))).value
     one.layer3, one.layer4 = other.layer3, other.layer4
     torch.testing.assert_close(mixed, one(x[1:]))
 
@@ -82,18 +82,18 @@ def test_hooks_run_once():
     for name in ("conv1", "layer1", "layer1.0", "layer4"):
         backbone.get_submodule(name).register_forward_hook(lambda *args, name=name: outputs.append(name))
     backbone.layer2.register_forward_hook(lambda module, args, output: 2 * output)
-    point = begin(x)
+    paused = start_pass(x)
     for _ in range(len(stages(backbone)) + 1):
-        point = step(backbone, point)
+        paused = run_stage(backbone, paused)
     assert outputs == ["conv1", "layer1.0", "layer1", "layer4"]
-    torch.testing.assert_close(point.value, backbone(x))
+    torch.testing.assert_close(paused.value, backbone(x))
 
 
 def test_gradients_and_untouched_stages():
     x, backbone = torch.randn(2, 3, 32, 32), build("test_resnet")
-    point = step(backbone, begin(x))
-    value = point.value.detach().requires_grad_()
-    step(backbone, point.put(value)).value.sum().backward()
+    paused = run_stage(backbone, start_pass(x))
+    value = paused.value.detach().requires_grad_()
+    run_stage(backbone, paused.with_value(value)).value.sum().backward()
     reached = {name.split(".")[0] for name, p in backbone.named_parameters() if p.grad is not None}
     assert reached == {"layer2"}
     assert value.grad.abs().sum() > 0

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import yaml
-from test_workflow import TINY, environment, repository  # noqa: F401  (a fixture)
+from running import TINY, environment
 
 LABELS = ["x$(touch P)", "a;touch P;", "a\ntouch P\n", "--help", "..", ""]
 
 
-def snakemake(repository, *words, **changes):  # noqa: F811
+def snakemake(repository, *words, **changes):
     (repository / "odd.yaml").write_text(yaml.safe_dump({**TINY, "suite": "odd", **changes}, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *words, "all", "--configfile", "odd.yaml"]
     done = subprocess.run(
@@ -23,7 +23,7 @@ def snakemake(repository, *words, **changes):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
-def test_labels_that_are_no_words_are_refused(repository, label):  # noqa: F811
+def test_labels_that_are_no_words_are_refused(repository, label):
     code, output = snakemake(repository, methods={label: {"method": "shared"}})
     lines = [line for line in output.splitlines() if line.startswith("mola: ")]
     assert code != 0 and len(lines) == 1 and "methods: expected a name that can be a folder" in lines[0], output
@@ -32,7 +32,7 @@ def test_labels_that_are_no_words_are_refused(repository, label):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("results", "data"), [("r s", "data"), ("-r'q\"$(touch P);touch P;", "d $(touch P)'")])
-def test_folders_of_odd_names(repository, results, data):  # noqa: F811
+def test_folders_of_odd_names(repository, results, data):
     if data != "data":
         shutil.copytree(repository / "data", repository / data)
     code, output = snakemake(repository, results=results, data=data, methods={"a.b+c": {"method": "shared"}})

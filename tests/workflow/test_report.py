@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_workflow import environment, repository, snakemake, write_suite  # noqa: F401
+from running import environment, snakemake, write_suite
 
 pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -14,7 +14,7 @@ PROBES = {"oracle_selection": True, "gradients": 1, "routing": 8}
 
 
 @pytest.fixture(scope="module")
-def report(repository):  # noqa: F811
+def report(repository):
     """A suite run by Snakemake, and its page."""
     write_suite(repository, suite="shown", probes=PROBES, methods={"shared": None, "mola_router": None})
     snakemake(repository)
@@ -34,7 +34,7 @@ def browser():
         )
 
 
-def bind(repository, config="tiny.yaml"):  # noqa: F811
+def bind(repository, config="tiny.yaml"):
     done = subprocess.run(
         [sys.executable, "-m", "mola.cli", "report", "-c", config],
         cwd=repository, env=environment(repository), capture_output=True, text=True, check=False,
@@ -120,7 +120,7 @@ def test_every_result_has_a_caption_and_the_page_stays_small(report, browser):
     page.close()
 
 
-def test_what_is_missing_is_one_line(repository):  # noqa: F811
+def test_what_is_missing_is_one_line(repository):
     write_suite(repository, suite="nothing", methods={"shared": None})
     command = [sys.executable, "-m", "mola.cli", "report", "-c", "tiny.yaml"]
     done = subprocess.run(

@@ -5,7 +5,6 @@ table that there is. The records are synthetic, so nothing is trained.
 import pytest
 from synthetic import drawn, experiment, fill, make_suite, tune
 from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
-from test_workflow import repository  # noqa: F401
 
 from mola.reporting.figures import _write
 from mola.reporting.pages.about import about
@@ -28,7 +27,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def report(repository):  # noqa: F811
+def report(repository):
     changes = {"tune": {"trials": 3, "pruner": "median"}, "probes": {"oracle_selection": True}}
     suite = make_suite(repository, methods=ROWS, benchmarks=BENCHMARKS, seeds=2, **changes)
     for name in BENCHMARKS:

@@ -6,17 +6,17 @@ import subprocess
 import sys
 
 import pytest
-from test_workflow import PAGES, environment, planned, repository, snakemake, write_suite  # noqa: F401
+from running import PAGES, environment, planned, snakemake, write_suite
 
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
 
-def read(repository, label, name):  # noqa: F811
+def read(repository, label, name):
     return json.loads((repository / "results/tuned/digits" / label / name).read_text())
 
 
 @pytest.mark.slow
-def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F811
+def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
     tune = {"trials": 2, "space": {"weight_decay": None}}
     write_suite(repository, suite="tuned", methods=METHODS, tune=tune)
     assert planned(repository).items() >= {"tune": 2, "train": 2, **PAGES}.items()
@@ -24,7 +24,7 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):  # noqa: F8
     for label in METHODS:
         result, record = read(repository, label, "optuna/tuned.json"), read(repository, label, "seed0/record.json")
         assert result["finished"] == 2 and record["status"] == "done"
-        assert record["config"]["training"]["lr"] == result["parameters"]["training"]["lr"]
+        assert record["settings"]["training"]["lr"] == result["parameters"]["training"]["lr"]
     assert "| weighted |" in (repository / "results/tuned/tables/digits.md").read_text()
     assert planned(repository) == {}, "everything is done"
 

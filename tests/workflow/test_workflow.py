@@ -7,71 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).parent.parent.parent
-TINY = {
-    "suite": "tiny",
-    "seeds": 1,
-    "reference": None,
-    "benchmarks": {"digits": {"limit": 16}},
-    "training": {"epochs": 1, "batch_size": 16, "lr": 0.002},
-    "backbone": {"name": "test_resnet"},
-}
-PAGES = {"table": 1, "figures": 1, "about": 1}  # what is made of records
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory, data_root) -> Path:
-    """A copy of the tree as it is now, with prepared data, and without results."""
-    copy = tmp_path_factory.mktemp("repository")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if not name.startswith("results/") and (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    shutil.copytree(data_root / "digits", copy / "data/digits")
-    return copy
-
-
-def write_suite(repository, **changes) -> Path:
-    path = repository / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**TINY, **changes}, sort_keys=False))
-    return path
-
-
-def environment(repository) -> dict[str, str]:
-    """The copy's package, and this environment's programs."""
-    programs = str(Path(sys.executable).parent)
-    return os.environ | {
-        "PYTHONPATH": str(repository),
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def snakemake(repository, *words, check=True):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words, "all", "--configfile", "tiny.yaml"]
-    done = subprocess.run(
-        command, cwd=repository, env=environment(repository), capture_output=True, text=True, check=False
-    )
-    output = done.stdout + done.stderr
-    if check:
-        assert done.returncode == 0, output
-    return done.returncode, output
-
-
-def planned(repository) -> dict[str, int]:
-    """Rule → jobs of a dry run."""
-    _, output = snakemake(repository, "-n", "--quiet")
-    return {
-        name: int(number) for name, number in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE) if name != "total"
-    }
+from running import PAGES, ROOT, TINY, code_of, environment, planned, snakemake, write_suite
 
 
 def test_preparing_has_the_machine_to_itself(tmp_path):
@@ -97,10 +36,6 @@ def conformance(repository, file, name):
         command, cwd=repository, env=environment(repository), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
-
-
-def code_of(document: str, language: str) -> str:
-    return re.search(rf"```{language}\n(.*?)```", (ROOT / "docs" / document).read_text(), re.DOTALL)[1]
 
 
 @pytest.mark.slow
