@@ -76,23 +76,23 @@ def train(
     if (record := finished(experiment, seed)) and not (renew and other_versions(record)):
         log.info("%s is done already", folder)
         return record
+    check_unchanged(modules(settings))
+    origin = _origin(experiment, seed)
     with claim(experiment.suite.device) as device:
         benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
-        subjects = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
-        check_unchanged(modules(settings))
+        active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
+        made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **_machine(device)}
         # a first pass over data: what is wrong with them shows before anything is written
         cost = costs(method, benchmark, device)
         with writing(folder):
             log.info("%s on %s", folder, device)
-            log.debug("%s", json.dumps(plain(settings), ensure_ascii=False))
-            identity = benchmark.identity
-            before = _provenance(experiment, seed, benchmark, device)
+            log.debug("%s", json.dumps(origin["settings"], ensure_ascii=False))
             result = _attempt(
-                method, balancer, benchmark, settings, seed, device, subjects,
-                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {identity}", on_step,
+                method, balancer, benchmark, settings, seed, device, active_probes,
+                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {made_of['data']}", on_step,
             )  # fmt: skip
-            record = Record.model_validate(before | cost | result)
-            _write_analysis(folder, record, subjects)
+            record = Record.model_validate(origin | made_of | cost | result)
+            _write_analysis(folder, record, active_probes)
             records.write(folder / records.NAME, record)
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
@@ -128,10 +128,8 @@ def finished(experiment: Experiment, seed: int) -> Record | None:
     return record if record.status == "done" and not experiment.stale(record) else None
 
 
-def _provenance(experiment: Experiment, seed: int, benchmark: Benchmark, device: torch.device) -> dict[str, Any]:
-    """The part of the record that is known before training."""
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
+def _origin(experiment: Experiment, seed: int) -> dict[str, Any]:
+    """The part of the record that tells which run it is, and of which code."""
     head = commit()
     return {
         "suite": experiment.suite.suite,
@@ -139,19 +137,23 @@ def _provenance(experiment: Experiment, seed: int, benchmark: Benchmark, device:
         "method": experiment.label,
         "seed": seed,
         "settings": plain(experiment.settings),
-        "data": benchmark.identity,
         "tuned": experiment.tuned_summary,
-        "remarks": list(benchmark.remarks()),
         "fingerprint": experiment.fingerprint,
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in RECORDED},
-        },
         "commit": head,
         "dirty": None if head is None else uncommitted(experiment) is not None,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    """The part of the record that tells on what it was made."""
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
+    versions = {package: importlib.metadata.version(package) for package in RECORDED}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
@@ -162,7 +164,7 @@ def _attempt(
     settings: Settings,
     seed: int,
     device: torch.device,
-    subjects: Sequence[Probe],
+    active_probes: Sequence[Probe],
     checkpoint: Path,
     fingerprint: str,
     on_step: OnStep,
@@ -177,14 +179,14 @@ def _attempt(
     try:
         outcome = fit(
             method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
-            fingerprint=fingerprint, probes=subjects, on_step=on_step,
+            fingerprint=fingerprint, probes=active_probes, on_step=on_step,
         )  # fmt: skip
     except Exception as error:
         status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
         log.error("%s failed: %s", checkpoint.parent, reason)
         # to the run's log alone
         log.debug("%s", traceback.format_exc())
-    measured = {probe.name: probe.result() for probe in subjects} if status == "done" else {}
+    measured = {probe.name: probe.result() for probe in active_probes} if status == "done" else {}
     return {
         "status": status,
         "reason": reason,
@@ -201,9 +203,11 @@ def _attempt(
     }
 
 
-def _write_analysis(folder: Path, record: Record, subjects: Sequence[Probe]) -> None:
+def _write_analysis(folder: Path, record: Record, active_probes: Sequence[Probe]) -> None:
     """What the probes measured besides scores, in a file beside the record, where there is any."""
-    measured = {probe.name: probe.result() for probe in subjects if probe.name != "oracle_selection" and probe.result()}
+    measured = {
+        probe.name: probe.result() for probe in active_probes if probe.name != "oracle_selection" and probe.result()
+    }
     if record.status == "done" and measured:
         write_json(folder / ANALYSIS, {"fingerprint": record.fingerprint.all, **measured}, indent=None)
     else:

@@ -18,12 +18,11 @@ from torch import Tensor
 from mola.methods import Method
 from mola.sections import Training
 from mola.seeds import derive
-from mola.training import checkpoint
+from mola.training.checkpoint import Checkpoint
 from mola.training.evaluate import Scores, evaluate
 from mola.training.loading import load
 from mola.training.optim import make_optimizer, make_schedule
 from mola.training.probes import Probe
-from mola.training.seeding import random_state, restore_random_state
 from mola.training.selection import Selection
 from mola.training.step import TrainingStep
 from mola.types import Balancer, Benchmark, Split
@@ -82,7 +81,7 @@ def fit(
     schedule = make_schedule(training, optimizer)
     step = TrainingStep(method, balancer, optimizer, benchmark.tasks, share=training.loss_weight == "share", amp=amp)
     selection, outcome = Selection(method, benchmark.tasks), Outcome()
-    kept = {
+    parts = {
         "method": method,
         "optimizer": optimizer,
         "schedule": schedule,
@@ -90,12 +89,13 @@ def fit(
         "selection": selection,
         **{probe.name: probe for probe in probes},
     }
+    checkpoint = Checkpoint(path, fingerprint, parts)
 
     def scores(split: Split) -> Scores:
         return evaluate(method, benchmark, split, size=4 * training.batch_size, device=device, amp=amp)
 
     per_epoch = benchmark.steps(size=training.batch_size, sampling=training.sampling)
-    start = _resume(path, fingerprint, kept, outcome)
+    start, outcome.curve = checkpoint.resume()
     on_epoch(outcome.curve)
     for epoch in range(start, training.epochs):
         began, lr = time.perf_counter(), schedule.get_last_lr()[0]
@@ -123,8 +123,9 @@ def fit(
         )
         for probe in probes:
             probe.after(epoch + 1, method)
-        log.info("%s", _line(epoch + 1, training.epochs, train, valid, benchmark))
-        checkpoint.save(path, _state(epoch + 1, fingerprint, kept, outcome))
+        ranked = "  ".join(f"{t.name} {t.metrics[0]} {valid[t.name][t.metrics[0]]:.4f}" for t in benchmark.tasks)
+        log.info("epoch %d/%d  loss %.4f  valid: %s", epoch + 1, training.epochs, sum(train.values()), ranked)
+        checkpoint.save(epoch + 1, outcome.curve)
         on_epoch(outcome.curve)
 
     outcome.selected = selection.restore()
@@ -142,26 +143,3 @@ def fit(
 def _require_finite(train: Mapping[str, float], epoch: int) -> None:
     if bad := [name for name, value in train.items() if not math.isfinite(value)]:
         raise ArithmeticError(f"training diverged in epoch {epoch}: loss of {', '.join(bad)} is not finite")
-
-
-def _state(epoch: int, fingerprint: str, kept: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    states = {name: part.state_dict() for name, part in kept.items()}
-    return {"epoch": epoch, "fingerprint": fingerprint, **states, "random": random_state(), "curve": outcome.curve}
-
-
-def _resume(path: Path, fingerprint: str, kept: Mapping[str, Any], outcome: Outcome) -> int:
-    """Restore the checkpoint, if there is one of this run; returns the number of finished epochs."""
-    state = checkpoint.load(path, fingerprint)
-    if state is None:
-        return 0
-    for name, part in kept.items():
-        part.load_state_dict(state[name])
-    outcome.curve = state["curve"]
-    restore_random_state(state["random"])
-    log.info("resumed after epoch %d", state["epoch"])
-    return int(state["epoch"])
-
-
-def _line(epoch: int, epochs: int, train: Mapping[str, float], valid: Scores, benchmark: Benchmark) -> str:
-    scores = "  ".join(f"{t.name} {t.metrics[0]} {valid[t.name][t.metrics[0]]:.4f}" for t in benchmark.tasks)
-    return f"epoch {epoch}/{epochs}  loss {sum(train.values()):.4f}  valid: {scores}"

@@ -10,7 +10,7 @@ from mola.config import load
 from mola.experiment import run as runs
 from mola.experiment.spec import experiment
 from mola.losses import task_losses
-from mola.training import fit as fit_module
+from mola.training.checkpoint import Checkpoint
 from mola.training.probes.gradients import GradientConflict, shared_by_stage
 from mola.training.probes.oracle_selection import OracleSelection
 
@@ -117,18 +117,18 @@ def test_adapters_and_routers_are_not_compared(digits):
 def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatch):
     path = suite_file(methods={"mola_router": None}, probes=ALL, results=str(tmp_path / "whole"))
     whole = trained(path, "mola_router")
-    real, epochs = fit_module.checkpoint.save, []
+    real, epochs = Checkpoint.save, []
 
-    def stop_after_the_first(path, state):
-        real(path, state)
-        epochs.append(state["epoch"])
+    def stop_after_the_first(self, epoch, curve):
+        real(self, epoch, curve)
+        epochs.append(epoch)
         raise KeyboardInterrupt
 
     path = suite_file(methods={"mola_router": None}, probes=ALL)
-    monkeypatch.setattr(fit_module.checkpoint, "save", stop_after_the_first)
+    monkeypatch.setattr(Checkpoint, "save", stop_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         trained(path, "mola_router")
-    monkeypatch.setattr(fit_module.checkpoint, "save", real)
+    monkeypatch.setattr(Checkpoint, "save", real)
     record, analysis = trained(path, "mola_router")
     assert epochs == [1]
     assert analysis["gradients"] == whole[1]["gradients"] and analysis["routing"] == whole[1]["routing"]

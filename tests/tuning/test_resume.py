@@ -83,20 +83,21 @@ KILLED = """
 import os, signal, sys
 import torch
 from mola.config import load
-from mola.training import fit
+from mola.experiment.spec import experiment
+from mola.training.checkpoint import Checkpoint
 from mola.tuning import study
 
 torch.set_num_threads(1)
-suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, fit.checkpoint.save
+suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, Checkpoint.save
 
-def save(path, state):
+def save(self, epoch, curve):
     global saved
-    real(path, state)
+    real(self, epoch, curve)
     saved += 1
     if saved == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-fit.checkpoint.save = save
+Checkpoint.save = save
 study.tune(experiment(suite, "digits", "mola_grad"))
 """
 
