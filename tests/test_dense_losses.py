@@ -20,11 +20,11 @@ def losses(predictions, y):
 
 def test_by_hand():
     logits = torch.tensor([[2.0, 0, 1], [0, 1, 5], [0, 0, 5]]).T.reshape(1, 3, 1, 3)  # three pixels
-    depth, losses = torch.tensor([2.0, 0, 4]).reshape(1, 1, 1, 3), torch.tensor([1.5, 9, 6]).reshape(1, 1, 1, 3)
+    depth, predicted = torch.tensor([2.0, 0, 4]).reshape(1, 1, 1, 3), torch.tensor([1.5, 9, 6]).reshape(1, 1, 1, 3)
     normals = torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 0, 1]]).T.reshape(1, 3, 1, 3)
     given = torch.tensor([[5.0, 0, 0], [7, 7, 7], [0, 3, 3]]).T.reshape(1, 3, 1, 3)
     y = {"segmentation": torch.tensor([[[0, 1, -1]]]), "depth": depth, "normals": normals}
-    ours = losses({"segmentation": logits, "depth": losses, "normals": given}, y)
+    ours = losses({"segmentation": logits, "depth": predicted, "normals": given}, y)
     first = math.log(math.exp(2) + 1 + math.exp(1)) - 2
     second = math.log(1 + math.exp(1) + math.exp(5)) - 1
     assert ours["segmentation"].item() == pytest.approx((first + second) / 2)

@@ -45,7 +45,7 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
     whole, cut = records
     assert whole["weights_sha256"] == cut["weights_sha256"]
     assert [e["train"] for e in whole["curve"]] == [e["train"] for e in cut["curve"]]
-    assert whole["config"]["balancer_options"] == cut["config"]["balancer_options"]
+    assert whole["settings"]["balancer_options"] == cut["settings"]["balancer_options"]
 
 
 def test_what_a_balancer_refuses_is_bad_input_and_writes_nothing(suite_file):

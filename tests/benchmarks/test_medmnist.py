@@ -268,7 +268,7 @@ def test_costs_are_counted_on_fewer_images_than_a_limit_may_leave(tmp_path, file
 
     benchmark = placed(tmp_path, files)
     benchmark.prepare()
-    assert len(cost.few_of_each(benchmark, torch.device("cpu")).y) == len(benchmark.tasks)
+    assert len(cost.example_batch(benchmark, torch.device("cpu")).y) == len(benchmark.tasks)
     fewer = copy.copy(benchmark)
     fewer.limit = 2
     assert set(fewer.sizes("valid").values()) == {2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -370,19 +371,33 @@ def test_a_missing_file_is_one_line(tmp_path, fresh):
         fp.fingerprint({}, [], "", {"backbone.weights": tmp_path / "w.pth"})
 
 
-def test_an_edit_after_planning_is_refused(tree, monkeypatch):
-    monkeypatch.delitem(sys.modules, "mola.training.fit", raising=False)
-    fp.fingerprint({}, RUN, "")
-    fp.check_unchanged(RUN)
+def test_an_edit_between_planning_and_import_is_refused(tree):
     path = tree / "mola/training/fit.py"
-    path.write_text(path.read_text().replace("The loop.", "Loops."))
-    fp.check_unchanged(RUN)
-    path.write_text(path.read_text().replace("// 2", "// 3"))
-    with pytest.raises(BadInput, match=r"^\S*training/fit\.py: [^\n]*$"):
-        fp.check_unchanged(RUN)
+    before = path.read_text()
+    for edit, refused in [("The loop.", False), ("// 2", True)]:
+        path.write_text(before)
+        fp.forget()
+        fp.fingerprint({}, RUN, "")
+        path.write_text(before.replace(edit, "3"))
+        if refused:
+            with pytest.raises(BadInput, match=r"^\S*training/fit\.py: [^\n]*$"):
+                fp.check_unchanged(RUN)
+        else:
+            fp.check_unchanged(RUN)
     path.unlink()
     with pytest.raises(BadInput, match=r"fit\.py"):
         fp.check_unchanged(RUN)
+
+
+def test_all_that_a_run_executes_is_imported_at_the_check():
+    code = (
+        "import sys; from mola.experiment import fingerprint as fp\n"
+        "run = ['mola.experiment.run', 'mola.benchmarks.digits', 'mola.methods.mola_grad', 'mola.balancers.sum']\n"
+        "assert 'torch' not in sys.modules\n"
+        "fp.check_unchanged(run)\n"
+        "assert set(fp.closure(run)) <= set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=fp.ROOT)
 
 
 def test_an_edit_after_the_import_is_the_next_process_s_business(tree, monkeypatch):

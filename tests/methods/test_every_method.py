@@ -13,7 +13,7 @@ from fake_dense import FakeDense
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.losses import task_losses
-from mola.training.cost import few_of_each, flops_per_sample, parameter_counts
+from mola.training.cost import example_batch, flops_per_sample, parameter_counts
 from mola.training.loading import load
 from mola.types import Batch, Range
 
@@ -154,7 +154,7 @@ def test_same_seed_same_weights_and_state_round_trip(name, benchmark, batch):
 @pytest.mark.parametrize("name", METHODS)
 def test_costs_are_counted_on_a_few_images(name, benchmark):
     method = build(name, benchmark.tasks)
-    few = few_of_each(benchmark, torch.device("cpu"))
+    few = example_batch(benchmark, torch.device("cpu"))
     assert set(few.y) == {task.name for task in benchmark.tasks}
     assert len(few.x) == (2 if few.task is None else 8 * len(benchmark.tasks))
     counts = parameter_counts(method, few)

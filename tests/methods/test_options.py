@@ -85,7 +85,7 @@ def test_an_example_inherits_the_options_of_its_parent_and_learns(path, tmp_path
     before = {key: value.clone() for key, value in method.named_parameters()}
     output = method(batch)
     losses = task_losses(TASKS, output, batch)
-    Sum().backward(losses, output.aux_loss, method.shared_parameters(), method.own_parameters())
+    Sum.create().backward(losses, output.aux_loss, method.shared_parameters(), method.own_parameters())
     torch.optim.SGD(method.parameters(), 0.1).step()
     changed = {key for key, value in method.named_parameters() if not torch.equal(value, before[key])}
     assert changed == {key for key in before if not key.endswith(".A")}  # B = 0 hides the gradient of A

@@ -70,7 +70,7 @@ def test_what_cannot_be_built(how, message):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         (
             {"name": "test_resnet", "weights": "timm"},

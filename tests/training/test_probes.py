@@ -59,8 +59,8 @@ def test_each_part_has_its_own_epoch():
     rule = OracleSelection(lambda method: {name: {"loss": loss} for name, loss in next(losses).items()})
     for epoch in (1, 2, 3):
         rule.after(epoch, Parts())
-    assert rule.told()["selected"] == {"one": 2, "two": 1}
-    assert rule.told()["test"] == {"a": {"loss": 2}, "b": {"loss": 1}, "c": {"loss": 1}}
+    assert rule.result()["selected"] == {"one": 2, "two": 1}
+    assert rule.result()["test"] == {"a": {"loss": 2}, "b": {"loss": 1}, "c": {"loss": 1}}
 
 
 def test_routing_is_of_every_task(suite_file):
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_each_loss_alone(digits):
     method.eval()
     watch.after(1, method)
     assert not method.training and all(torch.equal(value, buffers[name]) for name, value in method.named_buffers())
-    (gram,) = watch.told()["epochs"][0]["grams"]
+    (gram,) = watch.result()["epochs"][0]["grams"]
     places = shared_by_stage(method)
     assert list(gram) == list(places) == ["stem", "layer1", "layer2", "layer3", "layer4"]
     assert {p for part in places.values() for p in part} == set(method.backbone.parameters())
