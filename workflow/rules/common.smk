@@ -1,4 +1,4 @@
-# Checks the configuration, writes what each cell depends on, and knows the names of files.
+# Checks the configuration, writes what each experiment depends on, and knows the names of files.
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from snakemake.utils import validate
 import mola.config
 import mola.experiment.inputs
 import mola.experiment.spec
+import mola.files
 import mola.old_keys
 import mola.types
 
@@ -37,7 +38,7 @@ except OSError as error:
 CONFIG = suite.folder / "config.yaml"
 text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
-    CONFIG.write_text(text)
+    mola.files.write_text(CONFIG, text)
 
 # stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good;
 # {options} tells apart what suites want of one benchmark: another size is prepared anew
