@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from mola.options import Configurable, Options
-from mola.source import absolute, module_file, syntax_tree
+from mola.source import Import, absolute, import_targets, module_file, syntax_tree
 
 WITH_TORCH = ("mola.methods", "mola.balancers", "mola.benchmarks")  # rooms whose files import it
 
@@ -62,8 +62,7 @@ def _value(module: str, name: str) -> Any:
     """What a name at the top of a module stands for."""
     node = _definition(module, name)
     if isinstance(node, ast.Import):
-        alias = next(a for a in node.names if name in (a.asname, a.name.partition(".")[0]))
-        return importlib.import_module(alias.name if alias.asname else name)
+        return importlib.import_module(import_targets(node)[name])
     if isinstance(node, ast.ImportFrom):
         origin, original = _origin(node, module, name)
         if origin.startswith(WITH_TORCH):
@@ -76,8 +75,10 @@ def _value(module: str, name: str) -> Any:
 
 def _origin(node: ast.ImportFrom, module: str, name: str) -> tuple[str, str]:
     """(module, name) that an imported name has where it comes from."""
-    original = next(alias.name for alias in node.names if name in (alias.asname, alias.name))
-    return absolute(node, module), original
+    path = module_file(module)
+    package = module if path and path.name == "__init__.py" else module.rpartition(".")[0]
+    origin, _, original = absolute(import_targets(node)[name], package).rpartition(".")
+    return origin, original
 
 
 @cache
@@ -86,8 +87,8 @@ def _definition(module: str, name: str) -> ast.stmt | None:
     path = module_file(module)
     definition = None
     for node in syntax_tree(path).body if path else ():
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            defined = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, Import):
+            defined = {*import_targets(node)}
         elif isinstance(node, ast.Assign):
             defined = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

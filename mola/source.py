@@ -1,24 +1,49 @@
-"""Python source as text: which file a module is, and what its imports name. Nothing is imported or executed here."""
+"""Python source as text: where modules lie, and what imports stand for. Nothing is imported or executed here."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+PACKAGE = "mola"
 ROOT = Path(__file__).parent.parent  # the folder that holds this package
+Import = ast.Import | ast.ImportFrom
+
+
+def modules_along(name: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
+    """The packages around a dotted name and the module itself, as far as there are any: of ``a.b.c`` a, a.b and a.b.c,
+    each with its file, or its folder where it is a namespace package.
+
+    root: the folder that holds this package; other modules are looked for on ``sys.path``.
+    """
+    first = name.partition(".")[0]
+    places = (str(root),) if first == PACKAGE else tuple(sys.path)
+    module = ""
+    for part in name.split(".") if first not in sys.builtin_module_names else ():
+        path = located(part, places)
+        if path is None:
+            return
+        module = f"{module}.{part}".strip(".")
+        yield module, path
+        # nothing lies in a plain module
+        places = (str(path.parent),) if path.name == "__init__.py" else () if path.suffix else (str(path),)
+
+
+def module_file(name: str) -> Path | None:
+    """The source file of a module; None where there is none."""
+    path = dict(modules_along(name)).get(name)
+    return path if path and path.suffix else None
 
 
 @cache
-def module_file(module: str) -> Path | None:
-    """The source file of a module of this package, or of one on Python's search path; None where there is none."""
-    relative = Path(*module.split("."))
-    for folder in (ROOT, *map(Path, sys.path)):
-        for path in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
+def located(name: str, places: tuple[str, ...]) -> Path | None:
+    """The first file in these folders that ``import name`` would take, or else the first folder of that name."""
+    folders = [Path(place, name) for place in places]
+    files = (path for folder in folders for path in (folder / "__init__.py", folder.with_suffix(".py")))
+    return next((p for p in files if p.is_file()), next((f for f in folders if f.is_dir()), None))
 
 
 @cache
@@ -27,11 +52,20 @@ def syntax_tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def absolute(node: ast.ImportFrom, module: str) -> str:
-    """The module that ``from … import`` names, where it stands in ``module``; leading dots are resolved."""
-    if not node.level:
-        return node.module or ""
-    path = module_file(module)
-    package = module.split(".") if path and path.name == "__init__.py" else module.split(".")[:-1]
-    package = package[: len(package) - node.level + 1]
-    return ".".join([*package, *filter(None, [node.module])])
+def import_targets(statement: Import) -> dict[str, str]:
+    """What each name that an import binds stands for: ``{"np": "numpy"}``, and ``{"c": ".a.b"}`` where it is ``b`` of
+    ``.a``.
+    """
+    if isinstance(statement, ast.ImportFrom):
+        origin = "." * statement.level + (f"{statement.module}." if statement.module else "")
+        return {alias.asname or alias.name: origin + alias.name for alias in statement.names}
+    # ``import a.b`` binds a
+    tops = {alias.name.partition(".")[0] for alias in statement.names if not alias.asname}
+    return {top: top for top in tops} | {alias.asname: alias.name for alias in statement.names if alias.asname}
+
+
+def absolute(target: str, package: str) -> str:
+    """A dotted name that may begin with dots, as it is meant in a package: ``a.c`` for ``..c`` in a.b."""
+    rest = target.lstrip(".")
+    parts, level = package.split("."), len(target) - len(rest)
+    return ".".join(filter(None, [*(parts[: len(parts) - level + 1] if level else ()), rest]))

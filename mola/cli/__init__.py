@@ -12,7 +12,7 @@ import typer
 import mola
 from mola.cli import data, report, train
 from mola.cli.bench import bench
-from mola.cli.common import one_line
+from mola.types import BadInput, one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -50,8 +50,6 @@ def _options(
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2, never a traceback."""
-    from mola.types import BadInput
-
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except BadInput as error:
@@ -64,5 +62,5 @@ def main() -> None:
 
 
 def _fail(message: object, code: int = 2) -> None:
-    print(one_line(message), file=sys.stderr)
+    print(f"mola: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mola.cli.common import DEFAULT, Config, bad_input, chosen_experiments, load_suite, write_measurements
+from mola.cli.common import DEFAULT, Config, chosen_experiments, load_suite, write_measurements
+from mola.types import BadInput
 
 if TYPE_CHECKING:
     from mola.bench.report import Entry
@@ -110,7 +111,7 @@ def step(
         options = of_methods.pairs(option or [])
         entries = of_methods.entries(work, setting, tasks, balancers, methods, options)
     elif option:
-        raise bad_input("--option: expected --balancer or --method with it, found neither")
+        raise BadInput("--option: expected --balancer or --method with it, found neither")
     else:
         entries = of_mola.entries(work, setting, tasks)
     _measure(work, setting, entries, repeats, file)

@@ -1,16 +1,19 @@
-"""What the commands share: options, the suite's file, log lines, and one line for bad input."""
+"""What the commands share: options, the suite's file, files that options name, and log lines."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mola.files import write_text
+from mola.types import BadInput
 
 if TYPE_CHECKING:
     from mola.config import Suite
@@ -41,45 +44,17 @@ def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list
 
     return [
         experiment(suite, benchmark, label)
-        for benchmark in chosen("benchmark", benchmarks, suite.benchmarks)
-        for label in chosen("method", methods, suite.methods)
+        for benchmark in benchmarks or suite.benchmarks
+        for label in methods or suite.methods
     ]
-
-
-def chosen(option: str, names: list[str] | None, known: Iterable[str]) -> list[str]:
-    """The names given with an option, or all known ones. Raises BadInput for a name that the suite has not."""
-    from mola.registry import did_you_mean
-
-    known = list(known)
-    for name in names or []:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise bad_input(f"--{option}: the suite has no {option} '{name}'{hint}; it has {', '.join(known)}")
-    return names or known
-
-
-def bad_input(message: str) -> Exception:
-    """A BadInput, which the command line prints as one line before it exits with 2."""
-    from mola.types import BadInput
-
-    return BadInput(message)
-
-
-def one_line(message: object) -> str:
-    """A message for the terminal, on one line of bounded length."""
-    from mola.types import one_line as shortened
-
-    return f"mola: {shortened(message)}"
 
 
 def write_file(path: Path, text: str, option: str) -> None:
     """Write a file that an option names. Raises BadInput where that can't be done."""
-    from mola.files import write_text
-
     try:
         write_text(path, text)
     except OSError as error:
-        raise bad_input(f"{option}: expected a file that can be written, found {path}: {error.strerror}") from None
+        raise BadInput(f"{option}: expected a file that can be written, found {path}: {error.strerror}") from None
 
 
 def write_measurements(path: Path, content: dict[str, Any]) -> None:

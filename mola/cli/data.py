@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mola.cli.common import DEFAULT, Benchmarks, Config, bad_input, load_suite, one_line
+from mola.cli.common import DEFAULT, Benchmarks, Config, load_suite
+from mola.types import BadInput, one_line
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="NAME", help="Benchmarks, in the suite or not. Default: the suite's.")
@@ -28,9 +29,7 @@ def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks =
     """
     chosen = [*(names or []), *(benchmark or [])]
     if source is not None and len(chosen) != 1:
-        raise bad_input(f"--from: expected one benchmark to put it in, found {', '.join(chosen) or 'none'}")
-    from mola.types import BadInput
-
+        raise BadInput(f"--from: expected one benchmark to put it in, found {', '.join(chosen) or 'none'}")
     messages = []
     for name, data in _benchmarks(config, chosen):
         try:
@@ -38,7 +37,7 @@ def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks =
                 data.place(source)
             data.fetch()
         except BadInput as error:
-            messages.append(one_line(error))
+            messages.append(f"mola: {one_line(error)}")
             continue
         typer.echo(f"{name}: {len(data.sources)} {'sources' if len(data.sources) > 1 else 'source'} verified")
     if messages:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mola.cli.common import DEFAULT, Config, Drafts, bad_input, load_suite, write_file
+from mola.cli.common import DEFAULT, Config, Drafts, load_suite, write_file
+from mola.files import write_text
+from mola.types import BadInput
 
 
 def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
@@ -49,7 +51,6 @@ def about(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     Example: mola about -c config/smoke.yaml
     """
     suite = load_suite(config)
-    from mola.files import write_text
     from mola.reporting.pages.about import about as page
 
     path = suite.folder / "about.html"
@@ -78,11 +79,11 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
     Examples: mola report; mola report --compare HEAD~1 HEAD; mola report --compare results/a results/b --out both.html
     """
     if compare is None and out is not None:
-        raise bad_input("--out: expected --compare with it; the report's place is results/<suite>/report.html")
+        raise BadInput("--out: expected --compare with it; the report's place is results/<suite>/report.html")
     if compare is None and drafts:
-        raise bad_input("--drafts: expected --compare with it; the report binds what mola table --drafts has made")
+        raise BadInput("--drafts: expected --compare with it; the report binds what mola table --drafts has made")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
-        raise bad_input(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
+        raise BadInput(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
     if compare is None:
         from mola.reporting.pages.report import write_report

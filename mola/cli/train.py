@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mola.cli.common import DEFAULT, Benchmarks, Config, Methods, bad_input, chosen_experiments, load_suite, log_lines
+from mola.cli.common import DEFAULT, Benchmarks, Config, Methods, chosen_experiments, load_suite, log_lines
+from mola.types import BadInput
 
 Seeds = Annotated[
     list[int] | None,
@@ -34,7 +35,7 @@ def train(
     suite = load_suite(config)
     experiments = chosen_experiments(suite, benchmark, method)
     if wrong := [s for s in seed or [] if s < 0]:
-        raise bad_input(f"--seed: expected a number from 0, found {wrong[0]}")
+        raise BadInput(f"--seed: expected a number from 0, found {wrong[0]}")
     for other in sorted({*(seed or [])} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import sys
+import sysconfig
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -20,13 +21,12 @@ from functools import cache
 from pathlib import Path
 
 from mola.experiment import imports
-from mola.experiment.normal_form import Import, pruned, written
+from mola.experiment.normal_form import pruned, written
+from mola.source import PACKAGE, ROOT, Import, located, modules_along
 from mola.types import BadInput
 
-PACKAGE = "mola"
-
-# The folder that holds the package.
-ROOT = Path(__file__).parents[2]
+INSTALLED = {"site-packages", "dist-packages"}
+STANDARD = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib")}
 
 # Modules that decide which runs there are, or read and write files around them, but compute nothing in them: what they
 # do to a run stands in its settings, so the closure leaves them out, with what they import. EXECUTED are exceptions.
@@ -123,7 +123,7 @@ def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = N
 def forget() -> None:
     """Read everything anew: for tests that edit files."""
     _checked.clear()
-    for cached in (_code, _text, _content, imports._top, imports._in):
+    for cached in (_code, _text, _content, located):
         cached.cache_clear()
 
 
@@ -134,20 +134,26 @@ def _code(modules: frozenset[str], root: Path, places: tuple[str, ...]) -> str:
 
 
 def _along(target: str) -> Iterator[tuple[str, Path]]:
-    """The modules that are imported on the way to a dotted name: of ``a.b.c`` a, a.b, and where c is lazily offered
-    by a.b, those on the way to it.
+    """The modules that are imported on the way to a dotted name, but for Python's and those of installed packages: of
+    ``a.b.c`` a, a.b, and where c is lazily offered by a.b, those on the way to it.
     """
     name, package = "", None
-    for part in target.split("."):
-        parent, name = name, f"{name}.{part}".strip(".")
-        path = imports.find(name, ROOT, PACKAGE, tuple(sys.path))
-        if path is None:
-            if package is not None and part in (offered := _exports(parent, _text(package))):
-                yield from _along(offered[part])
+    for name, path in modules_along(target, ROOT):
+        if name.partition(".")[0] != PACKAGE and not _is_local(path):
             return
         package = path if path.name == "__init__.py" else None
         if path.suffix:
             yield name, path
+    missing = target[len(name) + 1 :].partition(".")[0]
+    if package and missing and missing in (offered := _exports(name, _text(package))):
+        yield from _along(offered[missing])
+
+
+@cache
+def _is_local(path: Path) -> bool:
+    """Whether a module is neither Python's nor an installed distribution's."""
+    path = path.resolve()
+    return not INSTALLED & {*path.parts} and not any(path.is_relative_to(folder) for folder in STANDARD)
 
 
 def _is_planning(name: str) -> bool:
@@ -187,11 +193,6 @@ def _normal_form(name: str, source: str) -> str:
         return source
 
 
-@cache
-def _text(path: Path) -> str:
-    return _read(path)
-
-
 def _read(path: Path) -> str:
     """A module's source, in the encoding that it declares; empty where it is gone."""
     try:
@@ -203,11 +204,6 @@ def _read(path: Path) -> str:
         return ""
 
 
-@cache
-def _content(key: str, path: Path) -> str:
-    return _digest(key, path)
-
-
 def _digest(key: str, path: Path) -> str:
     """sha256 of a file, read in pieces."""
     try:
@@ -215,6 +211,11 @@ def _digest(key: str, path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInput(f"{key}: expected a file that can be read, found {path} ({error.strerror})") from None
+
+
+# as they were when this process first read them
+_text = cache(_read)
+_content = cache(_digest)
 
 
 def _sha256(text: str) -> str:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
-from typing import TypeVar
+from itertools import groupby
 
-N = TypeVar("N", bound=ast.AST)
-Import = ast.Import | ast.ImportFrom
+from mola.source import Import, import_targets
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LOGGERS = {"log", "logger", "logging"}
@@ -63,21 +63,6 @@ def is_type_checking(test: ast.expr) -> bool:
     return last_name(test) == "TYPE_CHECKING"
 
 
-def import_targets(statement: Import) -> dict[str, str]:
-    """What each name that an import binds stands for: ``{"np": "numpy"}``, and ``{"c": ".a:b"}`` where it is ``b`` of
-    ``.a``.
-    """
-    if isinstance(statement, ast.ImportFrom):
-        origin = "." * statement.level + (statement.module or "")
-        return {alias.asname or alias.name: f"{origin}:{alias.name}" for alias in statement.names}
-    # ``import a.b`` binds a
-    tops = [alias.name.partition(".")[0] for alias in statement.names]
-    return {
-        alias.asname or top: alias.name if alias.asname else top
-        for alias, top in zip(statement.names, tops, strict=True)
-    }
-
-
 class _Pruner(ast.NodeTransformer):
     """Takes out of a tree what changes no result."""
 
@@ -88,11 +73,15 @@ class _Pruner(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         return self._within(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._function(node)
+    def visit_FunctionDef(self, node: Function) -> ast.AST:
+        if not any(last_name(decorator) in READS_ANNOTATIONS for decorator in node.decorator_list):
+            node.returns = None
+            for argument in ast.walk(node.args):
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
+        return self._within(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._function(node)
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         self.generic_visit(node)
@@ -116,10 +105,10 @@ class _Pruner(ast.NodeTransformer):
         return [ast.ImportFrom(node.module, [alias], node.level) for alias in node.names]
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return None if self._names_exports(*node.targets) else self._children(node)
+        return None if self._names_exports(*node.targets) else self.generic_visit(node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
-        return None if self._names_exports(node.target) else self._children(node)
+        return None if self._names_exports(node.target) else self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         """In a class an annotation makes a field, whose existence counts; elsewhere it says nothing."""
@@ -128,10 +117,8 @@ class _Pruner(ast.NodeTransformer):
         if self._scopes[-1] is ast.ClassDef:
             marker = last_name(node.annotation)
             node.annotation = ast.Name(marker if marker in FIELD_MARKERS else "")
-            return self._children(node)
-        if node.value is None:
-            return None
-        return self._children(ast.Assign([node.target], node.value))
+            return self.generic_visit(node)
+        return None if node.value is None else self.generic_visit(ast.Assign([node.target], node.value))
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -143,16 +130,12 @@ class _Pruner(ast.NodeTransformer):
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         """Neighbouring constants become one: versions of Python split them differently."""
+        self.generic_visit(node)
         values: list[ast.expr] = []
-        text = ""
-        for value in [*self._children(node).values, None]:
-            if isinstance(value, ast.Constant):
-                text += str(value.value)
-                continue
-            if text:
-                values.append(ast.Constant(text))
-                text = ""
-            if value is not None:
+        for value in node.values:
+            if isinstance(value, ast.Constant) and values and isinstance(values[-1], ast.Constant):
+                values[-1] = ast.Constant(f"{values[-1].value!s}{value.value!s}")
+            elif not isinstance(value, ast.Constant) or value.value:
                 values.append(value)
         if any(not isinstance(value, ast.Constant) for value in values):
             return ast.JoinedStr(values)
@@ -162,20 +145,6 @@ class _Pruner(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.format_spec, ast.Constant) and not node.format_spec.value:
             node.format_spec = None
-        return node
-
-    def _function(self, node: Function) -> ast.AST:
-        if not any(last_name(decorator) in READS_ANNOTATIONS for decorator in node.decorator_list):
-            node.returns = None
-            arguments = node.args
-            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-            for argument in every:
-                if argument is not None:
-                    argument.annotation = None
-        return self._within(node)
-
-    def _children(self, node: N) -> N:
-        self.generic_visit(node)
         return node
 
     def _within(self, node: ast.AST) -> ast.AST:
@@ -191,17 +160,16 @@ class _Pruner(ast.NodeTransformer):
 
 def _arranged(statements: list[ast.stmt], used: set[str]) -> Iterator[ast.stmt]:
     """The statements with every run of imports sorted, without imports that only annotations used."""
-    run: list[Import] = []
-    for statement in statements:
-        if isinstance(statement, Import):
-            origin = statement.names[0].name if isinstance(statement, ast.Import) else statement.module
-            if origin not in TYPING or (used | {"*"}) & set(import_targets(statement)):
-                run.append(statement)
-        else:
-            yield from _sorted(run)
-            run = []
-            yield statement
-    yield from _sorted(run)
+    for _, run in groupby(statements, lambda statement: isinstance(statement, Import)):
+        neighbours = list(run)
+        imports = [s for s in neighbours if isinstance(s, Import) and _is_used(s, used)]
+        yield from _sorted(imports) if isinstance(neighbours[0], Import) else neighbours
+
+
+def _is_used(statement: Import, used: set[str]) -> bool:
+    """Whether an import may do more than name types for annotations."""
+    origin = statement.names[0].name if isinstance(statement, ast.Import) else statement.module
+    return origin not in TYPING or bool((used | {"*"}) & {*import_targets(statement)})
 
 
 def _sorted(imports: list[Import]) -> list[Import]:

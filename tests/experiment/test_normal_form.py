@@ -199,7 +199,8 @@ def test_versions_of_python_agree(python):
         pytest.skip(f"no {python} that starts here")
     sources = [*[path.read_text() for path in SOURCES], TRICKY, *[text for pair in SAME.values() for text in pair]]
     output = subprocess.run(
-        [python, "-c", HASHES, module.__file__], input=json.dumps(sources), capture_output=True, text=True, check=False
-    )
+        [python, "-c", HASHES, module.__file__],
+        input=json.dumps(sources), capture_output=True, text=True, check=False, cwd=PACKAGE.parent,
+    )  # fmt: skip
     assert output.returncode == 0, output.stderr
     assert json.loads(output.stdout) == [hashlib.sha256(normal_form(s).encode()).hexdigest() for s in sources]

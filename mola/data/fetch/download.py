@@ -33,6 +33,11 @@ class Download(Source):
     benchmark: str = ""  # that the file is a part of, where that has another name
     request: str = ""  # for data that is given on request only: where to ask, and what to put where
 
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of the mirrors."""
+        return [mirror if "://" in mirror else DRIVE + mirror for mirror in self.mirrors]
+
 
 def fetch(download: Download, folder: Path, *, check: bool = False) -> Path:
     """Return the verified file in ``folder``, downloaded from the first mirror that gives it. Costs a stat where it is
@@ -66,7 +71,7 @@ def place(download: Download, path: Path, folder: Path) -> Path:
     with disk.errors_as_bad_input(folder, download.file):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
-            shown = _show_terms(download)
+            shown = show_terms(download)
             staged = folder / f"placed-{download.file}.tmp"
             staged.unlink(missing_ok=True)
             try:
@@ -107,7 +112,7 @@ def _verified_again(download: Download, path: Path) -> bool:
             raise BadInput(f"{path}: {other}; {_advice(download)}") from None
         say(f"{path}: {other}; downloading it anew")
         return False
-    shown = before.shown if before else _show_terms(download)
+    shown = before.shown if before else show_terms(download)
     _remember(download, path, identity, before.url if before else str(path), shown)
     return True
 
@@ -116,10 +121,9 @@ def _download(download: Download, path: Path) -> None:
     if download.request or not download.mirrors:
         message = f"{path}: expected {download.name}, which is given on request only, found none"
         raise BadInput(f"{message}; {download.request or download.origin}; {_advice(download)}")
-    shown = _show_terms(download)
+    shown = show_terms(download)
     reasons = []
-    for mirror in download.mirrors:
-        url = mirror if "://" in mirror else DRIVE + mirror
+    for url in download.urls:
         staged = _staged(path, url)
         try:
             identity = _from_mirror(download, url, staged)
@@ -130,8 +134,8 @@ def _download(download: Download, path: Path) -> None:
         # gdown wrote the file itself, so that it is renamed here and not by mola.files; nobody else may read it
         staged.chmod(0o644)
         staged.replace(path)
-        for other in download.mirrors:
-            discard(_staged(path, other if "://" in other else DRIVE + other))
+        for other in download.urls:
+            discard(_staged(path, other))
         _remember(download, path, identity, url, shown)
         return
     raise BadInput(
@@ -159,10 +163,10 @@ def _staged(path: Path, url: str) -> Path:
     return path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}")
 
 
-def _show_terms(download: Download) -> str:
-    """Show licence and terms. Returns the time at which it did."""
+def show_terms(download: Download) -> str:
+    """Show licence and terms. Returns the time at which it did: UTC, ISO 8601."""
     say(f"{download.name}: {'; '.join(filter(None, (f'licence: {download.licence}', download.terms)))}")
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _advice(download: Download) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mola import files
@@ -13,7 +12,6 @@ from mola.data import disk
 from mola.data.fetch import download, unpack
 from mola.data.fetch.download import Download
 from mola.data.fetch.verify import Verified
-from mola.terminal import say
 from mola.types import BadInput
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -65,8 +63,7 @@ class RawData:
             check()
         finally:
             self._candidates = {}
-        say(f"{source.name}: {'; '.join(filter(None, (f'licence: {source.licence}', source.terms)))}")
-        placed = datetime.now(UTC).isoformat(timespec="microseconds")
+        placed = download.show_terms(source)
         record = {"folder": str(path), "placed": placed, "licence": source.licence, "terms": source.terms}
         with disk.errors_as_bad_input(self.folder, "where the folder is"):
             files.write_json(self._record_path(source), record)

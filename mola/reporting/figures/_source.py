@@ -1,8 +1,12 @@
-"""What the figures of a benchmark are drawn from: records, what probes saw, and what tuning left."""
+"""What the figures of a benchmark are drawn from: records, what probes saw, and what tuning left; and the values that
+several of them show.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +16,10 @@ from typing import Any
 import pandas as pd
 
 from mola.config import Suite
+from mola.metrics import averageable, overall
 from mola.reporting.results.read import Results, read_results
-from mola.reporting.results.records import Row
+from mola.reporting.results.records import Row, pairs
+from mola.reporting.statistics import delta_task, t_half_width
 from mola.types import Task
 
 
@@ -62,6 +68,29 @@ class Source:
 def sources(suite: Suite, drafts: bool = False) -> list[Source]:
     """All benchmarks of the suite, with the records that its tables count."""
     return [Source(suite, name, results) for name, results in read_results(suite, drafts).items()]
+
+
+def estimate(values: Sequence[float], asked: int) -> dict[str, Any]:
+    """The columns that every table of results has."""
+    mean = statistics.fmean(values) if values else math.nan
+    return {"mean": mean, "ci95": t_half_width(values), "n": len(values), "asked": asked}
+
+
+def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:
+    """What one number says best about a row: its name with its unit, and a value per label and seed.
+
+    Δ_task where the reference row has runs, of the seeds that both have; else the average over tasks; else what
+    selection looks at. The reference itself is 0 by definition.
+    """
+    reference, tasks = source.suite.reference, source.tasks
+    if base := source.results.base(reference):
+        return f"Δ_task over {reference} (%)", {
+            row.label: [delta_task(a.test, b.test, tasks) for a, b in pairs(row.records, base)] for row in source.rows
+        }
+    name, factor = ("average over tasks (%)", 100) if averageable(tasks) else ("mean ±log(first metric)", 1)
+    return name, {
+        row.label: [factor * overall(record.test, tasks) for record in row.records.values()] for row in source.rows
+    }
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.reporting.figures._source import Source
+from mola.reporting.figures._source import Source, estimate, headline
 from mola.reporting.figures._style import FAINT, PAGE, Styles, legend, limit_to_means, needs_log, panels
-from mola.reporting.figures._values import estimate, headline
 
 NEEDS = "two rows of one method that differ in nothing but one number among its options"
 # an option whose null means as many as tasks

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.experiment.record import Record
-from mola.reporting.figures._source import Source
+from mola.reporting.figures._source import Source, estimate, headline
 from mola.reporting.figures._style import FAINT, PAGE, Styles, legend, limit_to_means, needs_log, panels, staircase
-from mola.reporting.figures._values import estimate, headline
+from mola.reporting.tables import costs
 
 NEEDS = "finished runs of two methods"
-COSTS: dict[str, tuple[str, Callable[[Record], float]]] = {
-    "gflops_per_sample": ("GFLOPs per image, forward", lambda r: r.flops_per_sample / 1e9),
-    "parameters_inference": ("parameters of a prediction (M)", lambda r: r.parameters.inference / 1e6),
-    "milliseconds_per_step": ("ms per training step", lambda r: 1e3 * (r.seconds_per_step or math.nan)),
+# of the tables' costs, with the titles of their axes
+TITLES = {
+    "gflops_per_sample": "GFLOPs per image, forward",
+    "parameters_inference": "parameters of a prediction (M)",
+    "milliseconds_per_step": "ms per training step",
 }
+COSTS = {cost.key: cost for cost in costs.COSTS}
 
 
 def data(source: Source) -> pd.DataFrame:
@@ -28,22 +29,21 @@ def data(source: Source) -> pd.DataFrame:
     gain, values = headline(source)
     lines = []
     for row in source.rows:
-        runs = row.records.values()
-        means = {name: sum(map(cost, runs)) / len(runs) if runs else math.nan for name, (_, cost) in COSTS.items()}
+        means = {name: e.mean if (e := costs.mean_cost(row, COSTS[name])) else math.nan for name in TITLES}
         lines.append({"method": row.label, "gain": gain, **estimate(values[row.label], source.asked), **means})
     frame = pd.DataFrame(lines)
     if (frame["n"] > 0).sum() < 2:
         return frame.head(0)
     # a row that lacks seeds is never called best
     complete = frame["mean"].where(frame["n"] == frame["asked"])
-    for name in COSTS:
+    for name in TITLES:
         frame[f"pareto_{name}"] = pareto(list(frame[name]), list(complete))
     return frame
 
 
-def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
+def pareto(prices: Sequence[float], gains: Sequence[float]) -> list[bool]:
     """Which points no other point beats: none that gains as much for less, or more for as little. NaN never does."""
-    points = list(zip(costs, gains, strict=True))
+    points = list(zip(prices, gains, strict=True))
 
     def beaten(cost: float, gain: float) -> bool:
         return any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
@@ -53,8 +53,8 @@ def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per cost. The front is drawn as a staircase, its points have a black rim."""
-    figure, axes, _ = panels(len(COSTS), 3, PAGE, 2.2, sharey=True)
-    for ax, (name, (title, _)) in zip(axes, COSTS.items(), strict=True):
+    figure, axes, _ = panels(len(TITLES), 3, PAGE, 2.2, sharey=True)
+    for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
         if frame["gain"].iloc[0].startswith("Δ"):
             ax.axhline(0, color=FAINT, lw=0.6)
         best = frame[frame[f"pareto_{name}"]].sort_values(name)

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from mola.experiment.record import Epoch
 from mola.metrics import averageable, overall
-from mola.reporting.figures._source import Source
+from mola.reporting.figures._source import Source, estimate
 from mola.reporting.figures._style import PAGE, Styles, band, integer_ticks, legend, limit_to_means, panels
-from mola.reporting.figures._values import estimate
 from mola.types import Task
 
 NEEDS = "a finished run"

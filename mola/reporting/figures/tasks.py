@@ -6,9 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mola.metrics import ranking
-from mola.reporting.figures._source import Source
+from mola.reporting.figures._source import Source, estimate
 from mola.reporting.figures._style import FAINT, PAGE, Styles, panels, with_seeds
-from mola.reporting.figures._values import estimate
 from mola.reporting.tables.estimates import ARROWS
 
 NEEDS = "a finished run"

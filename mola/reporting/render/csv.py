@@ -8,7 +8,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mola.reporting.render.text import one_line
+from mola.reporting.tables.estimates import Estimate
 from mola.reporting.tables.layout import Table
+
+NOTHING = Estimate(math.nan, n=0)
 
 
 def to_csv(table: Table) -> str:
@@ -31,17 +34,15 @@ def frame(table: Table) -> pd.DataFrame:
     if any(table.groups):
         data["group"] = list(table.groups)
     for column in table.columns:
-        estimates = column.estimates
-        data[column.key] = [None if e is None else e.words or e.mean for e in estimates]
-        if column.interval and any(e is not None and e.ends is not None for e in estimates):
+        estimates = [estimate or NOTHING for estimate in column.estimates]
+        data[column.key] = [e.words or e.mean for e in estimates]
+        if column.interval and any(e.ends for e in estimates):
             for end, name in enumerate(("low", "high")):
-                data[f"{column.key}_{name}"] = [None if e is None or e.ends is None else e.ends[end] for e in estimates]
+                data[f"{column.key}_{name}"] = [e.ends[end] if e.ends else math.nan for e in estimates]
         elif column.interval:
-            data[f"{column.key}_ci95"] = [
-                None if e is None or math.isnan(e.half_width) else e.half_width for e in estimates
-            ]
+            data[f"{column.key}_ci95"] = [e.half_width for e in estimates]
         if column.interval:
-            data[f"{column.key}_n"] = [0 if e is None else e.n for e in estimates]
+            data[f"{column.key}_n"] = [e.n for e in estimates]
     return pd.DataFrame(data)
 
 

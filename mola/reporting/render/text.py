@@ -40,15 +40,11 @@ def lines(table: Table) -> tuple[str, ...]:
 
 def _mean(column: Column, value: Estimate) -> str:
     number = _number(value.mean, column)
-    if not column.interval:
-        return number
-    if value.ends is not None:
-        return (
-            number
-            if math.isnan(value.ends[0])
-            else f"{number} [{', '.join(_number(end, column) for end in value.ends)}]"
-        )
-    return number if math.isnan(value.half_width) else f"{number} ± {value.half_width:.{column.digits}f}"
+    if column.interval and value.ends and not math.isnan(value.ends[0]):
+        return f"{number} [{', '.join(_number(end, column) for end in value.ends)}]"
+    if column.interval and not math.isnan(value.half_width):
+        return f"{number} ± {value.half_width:.{column.digits}f}"
+    return number
 
 
 def _number(value: float, column: Column) -> str:

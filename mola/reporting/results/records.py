@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mola.experiment import record as stored
 from mola.experiment.provenance import uncommitted
-from mola.experiment.record import Record
+from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
+from mola.metrics import overall
+from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 
 
@@ -64,6 +68,23 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
     same_data(rows, "most runs of this table; train it anew")
     groups = list(dict.fromkeys(row.group for row in rows))
     return sorted(rows, key=lambda row: groups.index(row.group))
+
+
+def score(scored: Record | OracleSelection, tasks: Sequence[Task]) -> float:
+    """What ranks a run, × 100, on test: percent where it is a mean of fractions, else near to percent in differences
+    (``mola.metrics.overall``).
+    """
+    return 100 * overall(scored.test, tasks)
+
+
+def scores(records: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
+    """(S,) the score of every run, by seed."""
+    return np.array([score(record, tasks) for record in records.values()])
+
+
+def pairs(ours: Mapping[int, Record], theirs: Mapping[int, Record]) -> list[tuple[Record, Record]]:
+    """The records of every seed that both have, in the order of the first."""
+    return [(record, theirs[seed]) for seed, record in ours.items() if seed in theirs]
 
 
 def fault(record: Record, tasks: Sequence[Task]) -> str | None:

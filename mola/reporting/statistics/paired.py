@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -35,16 +35,13 @@ def differences(rows: Sequence[Floats]) -> list[Difference | None]:
     """
     tested: list[Difference | None] = []
     for row in rows:
-        if not len(row) or not np.isfinite(row).all():
+        if len(row) and np.isfinite(row).all():
+            low, high = map(float, bootstrap_interval(row))
+            tested.append(Difference(float(row.mean()), low, high, len(row), sign_flip(row)))
+        else:
             tested.append(None)
-            continue
-        low, high = bootstrap_interval(row)
-        tested.append(Difference(float(row.mean()), float(low), float(high), len(row), sign_flip(row)))
     corrected = holm([None if d is None else d.p for d in tested])
-    return [
-        None if d is None else Difference(d.mean, d.low, d.high, d.n, d.p, p)
-        for d, p in zip(tested, corrected, strict=True)
-    ]
+    return [d and replace(d, holm=p) for d, p in zip(tested, corrected, strict=True)]
 
 
 def sign_flip(row: Floats) -> float | None:

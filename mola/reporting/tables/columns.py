@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from mola.experiment.record import OracleSelection, Record
-from mola.metrics import Scores, averageable, of, overall, ranking
+from mola.experiment.record import Record
+from mola.metrics import Scores, averageable, of, ranking
 from mola.metrics.metric import Metric
-from mola.reporting.results.records import Row
+from mola.reporting.results.records import Row, pairs, score
 from mola.reporting.statistics import delta_flat, delta_task
 from mola.reporting.tables.estimates import ARROWS, Column, estimate, of_records
 from mola.types import Direction, Task
+
+# name, formula, and which is better
+DELTAS: tuple[tuple[str, Callable[[Scores, Scores, Sequence[Task]], float], Direction], ...] = (
+    ("task", delta_task, "higher"),
+    ("flat", delta_flat, "lower"),
+)
 
 
 def ranking_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]:
@@ -52,13 +58,6 @@ def optimism_columns(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Column]
     return [*averages, of_records(rows, "optimism", "optimism", optimism, signed=True)]
 
 
-def score(scored: Record | OracleSelection, tasks: Sequence[Task]) -> float:
-    """What ranks a run, × 100, on test: percent where it is a mean of fractions, else near to percent in differences
-    (``mola.metrics.overall``).
-    """
-    return 100 * overall(scored.test, tasks)
-
-
 def delta_columns(
     rows: Sequence[Row],
     base: Mapping[int, Record],
@@ -68,9 +67,12 @@ def delta_columns(
     arrows: bool = False,
 ) -> list[Column]:
     """Δ_task, and Δ_flat where it is more than −Δ_task, of every seed that the reference row has too."""
-    columns = [_delta(rows, base, tasks, reference, prefix, "task", delta_task, "higher", arrows)]
-    if weighs_metrics(tasks):
-        columns.append(_delta(rows, base, tasks, reference, prefix, "flat", delta_flat, "lower", arrows))
+    columns = []
+    for name, formula, better in DELTAS[: 1 + weighs_metrics(tasks)]:
+        gains = ([formula(a.test, b.test, tasks) for a, b in pairs(row.records, base)] for row in rows)
+        estimates = tuple(None if r.label == reference else estimate(g) for r, g in zip(rows, gains, strict=True))
+        key, title = f"{prefix.replace(' ', '_')}delta_{name}", f"{prefix}Δ_{name}{f' {ARROWS[better]}' * arrows}"
+        columns.append(Column(key, title, estimates, better=better, signed=True))
     return columns
 
 
@@ -80,29 +82,7 @@ def weighs_metrics(tasks: Sequence[Task]) -> bool:
 
 
 def _measured(rows: Sequence[Row], key: str, title: str, task: Task, metric: Metric) -> Column:
-    value = partial(_score, task=task.name, metric=metric)
+    def value(record: Record) -> float:
+        return metric.unit.factor * record.test[task.name][metric.name]
+
     return of_records(rows, key, title, value, digits=metric.unit.digits, better=metric.better)
-
-
-def _score(record: Record, task: str, metric: Metric) -> float:
-    return metric.unit.factor * record.test[task][metric.name]
-
-
-def _delta(
-    rows: Sequence[Row],
-    base: Mapping[int, Record],
-    tasks: Sequence[Task],
-    reference: str | None,
-    prefix: str,
-    name: str,
-    formula: Callable[[Scores, Scores, Sequence[Task]], float],
-    better: Direction,
-    arrow: bool,
-) -> Column:
-    estimates = []
-    for row in rows:
-        pairs = [(record.test, base[seed].test) for seed, record in row.records.items() if seed in base]
-        gains = [formula(a, b, tasks) for a, b in pairs]
-        estimates.append(None if row.label == reference else estimate(gains))
-    title = f"{prefix}Δ_{name}{f' {ARROWS[better]}' if arrow else ''}"
-    return Column(f"{prefix.replace(' ', '_')}delta_{name}", title, tuple(estimates), better=better, signed=True)

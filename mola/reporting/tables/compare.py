@@ -8,10 +8,9 @@ from typing import Any
 
 from mola import registry
 from mola.experiment.record import Record
-from mola.reporting.results.records import Row, fault, same_data
+from mola.reporting.results.records import Row, fault, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
-from mola.reporting.tables.columns import score
 from mola.reporting.tables.estimates import Column, Estimate, estimate
 from mola.reporting.tables.layout import Table, spans
 from mola.reporting.tables.notes import condensed, of_row

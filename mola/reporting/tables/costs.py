@@ -44,7 +44,7 @@ PRUNED = " pruned: of these, stopped early: budgets are equal in epochs, not in 
 
 def cost_columns(rows: Sequence[Row]) -> list[Column]:
     """Means over the seeds; – for a row whose records don't have the number. None of them is marked as best."""
-    columns = [(cost, tuple(_mean(row, cost) for row in rows)) for cost in COSTS]
+    columns = [(cost, tuple(mean_cost(row, cost) for row in rows)) for cost in COSTS]
     return [
         Column(cost.key, cost.title, means, cost.digits, interval=False)
         for cost, means in columns
@@ -60,7 +60,8 @@ def runs_column(rows: Sequence[Row]) -> list[Column]:
     return [Column("seeds", "n", counts, digits=0, interval=False)]
 
 
-def _mean(row: Row, cost: Cost) -> Estimate | None:
+def mean_cost(row: Row, cost: Cost) -> Estimate | None:
+    """The mean over the row's records that have the number."""
     return estimate([v for record in row.records.values() if (v := cost.value(row, record)) is not None])
 
 

@@ -29,11 +29,9 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
 def of_row(row: Row) -> Iterator[str]:
     """What is left out, and what must be known of the rest (drafts, other versions): a line per reason."""
     reasons: dict[str, list[int]] = {}
-    for seed, reason in row.problems.items():
+    remarks = ((seed, remark) for seed, every in row.remarks.items() for remark in every)
+    for seed, reason in [*row.problems.items(), *remarks]:
         reasons.setdefault(reason, []).append(seed)
-    for seed, remarks in row.remarks.items():
-        for remark in remarks:
-            reasons.setdefault(remark, []).append(seed)
     for reason, seeds in reasons.items():
         yield f"seeds {spans(seeds)}: {reason}"
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from mola.reporting.results.read import Results
+from mola.reporting.results.records import pairs, scores
 from mola.reporting.statistics import delta_task
-from mola.reporting.statistics.across import Interval, interquartile, mean_ranks, probability_of_improvement
+from mola.reporting.statistics.across import interquartile, mean_ranks
 from mola.reporting.statistics.critical import Critical, critical
-from mola.reporting.statistics.intervals import Floats
 from mola.reporting.tables.estimates import Column, Estimate
 from mola.reporting.tables.layout import Table
-from mola.reporting.tables.significance import NO_BASE, scores_of
+from mola.reporting.tables.significance import NO_BASE, improvement
 
 Benchmarks = Mapping[str, Results]
 
@@ -29,12 +29,24 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
     results = list(benchmarks.values())
     first = results[0]
     incomplete = frozenset().union(*(r.incomplete for r in results))
-    whole = [row for row, label in enumerate(first.labels) if label not in incomplete]
-    difference = critical_of(benchmarks)
+    # label → (S,) scores on each benchmark
+    whole = {
+        label: [scores(r.rows[row].records, r.tasks) for r in results]
+        for row, label in enumerate(first.labels)
+        if label not in incomplete
+    }
+    ranks = mean_ranks(np.array([[of.mean() for of in every] for every in whole.values()]).T) if len(whole) > 1 else ()
+    mean_rank = {label: Estimate(float(rank)) for label, rank in zip(whole, ranks, strict=False)}
+    better = {label: improvement(of, whole[base]) for label, of in whole.items() if base in whole and label != base}
+    iqm = _iqm(results, whole, reference)
+
+    def column(key: str, title: str, estimates: Mapping[str, Estimate | None], **looks: Any) -> Column:
+        return Column(key, title, tuple(map(estimates.get, first.labels)), **looks)
+
     columns = (
-        _column("mean_rank", "mean rank", _ranks(results, whole), len(first.labels), better="lower", interval=False),
-        _column("iqm_delta_task", "IQM of Δ_task", _iqm(results, whole, reference), len(first.labels), signed=True),
-        _column("probability_of_improvement", "P(better)", _improvements(results, whole, base), len(first.labels)),
+        column("mean_rank", "mean rank", mean_rank, better="lower", interval=False),
+        column("iqm_delta_task", "IQM of Δ_task", iqm, signed=True),
+        column("probability_of_improvement", "P(better)", better),
     )
     caption = (
         f"{len(results)} benchmarks together. Mean rank by mean score, of the rows that have every run; ties share. "
@@ -42,8 +54,8 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
         f"P(better): the chance that a run beats one of {base or 'the row compared with'}, on a random benchmark. "
         "[95 % intervals]: bootstrap, stratified by benchmark, of seeds: they say nothing about other benchmarks."
     )
-    reason = difference.reason
-    lines = [f"no critical difference: {reason}" if reason else _described(difference)]
+    difference = critical_of(benchmarks)
+    lines = [f"no critical difference: {difference.reason}" if difference.reason else _described(difference)]
     lines += [] if base else [NO_BASE]
     if reference is None:
         lines.append("no IQM: there is no reference for Δ")
@@ -53,16 +65,8 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
 def critical_of(benchmarks: Benchmarks) -> Critical:
     """What a critical-difference diagram of mean scores shows, or why there is none."""
     results = list(benchmarks.values())
-    scores = np.array(
-        [
-            [
-                scores.mean() if row.complete else math.nan
-                for row, scores in zip(r.rows, scores_of(r.rows, r.tasks), strict=True)
-            ]
-            for r in results
-        ]
-    )
-    return critical(scores, list(benchmarks), results[0].labels)
+    means = [[scores(row.records, r.tasks).mean() if row.complete else math.nan for row in r.rows] for r in results]
+    return critical(np.array(means), list(benchmarks), results[0].labels)
 
 
 def critical_as_json(difference: Critical) -> dict[str, Any]:
@@ -77,52 +81,18 @@ def _described(difference: Critical) -> str:
     )
 
 
-def _ranks(results: Sequence[Results], whole: Sequence[int]) -> dict[int, Estimate]:
-    if len(whole) < 2:
-        return {}
-    means = np.array([[row.mean() for row in _chosen(r, whole)] for r in results])
-    return {row: Estimate(float(rank)) for row, rank in zip(whole, mean_ranks(means), strict=True)}
-
-
-def _iqm(results: Sequence[Results], whole: Sequence[int], reference: str | None) -> dict[int, Estimate]:
+def _iqm(results: Sequence[Results], labels: Iterable[str], reference: str | None) -> dict[str, Estimate]:
+    bases = [r.base(reference) for r in results]
     estimates = {}
-    if all(r.base(reference) for r in results):
-        for row in whole:
-            gains = [_gains(r, row, reference) for r in results]
-            same = len({len(values) for values in gains}) == 1  # else the reference lacks seeds
-            if same and results[0].labels[row] != reference and np.isfinite(gains).all():
-                estimates[row] = _estimate(interquartile(np.array(gains)), gains[0].size)
+    for label in labels if all(bases) else ():
+        # (S,) Δ_task by seed on each benchmark
+        gains = [
+            np.array([delta_task(a.test, b.test, r.tasks) for a, b in pairs(r.base(label), base)])
+            for r, base in zip(results, bases, strict=True)
+        ]
+        # else the reference lacks seeds
+        same = len({len(values) for values in gains}) == 1
+        if same and label != reference and np.isfinite(gains).all():
+            mean, low, high = interquartile(np.array(gains))
+            estimates[label] = Estimate(mean, n=gains[0].size, ends=(low, high))
     return estimates
-
-
-def _gains(results: Results, row: int, reference: str | None) -> Floats:
-    """(S,) Δ_task by seed."""
-    base = results.base(reference)
-    records = results.rows[row].records
-    return np.array([delta_task(r.test, base[s].test, results.tasks) for s, r in records.items() if s in base])
-
-
-def _improvements(results: Sequence[Results], whole: Sequence[int], base: str | None) -> dict[int, Estimate]:
-    labels = list(results[0].labels)
-    if base not in labels or labels.index(base) not in whole:
-        return {}
-    theirs = [_chosen(r, [labels.index(base)])[0] for r in results]
-    estimates = {}
-    for row in whole:
-        if labels[row] != base:
-            ours = [_chosen(r, [row])[0] for r in results]
-            estimates[row] = _estimate(probability_of_improvement(ours, theirs), len(ours[0]))
-    return estimates
-
-
-def _chosen(results: Results, rows: Sequence[int]) -> list[Floats]:
-    return scores_of([results.rows[row] for row in rows], results.tasks)
-
-
-def _estimate(interval: Interval, n: int) -> Estimate:
-    mean, low, high = interval
-    return Estimate(mean, n=n, ends=(low, high))
-
-
-def _column(key: str, title: str, estimates: Mapping[int, Estimate], rows: int, **looks: Any) -> Column:
-    return Column(key, title, tuple(estimates.get(row) for row in range(rows)), **looks)

@@ -10,11 +10,10 @@ import numpy as np
 from mola.experiment.record import Record
 from mola.metrics import averageable
 from mola.reporting.results.read import Results
-from mola.reporting.results.records import Row
+from mola.reporting.results.records import pairs, score, scores
 from mola.reporting.statistics.across import probability_of_improvement
 from mola.reporting.statistics.intervals import Floats
 from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
-from mola.reporting.tables.columns import score
 from mola.reporting.tables.estimates import Column, Estimate
 from mola.reporting.tables.layout import Table
 from mola.types import Task
@@ -25,21 +24,23 @@ INTERVAL = "95 % interval of the bootstrap (studentised)"
 
 def tests_table(name: str, results: Results, base: str | None) -> Table:
     """Each row's paired difference from the row ``base``: mean, interval, p, corrected p, P(better)."""
-    against = results.base(base)
+    against, tasks = results.base(base), results.tasks
     # the row itself: nothing to test
-    pairs = [paired(row.records, {} if row.label == base else against, results.tasks) for row in results.rows]
+    others = [{} if row.label == base else against for row in results.rows]
+    rows = [(row.records, other) for row, other in zip(results.rows, others, strict=True)]
+    gains = [paired(ours, theirs, tasks) for ours, theirs in rows]
+    better = tuple(improvement([scores(ours, tasks)], [scores(theirs, tasks)]) for ours, theirs in rows)
     columns = (
-        *difference_columns(differences(pairs), f"difference from {base}"),
-        _improvement(results, base),
+        *difference_columns(differences(gains), f"difference from {base}"),
+        Column("probability_of_improvement", "P(better)", better),
     )
     lines = [] if against else [f"no finished run of {base}: nothing to compare with" if base else NO_BASE]
-    lines += limits(pairs)
-    title = f"{name}: tests"
+    lines += limits(gains)
     caption = (
-        f"{name}: difference of the {unit(results.tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
-        f"{meaning_of_p(pairs)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
+        f"{name}: difference of the {unit(tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
+        f"{meaning_of_p(gains)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
     )
-    return Table(title, results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
+    return Table(f"{name}: tests", results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
 
 
 NO_BASE = "no row to compare with: compare_to and reference are null"
@@ -47,7 +48,7 @@ NO_BASE = "no row to compare with: compare_to and reference are null"
 
 def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
     """(n,) differences of the scores of all seeds that both have, in the seeds' order."""
-    return np.array([score(r, tasks) - score(theirs[seed], tasks) for seed, r in ours.items() if seed in theirs])
+    return np.array([score(a, tasks) - score(b, tasks) for a, b in pairs(ours, theirs)])
 
 
 def difference_columns(rows: Sequence[Difference | None], title: str) -> tuple[Column, ...]:
@@ -88,26 +89,12 @@ def unit(tasks: Sequence[Task]) -> str:
     return "mean over tasks of ±log(first metric), × 100 (near to percent, positive is better),"
 
 
-def _improvement(results: Results, base: str | None) -> Column:
-    theirs = _scores(results.base(base), results.tasks)
-    estimates: list[Estimate | None] = []
-    for row in results.rows:
-        ours = _scores(row.records, results.tasks)
-        if row.label == base or not len(ours) or not len(theirs):
-            estimates.append(None)
-        else:
-            mean, low, high = probability_of_improvement([ours], [theirs])
-            estimates.append(Estimate(mean, n=min(len(ours), len(theirs)), ends=(low, high)))
-    return Column("probability_of_improvement", "P(better)", tuple(estimates))
-
-
-def _scores(records: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
-    return np.array([score(record, tasks) for record in records.values()])
-
-
-def scores_of(rows: Sequence[Row], tasks: Sequence[Task]) -> list[Floats]:
-    """Each row's scores, by seed."""
-    return [_scores(row.records, tasks) for row in rows]
+def improvement(ours: Sequence[Floats], theirs: Sequence[Floats]) -> Estimate | None:
+    """The chance that a run of one row beats one of another, of their scores (S,) on each benchmark; None without."""
+    if not all(map(len, [*ours, *theirs])):
+        return None
+    mean, low, high = probability_of_improvement(ours, theirs)
+    return Estimate(mean, n=min(map(len, [*ours, *theirs])), ends=(low, high))
 
 
 def _p(difference: Difference | None, p: float | None) -> Estimate | None:
