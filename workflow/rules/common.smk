@@ -18,8 +18,8 @@ import mola.types
 
 # our own check first: one line with the key, the wish and what was found
 try:
-    suite = mola.config.parse(config, "configuration")
     content = mola.old_keys.renamed(config)
+    suite = mola.config.parse(content, "configuration")
     # captions of the report read it
     config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
@@ -69,13 +69,13 @@ wildcard_constraints:
 def prepared(wildcards):
     """The stamp of a benchmark's arrays."""
     options = suite.benchmarks[wildcards.benchmark].options
-    told = {key: value for key, value in options.items() if key != "mirror"}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    identifying = {key: value for key, value in options.items() if key != "mirror"}
+    digest = hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
     return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
 
 
 def tuned(wildcards):
-    """What tuning found for a cell, where the suite tunes."""
+    """What tuning found for an experiment, where the suite tunes."""
     return [] if suite.tune is None else TUNED.format(**wildcards)
 
 
