@@ -85,7 +85,7 @@ def test_a_record_of_another_place_does_not_count(experiment):
 
 def test_other_versions_are_reported_and_trained_again_on_request(experiment):
     record = run.train(experiment, 0)
-    old = {**record.versions, "torch": "1.0.0", "scipy": "0.1"}
+    old = {**record.versions, "torch": "1.0.0", "pandas": "0.1"}
     changed_record(experiment, versions=old)
     assert state(experiment, 0) == "done"
     assert versions_behind(experiment) == [f"torch 1.0.0, now {record.versions['torch']}"]
