@@ -41,7 +41,9 @@ def options_class(module: str, name: str) -> type[Options]:
 def _executed(node: ast.stmt, module: str, scope: dict[str, Any] | None = None) -> Any:
     """What one statement at the top of a module, or a nested class, defines."""
     names: dict[str, Any] = {"__name__": module, **(scope or {})}
-    parents = {n.value.id for n in ast.walk(node) if _is_options(n)}  # type: ignore[attr-defined]
+    # of every ``Parent.Options``
+    attributes = (n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr == "Options")
+    parents = {attribute.value.id for attribute in attributes if isinstance(attribute.value, ast.Name)}
     for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}:
         if name in parents:
             names[name] = type(name, (Configurable,), {"Options": options_class(module, name)})
@@ -50,11 +52,6 @@ def _executed(node: ast.stmt, module: str, scope: dict[str, Any] | None = None) 
     before = {*names, "__builtins__"}
     exec(compile(ast.Module([node], []), module, "exec", dont_inherit=True), names)
     return next(value for name, value in names.items() if name not in before)
-
-
-def _is_options(node: ast.AST) -> bool:
-    """Whether it is ``Parent.Options``."""
-    return isinstance(node, ast.Attribute) and node.attr == "Options" and isinstance(node.value, ast.Name)
 
 
 @cache

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mola.metrics import ranking
 from mola.reporting.figures._source import Source, estimate
 from mola.reporting.figures._style import FAINT, PAGE, Styles, panels, with_seeds
-from mola.reporting.tables.estimates import ARROWS
+from mola.reporting.tables.layout import ARROWS
 
 NEEDS = "a finished run"
 

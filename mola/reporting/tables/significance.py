@@ -14,8 +14,7 @@ from mola.reporting.results.records import pairs, score, scores
 from mola.reporting.statistics.across import probability_of_improvement
 from mola.reporting.statistics.intervals import Floats
 from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
-from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Estimate, Table
 from mola.types import Task
 
 NOT_TESTABLE = "not testable"
