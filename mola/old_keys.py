@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from mola.types import BadInput
+
 SUITE = {"watch": "probes"}
 TRAINING = {"batch": "batch_size"}
 SECTIONS = {"training": TRAINING, "probes": {"paper_rule": "oracle_selection"}}
@@ -34,7 +36,10 @@ def _entry(entry: Any, place: str) -> Any:
 def _section(values: Any, names: Mapping[str, str], place: str) -> Any:
     if not isinstance(values, Mapping):
         return values
-    old = {key: new for key, new in names.items() if key in values and new not in values}
+    old = {key: new for key, new in names.items() if key in values}
+    for key, new in old.items():
+        if new in values:
+            raise BadInput(f"{place}{key}: is called {new} now; expected one of the two, found both")
     for key, new in old.items():
         print(f"mola: {place}{key} is called {new} now", file=sys.stderr)
     return {old.get(key, key): value for key, value in values.items()}

@@ -14,6 +14,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
 )
 
 from mola.plain import check_heading
@@ -64,6 +65,13 @@ class Backbone(Section):
         None, description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file"
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
+
+    @field_validator("options")
+    @classmethod
+    def _no_weights_among_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if wrong := {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & options.keys():
+            raise ValueError(f"expected weights under backbone.weights, not in {min(wrong)}")
+        return options
 
     @property
     def weights_file(self) -> Path | None:
@@ -150,3 +158,9 @@ class Settings(Section):
     training: Training
     backbone: Backbone
     probes: Probes
+
+    @property
+    def weights_files(self) -> dict[str, Path]:
+        """The local files that the run reads, by the key that names each."""
+        file = self.backbone.weights_file
+        return {"backbone.weights": file} if file else {}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from mola.types import BadInput
+
 PACKAGE = "mola"
 ROOT = Path(__file__).parent.parent  # the folder that holds this package
 Import = ast.Import | ast.ImportFrom
@@ -48,8 +50,11 @@ def located(name: str, places: tuple[str, ...]) -> Path | None:
 
 @cache
 def syntax_tree(path: Path) -> ast.Module:
-    """The syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+    """The syntax tree of a file. Raises BadInput for what is no Python."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: expected Python, found {type(error).__name__}: {error}") from None
 
 
 def import_targets(statement: Import) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The words every room shares: read this file first.
+"""The words that all of the package shares: read this file first.
 
-Letters in shapes, here and everywhere: B batch, B_t samples of task t in the batch, T tasks, E experts, K classes, C
-                                        channels, H height, W width.
+Letters in shapes, here and everywhere: B batch, B_t samples of task t in the batch, T tasks, E experts, K classes,
+C channels, H height, W width.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from mola.bench.measure import interleaved
-from mola.experiment.run import build
 from mola.experiment.spec import Experiment
+from mola.training.build import build
 from mola.training.devices import claim
 from mola.training.loading import load
 from mola.training.optim import make_optimizer

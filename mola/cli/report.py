@@ -19,7 +19,7 @@ def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
     Example: mola table && cat results/embedded/tables/digits.md
     """
     suite = load_suite(config)
-    from mola.reporting.tables.write import write_tables
+    from mola.reporting.write import write_tables
 
     for path in write_tables(suite, drafts):
         typer.echo(path)

@@ -34,8 +34,8 @@ def train(
     """
     suite = load_suite(config)
     experiments = chosen_experiments(suite, benchmark, method)
-    if wrong := [s for s in seed or [] if s < 0]:
-        raise BadInput(f"--seed: expected a number from 0, found {wrong[0]}")
+    if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
+        raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
     for other in sorted({*(seed or [])} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code

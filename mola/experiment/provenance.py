@@ -43,7 +43,7 @@ def changed() -> frozenset[str] | None:
     untracked = git("ls-files", "-z", "--others", "--exclude-standard")
     if tracked is None or untracked is None:
         return None
-    return frozenset(filter(None, (tracked + untracked).decode().split("\0")))
+    return frozenset(filter(None, os.fsdecode(tracked + untracked).split("\0")))
 
 
 def uncommitted(experiment: Experiment) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mola import old_keys
 from mola.files import write_json
@@ -22,6 +22,7 @@ from mola.types import BadInput
 VERSION = 2
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
+Count = Annotated[int, Field(strict=True, ge=0)]
 Scores = dict[str, dict[str, Number]]  # task → metric → value; "loss" stands among the metrics
 
 
@@ -52,8 +53,8 @@ class Tuned(Part):
 class Parameters(Part):
     """How many parameters the method has."""
 
-    trainable: NonNegativeInt = Field(description="all that the optimiser steps")
-    inference: NonNegativeInt = Field(description="those that the predictions of all tasks depend on")
+    trainable: Count = Field(description="all that the optimiser steps")
+    inference: Count = Field(description="those that the predictions of all tasks depend on")
 
 
 class Epoch(Part):
@@ -81,7 +82,7 @@ class Record(Part):
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="name of the benchmark")
     method: str = Field(description="label of the row")
-    seed: NonNegativeInt = Field(description="the run seed, from which every random part derives its own")
+    seed: Count = Field(description="the run seed, from which every random part derives its own")
     settings: dict[str, Any] = Field(description="the resolved settings that the run trained with")
     data: str = Field(description="identity of the prepared arrays, a sha256")
     tuned: Tuned | None = Field(None, description="what tuning found; null where the suite does not tune")
@@ -94,7 +95,7 @@ class Record(Part):
     threads: int = Field(description="threads of torch's own operations")
     time: str = Field(description="UTC, when the run began")
     parameters: Parameters
-    flops_per_sample: NonNegativeInt = Field(description="of inference, for one image, averaged over the tasks")
+    flops_per_sample: Count = Field(description="of inference, for one image, averaged over the tasks")
     status: Literal["done", "failed"]
     reason: str | None = Field(None, description="why the run failed")
     selected: dict[str, int] = Field(description="part of the method → the epoch that validation selected")
@@ -132,7 +133,7 @@ def parse(content: bytes) -> Record:
         return Record.model_validate(_upgraded(raw))
     except ValidationError as error:
         raise BadInput(f"unreadable record: {explain(error, '')}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"unreadable record: {type(error).__name__}: {error}") from None
 
 
@@ -184,9 +185,7 @@ def _models(model: type[Part]) -> Iterator[type[Part]]:
 def _rows(model: type[Part]) -> str:
     lines = ["| key | type | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        kind = (
-            model.__annotations__[name].replace("|", "or").replace("NonNegativeInt", "int").replace("Number", "float")
-        )
+        kind = model.__annotations__[name].replace("|", "or").replace("Count", "int").replace("Number", "float")
         lines.append(f"| `{name}` | {kind} | {field.description or ''} |")
     return "\n".join(lines) + "\n"
 

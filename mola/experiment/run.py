@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from mola import registry
 from mola.experiment import record as records
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.provenance import commit, uncommitted
@@ -29,16 +28,13 @@ from mola.experiment.spec import Experiment, modules, other_versions, plain
 from mola.experiment.status import CHECKPOINT, LOCK
 from mola.files import write_json
 from mola.methods import Method
-from mola.metrics.kinds import KINDS
-from mola.models.backbones import builder
 from mola.sections import Settings
-from mola.seeds import derive
 from mola.terminal import progress
+from mola.training.build import build
 from mola.training.cost import costs, peak_memory_bytes
-from mola.training.devices import claim, loader_threads
+from mola.training.devices import claim
 from mola.training.fit import OnStep, Outcome, fit
 from mola.training.probes import Probe, probes
-from mola.training.seeding import seed_everything
 from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
@@ -80,6 +76,7 @@ def train(
     origin = _origin(experiment, seed)
     with claim(experiment.suite.device) as device:
         benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
+        check_unchanged([], settings.weights_files)
         active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
         made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **_machine(device)}
         # a first pass over data: what is wrong with them shows before anything is written
@@ -98,34 +95,13 @@ def train(
     return record
 
 
-def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
-    """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput.
-
-    data: the data folder.
-    """
-    benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
-    benchmark.threads = loader_threads(device)
-    dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
-    backbone = builder(**settings.backbone.model_dump(), dense=dense)
-    seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
-    method: Method = registry.create(
-        "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options
-    )
-    balancer: Balancer = registry.create(
-        "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
-    )
-    # dropout draws the same whatever the method's weights drew
-    seed_everything(derive(seed, "training"), settings.training.deterministic)
-    return benchmark, method.to(device), balancer
-
-
 def finished(experiment: Experiment, seed: int) -> Record | None:
     """The done record of a run of the experiment as it is now, if there is one."""
     try:
         record = records.read(experiment.run_folder(seed) / records.NAME)
     except (FileNotFoundError, BadInput):
         return None
-    return record if record.status == "done" and not experiment.stale(record) else None
+    return record if record.status == "done" and not experiment.stale(record, seed) else None
 
 
 def _origin(experiment: Experiment, seed: int) -> dict[str, Any]:
@@ -251,7 +227,7 @@ def _write_index(experiment: Experiment) -> None:
             record = records.read(path)
         except (FileNotFoundError, BadInput):
             return
-        if experiment.stale(record):
+        if experiment.stale(record, seed):
             return
         runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})

@@ -4,6 +4,7 @@ is answered without torch: the workflow, ``mola status`` and the tables plan wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from mola.experiment.record import Record
 from mola.sections import Probes, Settings
 from mola.types import BadInput, Benchmark
 
-COMPUTING = ("torch", "torchvision", "timm", "numpy")  # packages whose versions may change a result
+COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,16 @@ class Experiment:
         except BadInput:
             return None
 
-    def stale(self, record: Record) -> str | None:
-        """Why a record is none of this experiment as it is now; None where it is. The one answer to this question."""
+    def stale(self, record: Record, seed: int) -> str | None:
+        """Why a record is none of this experiment's seed as it is now; None where it is. The one answer to this
+        question.
+        """
         if record.fingerprint.all != self.fingerprint["all"]:
             return "trained with other code, settings or splits"
         if self.data_identity is not None and record.data != self.data_identity:
             return "made on other prepared data than is there now"
-        place = (record.suite, record.benchmark, record.method)
-        if place != (self.suite.suite, self.benchmark, self.label):
+        place = (record.suite, record.benchmark, record.method, f"seed{record.seed}")
+        if place != (self.suite.suite, self.benchmark, self.label, f"seed{seed}"):
             return f"a record of {'/'.join(place)}"
         return None
 
@@ -183,9 +186,11 @@ def modules(settings: Settings) -> list[str]:
     ]
 
 
-def _fingerprint(settings: Settings, hashed: Mapping[str, Any], *more: str) -> dict[str, str]:
-    weights = settings.backbone.weights_file
-    files = {"backbone.weights": weights} if weights else {}
+def _fingerprint(settings: Settings, hashed: dict[str, Any], *more: str) -> dict[str, str]:
+    files = settings.weights_files
+    if files:
+        # the content of weights counts, and not where they lie
+        hashed = json.loads(json.dumps(hashed).replace(json.dumps(settings.backbone.weights), '"a file"'))
     return fingerprint(hashed, [*modules(settings), *more], manifest_sha256(settings.benchmark), files)
 
 

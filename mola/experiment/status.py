@@ -34,7 +34,7 @@ def state(experiment: Experiment, seed: int) -> State:
         return "interrupted" if (folder / CHECKPOINT).is_file() else "to do"
     except BadInput:
         return "stale"
-    return "stale" if experiment.stale(run) else run.status
+    return "stale" if experiment.stale(run, seed) else run.status
 
 
 def versions_behind(experiment: Experiment) -> list[str]:

@@ -23,8 +23,9 @@ POLL = 5.0  # seconds between two looks for a free GPU
 def claim(kind: str) -> Iterator[torch.device]:
     """The device to train on, held until the block ends or the process dies.
 
-    kind: "cpu", "cuda" (BadInput where there is none) or "auto" (a GPU if there is any). Waits while all GPUs are
-            held.
+    kind: "cpu", "cuda" (BadInput where there is none) or "auto" (a GPU if there is any).
+
+    Waits while all GPUs are held.
     """
     gpus = torch.cuda.device_count() if kind != "cpu" else 0
     if kind == "cuda" and not gpus:

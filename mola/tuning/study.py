@@ -7,8 +7,9 @@ from typing import Any
 from mola.experiment import tuned
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.inputs import write_inputs
-from mola.experiment.run import build, writing
+from mola.experiment.run import writing
 from mola.experiment.spec import Experiment, modules
+from mola.training.build import build
 from mola.training.cost import costs
 from mola.training.devices import claim
 from mola.training.fit import OnStep
@@ -46,7 +47,7 @@ def tune(
     identity = {
         "space": {name: list(values) for name, values in knobs.items()},
         **{key: study_parts[key] for key in ("settings", "tune")},
-        **{key: study_parts["fingerprint"][key] for key in ("code", "manifest")},
+        **{key: part for key, part in study_parts["fingerprint"].items() if key in ("code", "manifest", "files")},
         "data": benchmark.identity,
     }
     if restart or not (folder / store.JOURNAL).is_file():
@@ -54,7 +55,7 @@ def tune(
             built, method, _ = build(experiment.configured, suite.data, seeds(1)[0], device)
             # a first pass: what is wrong shows before anything is written
             costs(method, built, device)
-    check_unchanged(modules(experiment.configured))
+    check_unchanged([*modules(experiment.configured), "mola.tuning.budget"], experiment.configured.weights_files)
     with writing(folder):
         if restart:
             store.discard(folder)

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from mola.experiment.run import build
 from mola.metrics import overall
 from mola.sections import Settings
 from mola.seeds import derive
+from mola.training.build import build
 from mola.training.fit import Curve, OnStep, fit
 from mola.types import BadInput
 

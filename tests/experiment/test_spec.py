@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 
 from mola import registry
@@ -14,6 +15,7 @@ from mola.experiment import run, spec
 from mola.experiment.inputs import write_inputs
 from mola.experiment.status import state, versions_behind
 from mola.source import ROOT
+from mola.types import BadInput
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +65,10 @@ def test_train_status_and_tables_share_one_answer(experiment):
     run.train(experiment, 0)
     assert state(experiment, 0) == "done"
     record = changed_record(experiment, data="other")
-    assert experiment.stale(record) is None
+    assert experiment.stale(record, 0) is None
     assert state(experiment, 0) == "stale"
     assert run.finished(experiment, 0) is None
-    assert "prepared data" in experiment.stale(records.read(experiment.run_folder(0) / "record.json"))
+    assert "prepared data" in experiment.stale(records.read(experiment.run_folder(0) / "record.json"), 0)
     assert run.train(experiment, 0).data == record.data, "trained again"
     assert state(experiment, 0) == "done"
 
@@ -75,6 +77,10 @@ def test_a_record_of_another_place_does_not_count(experiment):
     run.train(experiment, 0)
     changed_record(experiment, method="mola_grad")
     assert state(experiment, 0) == "stale"
+    changed_record(experiment, method="shared")
+    assert state(experiment, 0) == "done"
+    changed_record(experiment, seed=1)
+    assert state(experiment, 0) == "stale", "a copy of another seed's record"
 
 
 def test_other_versions_are_reported_and_trained_again_on_request(experiment):
@@ -110,6 +116,24 @@ def test_the_content_of_a_weights_file_counts(suite_file, tmp_path):
     assert one["settings"] == two["settings"] and one["code"] == two["code"]
     assert one["files"] != two["files"] and one["all"] != two["all"]
     assert hashes(b"one") == one
+    weights = tmp_path / "renamed.pth"
+    assert hashes(b"one") == one, "the name of the file is no part of it"
+
+
+def test_weights_that_change_while_a_process_trains_are_noticed(suite_file, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    suite = load(suite_file(seeds=2, backbone={"name": "test_resnet", "weights": str(weights)}))
+    experiment = spec.experiment(suite, "digits", "shared")
+    run.train(experiment, 0)
+    torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    with pytest.raises(BadInput, match=r"backbone\.weights: expected .* found other content"):
+        run.train(experiment, 1)
+
+
+def test_weights_have_one_place(suite_file):
+    with pytest.raises(BadInput, match=r"backbone\.options: expected weights under backbone\.weights, not in check"):
+        load(suite_file(backbone={"name": "test_resnet", "options": {"checkpoint_path": "w.pth"}}))
 
 
 def test_probes_that_are_off_are_no_part_of_a_run(suite_file):

@@ -10,7 +10,7 @@ from synthetic import drawn, experiment, fill, make_suite, tune
 
 from mola.experiment.inputs import inputs
 from mola.reporting.render import RENDERERS, to_csv, to_html, to_latex, to_markdown
-from mola.reporting.tables.write import read_results, tables
+from mola.reporting.write import read_results, tables
 from mola.types import BadInput
 
 ROWS = {

@@ -15,7 +15,7 @@ from mola.reporting.render import to_csv, to_latex, to_markdown
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import collect
 from mola.reporting.tables.assemble import benchmark_table, summary_table
-from mola.reporting.tables.write import write_tables
+from mola.reporting.write import write_tables
 from mola.types import Task
 
 # as printed: percent, metres, degrees

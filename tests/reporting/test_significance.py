@@ -8,7 +8,7 @@ import pytest
 from synthetic import drawn, fill, make_suite, record
 
 from mola.reporting.render import to_csv, to_latex, to_markdown
-from mola.reporting.tables.write import read_results, tables, write_tables
+from mola.reporting.write import read_results, tables, write_tables
 
 
 def tables_of(suite):

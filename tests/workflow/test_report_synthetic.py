@@ -8,7 +8,7 @@ from test_report import bind, browser, check_figure, check_page, enter, opened  
 
 from mola.reporting.figures import _write
 from mola.reporting.pages.about import about
-from mola.reporting.tables.write import write_tables
+from mola.reporting.write import write_tables
 
 pytestmark = pytest.mark.slow
 ROWS = {

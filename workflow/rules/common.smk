@@ -1,4 +1,4 @@
-# Checks the configuration, writes what each cell depends on, and knows the names of files.
+# Checks the configuration, writes what each experiment depends on, and knows the names of files.
 
 import hashlib
 import json
@@ -12,13 +12,14 @@ from snakemake.utils import validate
 import mola.config
 import mola.experiment.inputs
 import mola.experiment.spec
+import mola.files
 import mola.old_keys
 import mola.types
 
 # our own check first: one line with the key, the wish and what was found
 try:
-    suite = mola.config.parse(config, "configuration")
     content = mola.old_keys.renamed(config)
+    suite = mola.config.parse(content, "configuration")
     # captions of the report read it
     config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
@@ -37,7 +38,7 @@ except OSError as error:
 CONFIG = suite.folder / "config.yaml"
 text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
-    CONFIG.write_text(text)
+    mola.files.write_text(CONFIG, text)
 
 # stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good;
 # {options} tells apart what suites want of one benchmark: another size is prepared anew
@@ -68,13 +69,13 @@ wildcard_constraints:
 def prepared(wildcards):
     """The stamp of a benchmark's arrays."""
     options = suite.benchmarks[wildcards.benchmark].options
-    told = {key: value for key, value in options.items() if key != "mirror"}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    identifying = {key: value for key, value in options.items() if key != "mirror"}
+    digest = hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
     return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
 
 
 def tuned(wildcards):
-    """What tuning found for a cell, where the suite tunes."""
+    """What tuning found for an experiment, where the suite tunes."""
     return [] if suite.tune is None else TUNED.format(**wildcards)
 
 

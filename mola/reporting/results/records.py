@@ -124,7 +124,7 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
         except (FileNotFoundError, BadInput) as error:
             row.problems[seed] = str(error) if isinstance(error, BadInput) else "missing: not trained"
             continue
-        problem, remarks = _problem(record, experiment, tasks), []
+        problem, remarks = _problem(record, experiment, seed, tasks), []
         if not problem and record.dirty and (files := uncommitted(experiment)):
             code = f"trained with code that is in no commit ({files})"
             problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
@@ -139,7 +139,7 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
     return row
 
 
-def _problem(record: Record, experiment: Experiment, tasks: Sequence[Task]) -> str | None:
-    if reason := experiment.stale(record):
+def _problem(record: Record, experiment: Experiment, seed: int, tasks: Sequence[Task]) -> str | None:
+    if reason := experiment.stale(record, seed):
         return f"left out: {reason}"
     return f"failed: {record.reason}" if record.status == "failed" else fault(record, tasks)

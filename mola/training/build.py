@@ -1,0 +1,38 @@
+"""From settings to what a run trains with: the benchmark, the method on a backbone, and the balancer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mola import registry
+from mola.methods import Method
+from mola.metrics.kinds import KINDS
+from mola.models.backbones import builder
+from mola.sections import Settings
+from mola.seeds import derive
+from mola.training.devices import loader_threads
+from mola.training.seeding import seed_everything
+from mola.types import Balancer, Benchmark
+
+
+def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
+    """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput.
+
+    data: the data folder.
+    """
+    benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
+    benchmark.threads = loader_threads(device)
+    dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
+    backbone = builder(**settings.backbone.model_dump(), dense=dense)
+    seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
+    method: Method = registry.create(
+        "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options
+    )
+    balancer: Balancer = registry.create(
+        "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
+    )
+    # dropout draws the same whatever the method's weights drew
+    seed_everything(derive(seed, "training"), settings.training.deterministic)
+    return benchmark, method.to(device), balancer
