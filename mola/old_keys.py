@@ -10,13 +10,13 @@ from mola.types import BadInput
 
 SUITE = {"watch": "probes"}
 TRAINING = {"batch": "batch_size"}
-PROBES = {"paper_rule": "oracle_selection"}
+SECTIONS = {"training": TRAINING, "probes": {"paper_rule": "oracle_selection"}}
 
 
 def renamed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with the keys of today in the place of older ones; a line on stderr names each that was met."""
     suite = dict(_section(content, SUITE, ""))
-    for key, names in (("training", TRAINING), ("probes", PROBES)):
+    for key, names in SECTIONS.items():
         if key in suite:
             suite[key] = _section(suite[key], names, f"{key}.")
     for key in ("benchmarks", "methods"):

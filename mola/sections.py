@@ -48,8 +48,7 @@ class Training(Section):
     weight_decay: NonNegativeFloat = Field(1e-4, description="weight decay (decoupled for adamw)")
     momentum: NonNegativeFloat = Field(0.9, description="momentum of sgd")
     schedule: Literal["cosine", "step", "constant"] = Field(
-        "cosine",
-        description="stepped after every epoch; cosine: to zero; step: × step_gamma every step_epochs epochs",
+        "cosine", description="stepped after every epoch; cosine: to zero; step: × step_gamma every step_epochs epochs"
     )
     step_epochs: PositiveInt = Field(100, description="epochs between two drops of the step schedule")
     step_gamma: PositiveFloat = Field(0.5, description="factor of one drop of the step schedule")
@@ -63,8 +62,7 @@ class Backbone(Section):
     name: str = Field("resnet18", description="timm's name of the model")
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of timm.create_model")
     weights: str | None = Field(
-        None,
-        description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file",
+        None, description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file"
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
 

@@ -71,13 +71,15 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
     forwards = interleaved({name: entry.forward for name, entry in entries.items() if entry.forward}, repeats, on)
     operations = {name: flops(entry.step) for name, entry in entries.items()}
     fastest = rate_of_products(on, setting.dtype)
-    peaks, working = {}, {}
+    peaks: dict[str, int] = {}
+    working: dict[str, int] = {}
     for name, entry in entries.items():
         for other in entries.values():
             if other.model is not None:
                 other.model.zero_grad(set_to_none=True)
         peaks[name] = peak_bytes(entry.step, on) + _kept_bytes(entry)
-        working[name] = peak_bytes(entry.accumulate, on) if entry.accumulate else None
+        if entry.accumulate:
+            working[name] = peak_bytes(entry.accumulate, on)
     rows = []
     for name, entry in entries.items():
         seconds = times[name].median_wall
@@ -89,7 +91,7 @@ def compare(entries: Mapping[str, Entry], setting: Setting, repeats: int) -> lis
                 ratios(forwards[name], forwards[base])[0] if name in forwards else None,
                 operations[name] / operations[base],
                 peaks[name] / peaks[base],
-                _ratio(working[name], working[base]),
+                working[name] / working[base] if {name, base} <= working.keys() else None,
                 (peaks[name] - entry.jacobian_bytes) / peaks[base] if entry.jacobian_bytes else None,
                 entry.images / seconds,
                 operations[name] / seconds / fastest,
@@ -141,10 +143,6 @@ def _kept_bytes(entry: Entry) -> int:
     state = [leaf for leaf in tree_leaves(entry.state()) if isinstance(leaf, torch.Tensor)]
     model = [] if entry.model is None else list(entry.model.parameters())
     return sum(t.numel() * t.element_size() for t in [*state, *model * (1 + entry.optimizer_states)])
-
-
-def _ratio(value: int | None, base: int | None) -> float | None:
-    return None if value is None or base is None else value / base
 
 
 def shown(value: float | None) -> str:

@@ -84,8 +84,8 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     """Name and file of every module that the given ones import, themselves and the packages around them included.
 
     Modules of this package count, and others that belong neither to Python nor to an installed distribution: a
-    method's own helpers, on ``sys.path``. Left out are PLANNING
-    modules that are not given themselves, and imports under ``if TYPE_CHECKING:``.
+    method's own helpers, on ``sys.path``. Left out are PLANNING modules that are not given themselves, and imports
+    under ``if TYPE_CHECKING:``.
     """
     given = set(modules)
     files: dict[str, Path] = {}
@@ -163,7 +163,7 @@ def _is_planning(name: str) -> bool:
 @cache
 def _imported(name: str, source: str, is_package: bool) -> frozenset[str]:
     try:
-        tree = pruned(source)
+        tree = pruned(source, all_imports=True)
     except UNPARSED:
         return frozenset()
     if name == PACKAGE:

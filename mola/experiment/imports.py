@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 
 from mola.experiment.normal_form import is_type_checking, last_name
-from mola.source import Import, absolute, import_targets
+from mola.source import PACKAGE, Import, absolute, import_targets
 
-IMPORTERS = {"import_module", "__import__"}
+IMPORTERS = {"importlib.import_module", "import_module", "__import__"}
+REGISTERED = ("methods", "benchmarks", "balancers")
 
 
 def imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:
@@ -27,9 +28,13 @@ def imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:
             targets |= {*here.values()}
             if isinstance(node, ast.Import):
                 targets |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Call) and last_name(node.func) in IMPORTERS:
-            targets |= _by_call(node, package)
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = last_name(node.func)
+            if function in IMPORTERS or bound.get(function) in IMPORTERS:
+                targets |= _by_call(node, package, _texts(tree))
+            elif function in ("load", "create"):
+                targets |= _registered(node)
         if isinstance(node, ast.Attribute):
             first, _, rest = ast.unparse(node).partition(".") if _is_dotted(node) else ("", "", "")
             if first in bound:
@@ -63,15 +68,34 @@ def running(tree: ast.Module) -> ast.Module:
     return ast.Module([statement for statement in tree.body if statement in kept], [])
 
 
-def _by_call(call: ast.Call, package: str) -> set[str]:
-    """Of ``import_module("a.b")`` and ``import_module(".b", "a")``."""
+def _by_call(call: ast.Call, package: str, texts: dict[str, str]) -> set[str]:
+    """Of ``import_module("a.b")``, ``import_module(".b", "a")`` and ``import_module(NAME)``, NAME a constant text."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     name, anchor = ([*call.args, None, None])[:2]
-    target = _literal_text(name or keywords.get("name"))
-    return {absolute(target, _literal_text(anchor or keywords.get("package")) or package)} if target else set()
+    target = _text(name or keywords.get("name"), texts)
+    return {absolute(target, _text(anchor or keywords.get("package"), texts) or package)} if target else set()
 
 
-def _literal_text(node: ast.expr | None) -> str:
+def _registered(call: ast.Call) -> set[str]:
+    """Of ``registry.load("methods", "mmoe")``, and of ``registry.create`` alike."""
+    kind, name = (_text(argument, {}) for argument in (*call.args[:2], None, None)[:2])
+    return {f"{PACKAGE}.{kind}.{name}"} if kind in REGISTERED and name else set()
+
+
+def _texts(tree: ast.Module) -> dict[str, str]:
+    """The constants at the top of a module that are texts."""
+    return {
+        target.id: _text(statement.value, {})
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _text(node: ast.expr | None, texts: dict[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return texts.get(node.id, "")
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 

@@ -13,14 +13,16 @@ import warnings
 from collections.abc import Iterator
 from itertools import groupby
 
-from mola.source import Import, import_targets
+from mola.source import PACKAGE, Import, import_targets
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LOGGERS = {"log", "logger", "logging"}
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
-# Modules that only serve annotations: what is imported from them counts where code outside annotations uses it.
+# What is imported by name from another package, or from these modules, counts where code outside annotations uses it.
+# From the other modules of this package it always counts: a module may hand it on.
+NAMES_TYPES = {"mola.types"}
 TYPING = {"typing", "typing_extensions", "collections.abc"}
 
 # Around the type of a field these change what a dataclass does with it.
@@ -38,8 +40,11 @@ def normal_form(source: str) -> str:
     return written(pruned(source))
 
 
-def pruned(source: str) -> ast.Module:
-    """The module's syntax tree without what changes no result, with one name per import, and imports sorted."""
+def pruned(source: str, all_imports: bool = False) -> ast.Module:
+    """The module's syntax tree without what changes no result, with one name per import, and imports sorted.
+
+    all_imports: keep those that only annotations use, but for typing's: their modules run all the same.
+    """
     with warnings.catch_warnings():
         # "\d" in a text is the module's own matter
         warnings.simplefilter("ignore")
@@ -49,7 +54,7 @@ def pruned(source: str) -> ast.Module:
     for node in ast.walk(tree):
         for field, value in ast.iter_fields(node):
             if isinstance(value, list) and any(isinstance(item, Import) for item in value):
-                setattr(node, field, list(_arranged(value, used)))
+                setattr(node, field, list(_arranged(value, used, all_imports)))
     return tree
 
 
@@ -158,18 +163,23 @@ class _Pruner(ast.NodeTransformer):
         return self._scopes[-1] is ast.Module and names <= {"__all__", "__version__"}
 
 
-def _arranged(statements: list[ast.stmt], used: set[str]) -> Iterator[ast.stmt]:
-    """The statements with every run of imports sorted, without imports that only annotations used."""
+def _arranged(statements: list[ast.stmt], used: set[str], all_imports: bool) -> Iterator[ast.stmt]:
+    """The statements with every run of imports sorted, and without imports that only annotations used."""
     for _, run in groupby(statements, lambda statement: isinstance(statement, Import)):
         neighbours = list(run)
-        imports = [s for s in neighbours if isinstance(s, Import) and _is_used(s, used)]
+        imports = [s for s in neighbours if isinstance(s, Import) and _counts(s, used, all_imports)]
         yield from _sorted(imports) if isinstance(neighbours[0], Import) else neighbours
 
 
-def _is_used(statement: Import, used: set[str]) -> bool:
+def _counts(statement: Import, used: set[str], all_imports: bool) -> bool:
     """Whether an import may do more than name types for annotations."""
-    origin = statement.names[0].name if isinstance(statement, ast.Import) else statement.module
-    return origin not in TYPING or bool((used | {"*"}) & {*import_targets(statement)})
+    if isinstance(statement, ast.Import):
+        counts = statement.names[0].name not in TYPING
+    else:
+        origin = statement.module or ""
+        is_ours = statement.level > 0 or origin.partition(".")[0] == PACKAGE
+        counts = origin not in TYPING if all_imports else is_ours and origin not in NAMES_TYPES
+    return counts or bool((used | {"*"}) & {*import_targets(statement)})
 
 
 def _sorted(imports: list[Import]) -> list[Import]:
@@ -183,12 +193,7 @@ def _sorted(imports: list[Import]) -> list[Import]:
 
 
 def _is_log(function: ast.expr) -> bool:
-    return (
-        isinstance(function, ast.Attribute)
-        and function.attr in LOG_METHODS
-        and isinstance(function.value, ast.Name)
-        and function.value.id in LOGGERS
-    )
+    return isinstance(function, ast.Attribute) and function.attr in LOG_METHODS and last_name(function.value) in LOGGERS
 
 
 def _without_text(node: ast.expr) -> Iterator[ast.expr]:

@@ -57,9 +57,5 @@ def uncommitted(experiment: Experiment) -> str | None:
     if paths is None:
         return "no git here to tell which"
     sources: Iterable[Path] = closure(modules(experiment.settings)).values()
-    depends = {_relative(path) for path in [*sources, manifest_path(experiment.benchmark)]}
+    depends = {os.path.relpath(path, ROOT) for path in [*sources, manifest_path(experiment.benchmark)]}
     return ", ".join(sorted(depends & paths)) or None
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from mola import old_keys
 from mola.files import write_json
 from mola.registry import explain
 from mola.types import BadInput
@@ -155,13 +156,10 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
 
 def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of version 1 with the keys of today; those of today are left as they are."""
-    settings = dict(settings)
-    training, probes = dict(settings.get("training", {})), dict(settings.pop("watch", settings.get("probes", {})))
-    if "batch" in training:
-        training["batch_size"] = training.pop("batch")
-    if "paper_rule" in probes:
-        probes["oracle_selection"] = probes.pop("paper_rule")
-    return {**settings, "training": training, "probes": probes}
+    renamed = {old_keys.SUITE.get(key, key): value for key, value in settings.items()}
+    for section, names in old_keys.SECTIONS.items():
+        renamed[section] = {names.get(key, key): value for key, value in renamed.get(section, {}).items()}
+    return renamed
 
 
 def document() -> str:

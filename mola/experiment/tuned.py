@@ -27,22 +27,17 @@ def read(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
     study: what ``study.json`` has to hold today.
     """
     path = folder / NAME
+    expected = f"{path}: expected what tuning found, found"
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-        fingerprint, trials, _ = (
-            content["fingerprint"]["all"],
-            content["trials"],
-            (content["parameters"], content["value"]),
-        )
+        fingerprint, trials, _, _ = (content[key] for key in ("fingerprint", "trials", "parameters", "value"))
+        same = fingerprint["all"] == study["fingerprint"]["all"]
     except FileNotFoundError:
-        raise BadInput(f"{path}: expected what tuning found, found no such file") from None
+        raise BadInput(f"{expected} no such file") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        problem = f"an unreadable file ({type(error).__name__}: {error})"
-        raise BadInput(f"{path}: expected what tuning found, found {problem}") from None
-    if fingerprint != study["fingerprint"]["all"]:
-        raise BadInput(
-            f"{path}: expected what tuning found, found that of other code, settings, splits or search space"
-        )
+        raise BadInput(f"{expected} an unreadable file ({type(error).__name__}: {error})") from None
+    if not same:
+        raise BadInput(f"{expected} that of other code, settings, splits or search space")
     if trials != study["trials"]:
         raise BadInput(f"{path}: expected the result of {study['trials']} trials, found that of {trials}")
     return content

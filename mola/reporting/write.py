@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from mola.config import Suite
@@ -14,7 +15,7 @@ from mola.reporting.results.curves import curves
 from mola.reporting.results.read import Results, read_results
 from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.reporting.tables.layout import Table
-from mola.reporting.tables.ranking import critical_as_json, critical_of, ranking_table
+from mola.reporting.tables.ranking import critical_of, ranking_table
 from mola.reporting.tables.significance import tests_table
 from mola.terminal import say
 
@@ -33,7 +34,9 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
             say(f"{name}: {missing} of {len(suite.methods) * len(suite.seeds)} runs are not in; {name}.md tells why")
         texts[f"{name}.curves.csv"] = csv_text(curves(results))
     texts["metrics.json"] = json.dumps({name: _headline(finished[name]) for name in benchmarks}, indent=1) + "\n"
-    texts["critical-difference.json"] = json.dumps(critical_as_json(critical_of(benchmarks)), indent=1) + "\n"
+    difference = critical_of(benchmarks)
+    shown = {"shown": difference.reason is None, **asdict(difference)}
+    texts["critical-difference.json"] = json.dumps(shown, indent=1) + "\n"
     paths = {suite.folder / "tables" / name: text for name, text in texts.items()}
     for path, text in paths.items():
         write_text(path, text)

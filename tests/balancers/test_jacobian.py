@@ -434,7 +434,7 @@ def test_a_pass_that_fails_leaves_the_gradients_that_were_there():
     losses = problem.losses()
     losses["b"] = losses["b"].detach()  # has no gradient
     with pytest.raises(RuntimeError, match="does not require grad"):
-        make("pcgrad", 3).backward(losses, None, problem.shared, list(problem.own.values()))
+        make("pcgrad", 3).backward(losses, None, problem.shared, list(problem.private.values()))
     assert problem.shared[0].grad is before and problem.shared[1].grad is None
     problem.shared[0].grad = None
     problem.losses()["a"].backward()  # as ever

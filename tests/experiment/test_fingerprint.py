@@ -106,6 +106,13 @@ b = importlib.import_module(".dynamic_b", "mola")
 c = importlib.import_module(".dynamic_c", package=__package__)
 d = __import__("mola.dynamic_d")
 """,
+    "mola/methods/dynamic_names.py": """from importlib import import_module as fetch
+from mola import registry
+NAME = "mola.dynamic_a"
+a = fetch(NAME)
+b = fetch("mola.dynamic_b")
+c = registry.load("methods", "dynamic_c")
+""",
     "mola/methods/dynamic_c.py": "",
     "mola/dynamic_a.py": "",
     "mola/dynamic_b.py": "",
@@ -156,6 +163,9 @@ EDITS = {
     "import_module from a package": ([METHODS + "dynamic"], "mola/dynamic_b.py", NEW, True),
     "import_module beside": ([METHODS + "dynamic"], "mola/methods/dynamic_c.py", NEW, True),
     "__import__": ([METHODS + "dynamic"], "mola/dynamic_d.py", NEW, True),
+    "import_module of a constant": ([METHODS + "dynamic_names"], "mola/dynamic_a.py", NEW, True),
+    "import_module by another name": ([METHODS + "dynamic_names"], "mola/dynamic_b.py", NEW, True),
+    "a method by its registered name": ([METHODS + "dynamic_names"], "mola/methods/dynamic_c.py", NEW, True),
     "a helper outside the package": ([METHODS + "outside"], "own_helper.py", NEW, True),
     "a helper of the helper": ([METHODS + "outside"], "own_beside.py", NEW, True),
     "a package outside": ([METHODS + "outside"], "own_package/sub.py", NEW, True),
@@ -194,6 +204,12 @@ EDITS = {
         RUN,
         "mola/training/fit.py",
         replace("def steps(size):", "def steps(size: int) -> int:"),
+        False,
+    ),
+    "an import for annotations": (
+        RUN,
+        "mola/training/fit.py",
+        replace("import math", "import math\nfrom torch import Tensor as T\nfrom mola.types import Task"),
         False,
     ),
     "a type in a field": (RUN, "mola/training/fit.py", replace("lr: float", "lr: float | None"), False),

@@ -9,8 +9,7 @@ import pytest
 from mola.reporting.pages.about import about
 from mola.reporting.render import several, tables_page, to_csv, to_html, to_latex, to_markdown
 from mola.reporting.render.latex import escape
-from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Estimate, Table
 
 HOSTILE = "a|b\n\n<script>alert(1)</script> $x_1^2 & 50% #{}~\\"
 

@@ -109,15 +109,12 @@ def _attempt(url: str, staged: Path, title: str, size: int | None) -> _Failure |
             raise
         except gdown.FileURLRetrievalError as error:
             return _Failure(f"Google Drive: {_first_sentences(error)}", temporary=False)
-        except gdown.DownloadError as error:
-            return _Failure(_first_sentences(error), temporary=True)
         except requests.HTTPError as error:
             return _refusal(error.response)
-        except (requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError) as error:
+        except (gdown.DownloadError, requests.RequestException, ValueError) as error:
             # a ValueError: an address that is none
-            return _Failure(_first_sentences(error), temporary=False)
-        except requests.RequestException as error:
-            return _Failure(_first_sentences(error), temporary=True)
+            final = (requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError)
+            return _Failure(_first_sentences(error), temporary=not isinstance(error, final))
         # gdown met a page that it can't read
         except (AssertionError, LookupError, TypeError, AttributeError) as error:
             return _Failure(f"an answer that can't be read ({type(error).__name__}: {error})", temporary=False)

@@ -1,4 +1,6 @@
-"""Draw all figures of a suite: ``results/<suite>/figures/``."""
+"""Draw all figures of a suite: ``results/<suite>/figures/``. Each is a PNG (screens, the report), an SVG (print) and
+its table as CSV; the same bytes from the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,23 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 from mola.config import Suite
-from mola.reporting.figures._save import save
+from mola.files import write, write_text
 from mola.reporting.figures._source import Source, sources
 from mola.reporting.figures._style import Styles, styles_of, theme
+from mola.reporting.render import csv_text
 
 # the figure's name, its table, where it goes without the ending, and the styles of the rows
 Drawing = tuple[str, pd.DataFrame, Path, Styles]
 # figures that are worth a process, which takes seconds to start
 PER_PROCESS = 8
+DPI = 180
 
 
 def names() -> tuple[str, ...]:
@@ -68,7 +76,32 @@ def _draw(drawing: Drawing) -> list[Path]:
     shown = table.map(_literal).rename(columns=_literal)
     with theme():
         figure = _module(name).draw(shown, {_literal(label): style for label, style in styles.items()})
-        return save(figure, table, stem)
+        return _save(figure, table, stem)
+
+
+def _save(figure: Figure, frame: pd.DataFrame, stem: Path) -> list[Path]:
+    """Write ``<stem>.png``, ``.svg`` and ``.csv``."""
+    png, svg, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "csv"))
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    # it is laid out: SVG need not do it again
+    figure.set_layout_engine(None)
+    picture = _indexed(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))  # type: ignore[no-untyped-call]
+    write(png, lambda path: picture.save(path, format="png", dpi=(DPI, DPI)))
+    write(svg, lambda path: figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}))
+    write_text(csv, csv_text(frame))
+    return [png, svg, csv]
+
+
+def _indexed(picture: Image.Image) -> Image.Image:
+    """The picture in 128 colours. Of so few, white would be a little grey: it is set right."""
+    indexed = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette, background = indexed.getpalette() or [], indexed.getpixel((0, 0))
+    assert isinstance(background, int)
+    palette[3 * background : 3 * background + 3] = 255, 255, 255
+    indexed.putpalette(palette)
+    return indexed
 
 
 def _literal(value: Any) -> Any:

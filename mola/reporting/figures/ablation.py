@@ -41,10 +41,9 @@ def data(source: Source) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per series."""
-    series = list(frame["series"].unique())
+    series = frame.groupby("series", sort=False)
     figure, axes, first = panels(len(series), 3, PAGE * min(3, len(series)) / 3, 2.1)
-    for ax, number in zip(axes, series, strict=True):
-        part = frame[frame["series"] == number]
+    for ax, (_, part) in zip(axes, series, strict=True):
         ax.plot(part["value"], part["mean"], color=FAINT, lw=0.8, zorder=0)
         for row in part.to_dict("records"):
             style = styles[row["row"]]

@@ -34,13 +34,12 @@ def data(source: Source) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per measure."""
-    measures = list(frame["measure"].unique())
+    measures = frame.groupby("measure", sort=False)
     figure, axes, _ = panels(len(measures), 3, PAGE, 2.1)
-    for ax, measure in zip(axes, measures, strict=True):
-        shown = frame[frame["measure"] == measure]
+    for ax, (measure, shown) in zip(axes, measures, strict=True):
         for label, part in shown.groupby("method", sort=False):
             band(ax, part["epoch"], part, styles[str(label)])
-        ax.set(title=measure, xlabel="epoch")
+        ax.set(title=str(measure), xlabel="epoch")
         limit_to_means(ax, shown)
         integer_ticks(ax, shown["epoch"])
     legend(figure, frame, styles)

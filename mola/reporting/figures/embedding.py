@@ -52,17 +52,16 @@ def plane(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[floa
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A panel per method, a style per task. Where there is one component, each task is drawn at another height."""
-    methods, tasks = list(frame["method"].unique()), list(frame["task"].unique())
+    methods, tasks = frame.groupby("method", sort=False), list(frame["task"].unique())
     of_tasks = styles_of(tasks)
     figure, axes, _ = panels(len(methods), 3, PAGE, 2.1)
-    for ax, method in zip(axes, methods, strict=True):
-        part = frame[frame["method"] == method]
+    for ax, (method, part) in zip(axes, methods, strict=True):
         first, second = part["share_1"].iloc[0], part["share_2"].iloc[0]
         for height, task in enumerate(reversed(tasks)):
             points, style = part[part["task"] == task], of_tasks[task]
             y = points["component_2"] if second > 0 else np.full(len(points), height)
             ax.plot(points["component_1"], y, style.marker, color=style.colour, ms=3.5, alpha=0.6, mew=0)
-        ax.set(title=method, xlabel=f"component 1 ({first:.0%})")
+        ax.set(title=str(method), xlabel=f"component 1 ({first:.0%})")
         ax.set_ylabel(f"component 2 ({second:.0%})" if second > 0 else "")
         if not second > 0:
             ax.set_yticks([])

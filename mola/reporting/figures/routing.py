@@ -26,17 +26,16 @@ def data(source: Source) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """A map per method, all with one scale."""
-    methods, tasks = list(frame["method"].unique()), frame["task"].nunique()
+    methods, tasks = frame.groupby("method", sort=False), frame["task"].nunique()
     figure, axes, first = panels(len(methods), 3, PAGE, 0.62 + 0.19 * tasks)
-    for ax, method in zip(axes, methods, strict=True):
-        part = frame[frame["method"] == method]
+    for ax, (method, part) in zip(axes, methods, strict=True):
         table = part.pivot_table(index="task", columns="expert", values="weight", sort=False)
         numbers = table.shape[1] <= 6
         sns.heatmap(
             table, ax=ax, vmin=0, vmax=frame["weight"].max(), cmap="cividis_r", annot=numbers, fmt=".2f", cbar=False,
             annot_kws={"fontsize": 7}, linewidths=0.5, linecolor="white",
         )  # fmt: skip
-        ax.set(title=method, xlabel="expert", ylabel="")
+        ax.set(title=str(method), xlabel="expert", ylabel="")
         ax.tick_params(length=0, labelleft=ax in first, rotation=0)
     figure.colorbar(axes[0].collections[0], ax=axes, label="mean weight", aspect=12, fraction=0.03)
     return figure

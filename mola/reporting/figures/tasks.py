@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mola.metrics import ranking
 from mola.reporting.figures._source import Source, estimate
 from mola.reporting.figures._style import FAINT, PAGE, Styles, panels, with_seeds
-from mola.reporting.tables.estimates import ARROWS
+from mola.reporting.tables.layout import ARROWS
 
 NEEDS = "a finished run"
 
@@ -29,12 +29,11 @@ def data(source: Source) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
     """Bars from zero, a panel per task."""
-    tasks = list(frame["task"].unique())
-    rows = frame["method"].nunique()
+    tasks, rows = frame.groupby("task", sort=False), frame["method"].nunique()
     figure, axes, first = panels(len(tasks), 4, PAGE, 0.62 + 0.15 * rows, sharey=True)
-    for ax, task in zip(axes, tasks, strict=True):
+    for ax, (task, part) in zip(axes, tasks, strict=True):
         # the first row on top
-        shown = frame[frame["task"] == task].iloc[::-1]
+        shown = part.iloc[::-1]
         colours = [styles[label].colour for label in shown["method"]]
         faded = [1.0 if n == asked else 0.45 for n, asked in zip(shown["n"], shown["asked"], strict=True)]
         bars = ax.barh(range(rows), shown["mean"].fillna(0), color=colours, height=0.72)
@@ -43,8 +42,7 @@ def draw(frame: pd.DataFrame, styles: Styles) -> Figure:
         ax.errorbar(shown["mean"], range(rows), xerr=shown["ci95"], fmt="none", ecolor="#222222", elinewidth=0.8)
         names = [with_seeds(*row) for row in zip(shown["method"], shown["n"], shown["asked"], strict=True)]
         ax.set_yticks(range(rows), names)
-        ax.set_title(task)
-        ax.set_xlabel(shown["metric"].iloc[0])
+        ax.set(title=str(task), xlabel=shown["metric"].iloc[0])
         low = 0 if (shown["mean"].fillna(0) >= 0).all() else None
         ax.set_xlim(low, min(ax.get_xlim()[1], 100) if "%" in shown["metric"].iloc[0] else None)
         ax.xaxis.grid(True, color=FAINT, alpha=0.3, lw=0.5)

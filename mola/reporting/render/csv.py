@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mola.reporting.render.text import one_line
-from mola.reporting.tables.estimates import Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Estimate, Table
 
 NOTHING = Estimate(math.nan, n=0)
 

@@ -38,8 +38,7 @@ def to_latex(table: Table) -> str:
     columns = with_marks(table)
     first_cited = next((i for i, (column, _) in enumerate(columns) if column.cited), None)
     layout = "l" + "".join("|r" if i == first_cited else "r" for i in range(len(columns)))
-    rows = [["", *(escape(column.title) for column, _ in columns)]]
-    body = [_row(rows[0]), r"\midrule"]
+    body = [_row(["", *(escape(column.title) for column, _ in columns)]), r"\midrule"]
     for number, (heading, members) in enumerate(table.headed()):
         if number:
             body.append(r"\midrule")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Estimate, Table
 
 
 def text(table: Table, column: Column, row: int) -> str:

@@ -16,8 +16,7 @@ from mola.reporting.tables.columns import (
     ranking_columns,
 )
 from mola.reporting.tables.costs import cost_columns, runs_column
-from mola.reporting.tables.estimates import Column
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Table
 from mola.reporting.tables.notes import condensed, notes
 
 

@@ -8,8 +8,7 @@ from mola.metrics import averageable, of, ranking
 from mola.reporting.results.read import Results
 from mola.reporting.tables.columns import weighs_metrics
 from mola.reporting.tables.costs import CAPTION, PRUNED
-from mola.reporting.tables.estimates import Column
-from mola.reporting.tables.layout import spans
+from mola.reporting.tables.layout import Column, spans
 
 
 def of_benchmark(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mola import registry
 from mola.reporting.results.cited import Cited
-from mola.reporting.tables.estimates import Column, Estimate
+from mola.reporting.tables.layout import Column, Estimate
 from mola.types import BadInput
 
 

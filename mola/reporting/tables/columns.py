@@ -10,7 +10,7 @@ from mola.metrics import Scores, averageable, of, ranking
 from mola.metrics.metric import Metric
 from mola.reporting.results.records import Row, pairs, score
 from mola.reporting.statistics import delta_flat, delta_task
-from mola.reporting.tables.estimates import ARROWS, Column, estimate, of_records
+from mola.reporting.tables.layout import ARROWS, Column, estimate, of_records
 from mola.types import Direction, Task
 
 # name, formula, and which is better

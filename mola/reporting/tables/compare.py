@@ -11,8 +11,7 @@ from mola.experiment.record import Record
 from mola.reporting.results.records import Row, fault, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
-from mola.reporting.tables.estimates import Column, Estimate, estimate
-from mola.reporting.tables.layout import Table, spans
+from mola.reporting.tables.layout import Column, Estimate, Table, estimate, spans
 from mola.reporting.tables.notes import condensed, of_row
 from mola.reporting.tables.significance import INTERVAL, difference_columns, limits, meaning_of_p, paired, unit
 from mola.types import BadInput, Task

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mola.experiment.record import Record
 from mola.reporting.results.records import Row
-from mola.reporting.tables.estimates import Column, Estimate, estimate
+from mola.reporting.tables.layout import Column, Estimate, estimate
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,12 @@ COSTS = (
     Cost("parameters_trainable", "trained (M)", lambda _, record: 1e-6 * record.parameters.trainable, 2),
     Cost("parameters_inference", "params (M)", lambda _, record: 1e-6 * record.parameters.inference, 2),
     Cost("gflops_per_sample", "GFLOPs", lambda _, record: 1e-9 * record.flops_per_sample, 3),
-    Cost("milliseconds_per_step", "ms/step", lambda _, record: _times(1e3, record.seconds_per_step), 0),
+    Cost(
+        "milliseconds_per_step",
+        "ms/step",
+        lambda _, record: record.seconds_per_step and 1e3 * record.seconds_per_step,
+        0,
+    ),
     Cost("peak_memory_mib", "memory (MiB)", lambda _, record: 2**-20 * record.peak_memory_bytes, 0),
     Cost("tuning_trials", "trials", _tuning("finished"), 0),
     Cost("tuning_pruned", "pruned", _tuning("pruned"), 0, rare=True),
@@ -63,7 +68,3 @@ def runs_column(rows: Sequence[Row]) -> list[Column]:
 def mean_cost(row: Row, cost: Cost) -> Estimate | None:
     """The mean over the row's records that have the number."""
     return estimate([v for record in row.records.values() if (v := cost.value(row, record)) is not None])
-
-
-def _times(factor: float, value: float | None) -> float | None:
-    return None if value is None else factor * value

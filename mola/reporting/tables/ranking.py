@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from mola.reporting.results.records import pairs, scores
 from mola.reporting.statistics import delta_task
 from mola.reporting.statistics.across import interquartile, mean_ranks
 from mola.reporting.statistics.critical import Critical, critical
-from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Estimate, Table
 from mola.reporting.tables.significance import NO_BASE, improvement
 
 Benchmarks = Mapping[str, Results]
@@ -67,11 +65,6 @@ def critical_of(benchmarks: Benchmarks) -> Critical:
     results = list(benchmarks.values())
     means = [[scores(row.records, r.tasks).mean() if row.complete else math.nan for row in r.rows] for r in results]
     return critical(np.array(means), list(benchmarks), results[0].labels)
-
-
-def critical_as_json(difference: Critical) -> dict[str, Any]:
-    """For the figure: plain data."""
-    return {"shown": difference.reason is None, **asdict(difference)}
 
 
 def _described(difference: Critical) -> str:

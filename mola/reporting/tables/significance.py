@@ -14,12 +14,12 @@ from mola.reporting.results.records import pairs, score, scores
 from mola.reporting.statistics.across import probability_of_improvement
 from mola.reporting.statistics.intervals import Floats
 from mola.reporting.statistics.paired import EXHAUSTIVE, FLIPS, TESTABLE, Difference, differences, smallest
-from mola.reporting.tables.estimates import Column, Estimate
-from mola.reporting.tables.layout import Table
+from mola.reporting.tables.layout import Column, Estimate, Table
 from mola.types import Task
 
 NOT_TESTABLE = "not testable"
 INTERVAL = "95 % interval of the bootstrap (studentised)"
+NO_BASE = "no row to compare with: compare_to and reference are null"
 
 
 def tests_table(name: str, results: Results, base: str | None) -> Table:
@@ -43,9 +43,6 @@ def tests_table(name: str, results: Results, base: str | None) -> Table:
     return Table(f"{name}: tests", results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
 
 
-NO_BASE = "no row to compare with: compare_to and reference are null"
-
-
 def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
     """(n,) differences of the scores of all seeds that both have, in the seeds' order."""
     return np.array([score(a, tasks) - score(b, tasks) for a, b in pairs(ours, theirs)])
@@ -53,12 +50,12 @@ def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequ
 
 def difference_columns(rows: Sequence[Difference | None], title: str) -> tuple[Column, ...]:
     """Mean with interval, p, Holm's p, and n."""
-    means = tuple(None if d is None else Estimate(d.mean, n=d.n, ends=(d.low, d.high)) for d in rows)
+    means = tuple(Estimate(d.mean, n=d.n, ends=(d.low, d.high)) if d else None for d in rows)
     return (
         Column("difference", title, means, signed=True),
-        Column("p", "p", tuple(_p(d, None if d is None else d.p) for d in rows), digits=4, interval=False),
-        Column("p_holm", "p (Holm)", tuple(_p(d, None if d is None else d.holm) for d in rows), 4, interval=False),
-        Column("pairs", "n", tuple(None if d is None else Estimate(d.n) for d in rows), 0, interval=False),
+        Column("p", "p", tuple(_p(d.p) if d else None for d in rows), digits=4, interval=False),
+        Column("p_holm", "p (Holm)", tuple(_p(d.holm) if d else None for d in rows), 4, interval=False),
+        Column("pairs", "n", tuple(Estimate(d.n) if d else None for d in rows), 0, interval=False),
     )
 
 
@@ -97,7 +94,5 @@ def improvement(ours: Sequence[Floats], theirs: Sequence[Floats]) -> Estimate | 
     return Estimate(mean, n=min(map(len, [*ours, *theirs])), ends=(low, high))
 
 
-def _p(difference: Difference | None, p: float | None) -> Estimate | None:
-    if difference is None:
-        return None
+def _p(p: float | None) -> Estimate:
     return Estimate(math.nan, words=NOT_TESTABLE) if p is None else Estimate(p)
