@@ -17,6 +17,7 @@ DEPTH, VALUES, LONG = 32, 20_000, 64
 # control characters but for tabs and line breaks, and lone surrogates, which no encoding takes
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
+NAME = "a name that can be a folder: at most 100 letters, digits and _ . + -, a letter or digit first"
 # folders of a suite's results that stand where those of its benchmarks do
 RESERVED = ("tables", "figures")
 # control characters, line breaks too, lone surrogates, and the braces of Snakemake's wildcards
@@ -65,7 +66,7 @@ def check_label(text: str, where: str) -> str:
     """The label of a benchmark or of a row, as it is. Raises BadInput where it can't be a folder or a shell word."""
     # fullmatch, as $ alone lets a line break pass
     if not re.fullmatch(LABEL, text):
-        wish = "a name that can be a folder: at most 100 letters, digits and _ . + -, a letter or digit first"
+        wish = NAME
     elif text in RESERVED:
         wish = f"another name than {' and '.join(RESERVED)}, which are folders of the results"
     else:

@@ -19,6 +19,7 @@ import pydantic
 
 from mola.options import Options
 from mola.options_source import options_class
+from mola.plain import NAME
 from mola.source import syntax_tree
 from mola.types import BadInput, one_line
 
@@ -99,6 +100,8 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
         str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
     ]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if first["type"] == "string_pattern_mismatch":
+        message = f"expected {NAME}"
     place = one_line(".".join(filter(None, [where, *keys])), 80)
     line = f"{place}: {one_line(message[:1].lower() + message[1:], 120)}"
     # what lacks a key may be a whole file

@@ -67,7 +67,7 @@ def test_an_integer_counts_seeds(suite_file):
     ("changes", "message"),
     [
         ({"sutie": 1}, r"sutie: unknown key, did you mean 'suite'\?"),
-        ({"suite": "a/b"}, r"suite: .*pattern.*found 'a/b'"),
+        ({"suite": "a/b"}, r"suite: expected a name that can be a folder: .*found 'a/b'"),
         ({"seeds": [1, 1]}, r"seeds: expected seeds that all differ, found \[1, 1\]"),
         ({"seeds": []}, r"seeds: "),
         (

@@ -206,6 +206,8 @@ def _read(path: Path) -> str:
 
 def _digest(key: str, path: Path) -> str:
     """sha256 of a file, read in pieces."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{key}: expected a file, found {path}, which is none")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -385,6 +385,8 @@ def test_the_content_of_files_counts_and_their_place_does_not(tmp_path, fresh):
 def test_a_missing_file_is_one_line(tmp_path, fresh):
     with pytest.raises(BadInput, match=r"^backbone.weights: expected a file .*w\.pth"):
         fp.fingerprint({}, [], "", {"backbone.weights": tmp_path / "w.pth"})
+    with pytest.raises(BadInput, match=r"^backbone.weights: expected a file, found /dev/zero"):
+        fp.fingerprint({}, [], "", {"backbone.weights": Path("/dev/zero")})
 
 
 def test_an_edit_between_planning_and_import_is_refused(tree):
