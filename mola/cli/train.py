@@ -15,7 +15,7 @@ Seeds = Annotated[
     typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
 ]
 Renew = Annotated[
-    bool, typer.Option("--renew", help="Train again what was made with other versions of torch, timm or numpy, too.")
+    bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
 ]
 
 
