@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 class Options(BaseModel):
     """The base of all options: no unknown keys, no infinities, and no change after they were checked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 class Configurable:

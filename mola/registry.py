@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+from pydantic import PydanticUserError
 
 from mola.options import Options
 from mola.options_source import options_class
@@ -42,7 +43,11 @@ def load(kind: Kind, name: str) -> Any:
 def options_of(kind: Kind, name: str) -> type[Options]:
     """The typed options of a registered class, read without importing torch. Raises BadInput for an unknown name."""
     check_name(kind, name)
-    return options_class(f"mola.{kind}.{name}", _class_name(kind, name))
+    try:
+        return options_class(f"mola.{kind}.{name}", _class_name(kind, name))
+    except (NameError, PydanticUserError) as error:
+        message = str(error).splitlines()[0]
+        raise BadInput(f"mola/{kind}/{name}.py: expected Options with types and defaults, found: {message}") from None
 
 
 def create(kind: Kind, name: str, *arguments: Any, options: Mapping[str, object]) -> Any:

@@ -52,7 +52,7 @@ def located(name: str, places: tuple[str, ...]) -> Path | None:
 def syntax_tree(path: Path) -> ast.Module:
     """The syntax tree of a file. Raises BadInput for what is no Python."""
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(path.read_text(encoding="utf-8"), path.name)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: expected Python, found {type(error).__name__}: {error}") from None
 

@@ -87,16 +87,16 @@ class Record(Part):
     data: str = Field(description="identity of the prepared arrays, a sha256")
     tuned: Tuned | None = Field(None, description="what tuning found; null where the suite does not tune")
     remarks: list[str] = Field(description="what a reader of the benchmark's tables must know")
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint = Field(description="what the result depends on")
     versions: dict[str, str] = Field(description="package → version")
     commit: str | None = Field(description="git commit of the code; null without git")
     dirty: bool | None = Field(description="whether tracked or new source files differed from the commit")
     device: str = Field(description="kind and name of the device")
     threads: int = Field(description="threads of torch's own operations")
     time: str = Field(description="UTC, when the run began")
-    parameters: Parameters
+    parameters: Parameters = Field(description="how many parameters the method has")
     flops_per_sample: Count = Field(description="of inference, for one image, averaged over the tasks")
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed"] = Field(description="whether training came to its end")
     reason: str | None = Field(None, description="why the run failed")
     selected: dict[str, int] = Field(description="part of the method → the epoch that validation selected")
     valid: Scores = Field(description="validation scores at the selected epoch")
@@ -170,6 +170,7 @@ def document() -> str:
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
         f"\nIts keys are those of version {VERSION}. Records of version 1 are read, too; newer ones are refused.\n"
+        "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

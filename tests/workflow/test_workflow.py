@@ -139,3 +139,14 @@ def test_bad_configuration_is_one_line_and_writes_nothing(repository):
     assert len(lines) == 1 and "unknown method 'mola_gard', did you mean 'mola_grad'?" in lines[0]
     assert "Traceback" not in output
     assert not (repository / "results/bad").exists()
+
+
+def test_a_row_that_stands_twice_is_refused(repository):
+    """Snakemake's own reader would keep the last one."""
+    path = write_suite(repository, suite="twice", methods={"shared": None})
+    path.write_text(path.read_text() + "  shared: {group: another}\n")
+    code, output = snakemake(repository, "-n", check=False)
+    assert code != 0 and re.search(
+        r"^mola: configuration file '.*tiny\.yaml', line \d+: key 'shared' stands twice$", output, re.MULTILINE
+    )
+    assert not (repository / "results/twice").exists()

@@ -15,11 +15,16 @@ import mola.experiment.spec
 import mola.files
 import mola.old_keys
 import mola.types
+import mola.yaml_file
 
 # our own check first: one line with the key, the wish and what was found
 try:
+    # Snakemake keeps the last of two equal keys without a word
+    files = [Path(path) for path in workflow.configfiles if Path(path).is_file()]
+    for path in files:
+        mola.yaml_file.read(path)
     content = mola.old_keys.renamed(config)
-    suite = mola.config.parse(content, "configuration")
+    suite = mola.config.parse(content, ", ".join(map(str, files)) or "configuration")
     # captions of the report read it
     config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
@@ -70,7 +75,9 @@ def prepared(wildcards):
     """The stamp of a benchmark's arrays."""
     options = suite.benchmarks[wildcards.benchmark].options
     identifying = {key: value for key, value in options.items() if key != "mirror"}
-    digest = hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(
+        json.dumps(identifying, sort_keys=True).encode()
+    ).hexdigest()[:8]
     return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
 
 
