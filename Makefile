@@ -30,7 +30,7 @@ lint: setup
 	lint-imports
 	mypy
 	deptry mola
-	deptry mola tools tests tests/*/ --ignore DEP004
+	deptry mola tools $$(find tests -type d) --ignore DEP004
 	python tools/lint_words.py mola tests tools
 
 tests: setup
