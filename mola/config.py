@@ -102,10 +102,15 @@ class Suite(Section):
         """``results/<suite>``."""
         return self.results / self.suite
 
+    def rows(self, benchmark: str) -> list[str]:
+        """The labels of the rows that are trained on a benchmark, in the suite's order."""
+        return [label for label, entry in self.methods.items() if benchmark in (entry.benchmarks or self.benchmarks)]
+
     def settings(self, benchmark: str, label: str) -> Settings:
         """The settings of one row on one benchmark, resolved when they are first asked for.
 
-        Raises BadInput for names outside the suite and for every wrong key or value.
+        Raises BadInput for names outside the suite, for a benchmark that the row is not trained on, and for every wrong
+        key or value.
         """
         if (benchmark, label) not in self._settings:
             self._settings[benchmark, label] = self._resolved(benchmark, label)
@@ -117,6 +122,8 @@ class Suite(Section):
                 hint = registry.did_you_mean(name, known)
                 raise BadInput(f"{kind} '{name}' is not in suite '{self.suite}'{hint}; it has {', '.join(known)}")
         place, row, base = f"benchmarks.{benchmark}", f"methods.{label}", self.benchmarks[benchmark]
+        if label not in self.rows(benchmark):
+            raise BadInput(f"{row}.benchmarks: the row is not trained on '{benchmark}'; add it there to do so")
         entry = self.methods[label]
         method = entry.method or label
         known_options = registry.option_names("methods", method)
@@ -155,17 +162,20 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
             if key not in known:
                 raise BadInput(f"shared_options.{key}: no method has this option{registry.did_you_mean(key, known)}")
-        for label in suite.methods:
+        for label, entry in suite.methods.items():
             check_label(label, "methods")
+            _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
         for benchmark in suite.benchmarks:
             check_label(benchmark, "benchmarks")
-            for label in suite.methods:
+            for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
         _check_space(suite.tune.space if suite.tune else {})
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
             if named is not None and named not in suite.methods:
                 hint = registry.did_you_mean(named, suite.methods)
                 raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
+            if named is not None and suite.methods[named].benchmarks is not None:
+                raise BadInput(f"{key}: expected a row that is trained on all benchmarks, found '{named}'")
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
@@ -205,6 +215,16 @@ def _validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
         return model.model_validate(content)
     except ValidationError as error:
         raise BadInput(registry.explain(error, where)) from None
+
+
+def _check_benchmarks(names: list[str] | None, place: str, suite: Suite) -> None:
+    """Of a row. Raises BadInput where there is none, or one that the suite lacks."""
+    if names == []:
+        raise BadInput(f"{place}: expected benchmarks of the suite or null, found an empty list")
+    for name in names or []:
+        if name not in suite.benchmarks:
+            hint = registry.did_you_mean(name, suite.benchmarks)
+            raise BadInput(f"{place}: '{name}' is not in the suite{hint}; it has {', '.join(suite.benchmarks)}")
 
 
 def _check_space(space: Mapping[str, Interval | list[Any] | None]) -> None:

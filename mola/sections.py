@@ -144,6 +144,9 @@ class MethodEntry(Entry):
     group: Annotated[str, AfterValidator(check_heading)] | None = Field(
         None, description="heading under which the tables put the row; no part of the run"
     )
+    benchmarks: list[str] | None = Field(
+        None, description="benchmarks of the suite that the row is trained on; null: all of them"
+    )
 
 
 class Settings(Section):

@@ -39,13 +39,16 @@ def load_suite(config: Path) -> Suite:
 
 
 def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list[str] | None) -> list[Experiment]:
-    """The experiments that ``-b`` and ``-m`` choose; all of the suite by default. Raises BadInput for other names."""
+    """The experiments that ``-b`` and ``-m`` choose; all of the suite by default. Raises BadInput for other names, and
+    where both are given, for a row that is not trained on the benchmark.
+    """
     from mola.experiment.spec import experiment
 
     return [
         experiment(suite, benchmark, label)
         for benchmark in benchmarks or suite.benchmarks
-        for label in methods or suite.methods
+        for label in methods or suite.rows(benchmark)
+        if benchmarks or label not in suite.methods or label in suite.rows(benchmark)
     ]
 
 

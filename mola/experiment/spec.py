@@ -160,7 +160,7 @@ class Experiment:
 
 def experiments(suite: Suite) -> list[Experiment]:
     """All experiments of a suite, benchmark by benchmark."""
-    return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.methods]
+    return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.rows(benchmark)]
 
 
 def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:

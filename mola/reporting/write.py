@@ -31,7 +31,7 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
     texts = {f"{name}.{ending}": r(table) for name, table in finished.items() for ending, r in RENDERERS.items()}
     for name, results in benchmarks.items():
         if missing := sum(len(row.problems) for row in results.rows):
-            say(f"{name}: {missing} of {len(suite.methods) * len(suite.seeds)} runs are not in; {name}.md tells why")
+            say(f"{name}: {missing} of {len(results.rows) * len(suite.seeds)} runs are not in; {name}.md tells why")
         texts[f"{name}.curves.csv"] = csv_text(curves(results))
     texts["metrics.json"] = json.dumps({name: _headline(finished[name]) for name in benchmarks}, indent=1) + "\n"
     difference = critical_of(benchmarks)

@@ -86,6 +86,16 @@ def tuned(wildcards):
     return [] if suite.tune is None else TUNED.format(**wildcards)
 
 
+def runs():
+    """What rule train leaves of every experiment."""
+    return [
+        path.format(benchmark=benchmark, method=method)
+        for benchmark in suite.benchmarks
+        for method in suite.rows(benchmark)
+        for path in rules.train.output
+    ]
+
+
 def tables():
     """The files of rule table."""
     names = expand(

@@ -6,7 +6,7 @@ REPORTING = sorted(Path("mola/reporting").rglob("*.py"))
 
 rule figures:
     input:
-        expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
+        runs(),
         code=REPORTING,
     output:
         report(
@@ -26,7 +26,7 @@ rule figures:
 
 rule about:
     input:
-        expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
+        runs(),
         code=REPORTING,
     output:
         report(

@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        expand(rules.train.output, benchmark=suite.benchmarks, method=suite.methods),
+        runs(),
         numbers=[suite.paper_numbers] if suite.paper_numbers else [],
         code=sorted(Path("mola/reporting").rglob("*.py")),
     output:

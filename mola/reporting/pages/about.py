@@ -31,7 +31,7 @@ def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
     """
     rows = [(name, row) for name, results in read_results(suite, drafts).items() for row in results.rows]
     records = [record for _, row in rows for record in row.records.values()]
-    size = f"{len(suite.benchmarks)} benchmarks × {len(suite.methods)} methods × {len(suite.seeds)} seeds"
+    size = f"{len(suite.benchmarks)} benchmarks, {len(suite.methods)} methods, {len(suite.seeds)} seeds"
     finished = f"{len(records)} of {len(rows) * len(suite.seeds)} runs are finished: {size}."
     surroundings = _table(["", "found in the records"], _surroundings(records))
     runs = [_runs(name, row, len(suite.seeds)) for name, row in rows]

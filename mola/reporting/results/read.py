@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mola.config import Suite
 from mola.experiment.record import Record
@@ -64,6 +64,25 @@ def read_results(suite: Suite, drafts: bool = False) -> dict[str, Results]:
     for experiment in experiments(suite):
         benchmarks.setdefault(experiment.benchmark, []).append(experiment)
     return {name: _results(rows, numbers.get(name), drafts) for name, rows in benchmarks.items()}
+
+
+def aligned(benchmarks: Mapping[str, Results]) -> dict[str, Results]:
+    """The same results, all with the same rows in the same order: a row that is not trained on a benchmark is empty
+    there.
+    """
+    groups: dict[str, str | None] = {}
+    for results in benchmarks.values():
+        groups |= {row.label: row.group for row in results.rows}
+    headings = list(dict.fromkeys(groups.values()))
+    # a row that the first benchmark lacks joins its group
+    labels = sorted(groups, key=lambda label: headings.index(groups[label]))
+    every = {}
+    for name, results in benchmarks.items():
+        rows = {row.label: row for row in results.rows}
+        every[name] = replace(
+            results, rows=[rows.get(label, Row(label, {}, {}, group=groups[label])) for label in labels]
+        )
+    return every
 
 
 def _results(experiments: Sequence[Experiment], numbers: Cited | None, drafts: bool) -> Results:

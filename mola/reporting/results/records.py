@@ -27,6 +27,7 @@ class Row:
     problems:   why a seed has no record that counts: failed, missing, unreadable, or of other code, settings or data.
     remarks:    what a reader must know of records that count, by seed: drafts, and other versions of packages.
     experiment: None for runs of a snapshot, which no configuration describes.
+    group:      the heading that the row stands under.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Row:
     problems: dict[int, str]
     remarks: dict[int, list[str]] = field(default_factory=dict)
     experiment: Experiment | None = None
+    group: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -45,11 +47,6 @@ class Row:
         del self.records[seed]
         self.remarks.pop(seed, None)
         self.problems[seed] = reason
-
-    @property
-    def group(self) -> str | None:
-        """The heading that the row stands under."""
-        return self.experiment.suite.methods[self.label].group if self.experiment else None
 
     @property
     def tuning(self) -> Mapping[str, Any]:
@@ -117,7 +114,7 @@ def same_data(rows: Sequence[Row], basis: str) -> None:
 
 
 def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
-    row = Row(experiment.label, {}, {}, {}, experiment)
+    row = Row(experiment.label, {}, {}, {}, experiment, experiment.suite.methods[experiment.label].group)
     for seed in experiment.suite.seeds:
         try:
             record = stored.read(experiment.run_folder(seed) / stored.NAME)

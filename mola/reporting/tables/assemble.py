@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mola.metrics import averageable
-from mola.reporting.results.read import Results
+from mola.reporting.results.read import Results, aligned
 from mola.reporting.tables import captions
 from mola.reporting.tables.cited import cited_columns, cited_notes
 from mola.reporting.tables.columns import (
@@ -41,11 +41,14 @@ def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference
 
 
 def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
-    """One row per method: on every benchmark its average, where the tasks have one, and its Δ."""
+    """One row per method: on every benchmark its average, where the tasks have one, and its Δ; – where it is not trained
+    on the benchmark.
+    """
     columns: list[Column] = []
     lines: list[tuple[str, str]] = []
     incomplete: frozenset[str] = frozenset()
-    for name, results in benchmarks.items():
+    every = aligned(benchmarks)
+    for name, results in every.items():
         tasks, rows = results.tasks, results.rows
         if averageable(tasks):
             columns.append(average_column(rows, tasks, f"{name}_average", name))
@@ -54,7 +57,7 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
         lines += [(name, line) for line in (*results.remarks, *notes(results, reference))]
         incomplete |= results.incomplete
     caption = captions.of_summary(suite, benchmarks, seeds, reference)
-    first = next(iter(benchmarks.values()))
+    first = next(iter(every.values()))
     return Table(
         "summary", first.labels, tuple(columns), caption, condensed(lines), incomplete, first.groups, asked=len(seeds)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mola.reporting.results.read import Results
+from mola.reporting.results.read import Results, aligned
 from mola.reporting.results.records import pairs, scores
 from mola.reporting.statistics import delta_task
 from mola.reporting.statistics.across import interquartile, mean_ranks
@@ -20,18 +20,18 @@ Benchmarks = Mapping[str, Results]
 
 
 def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | None) -> Table:
-    """One row per method that has every run of every benchmark; – for the others.
+    """One row per method; – for those that lack a run, or are not trained on every benchmark.
 
     reference: of Δ; base: whom a row must beat.
     """
-    results = list(benchmarks.values())
+    results = list(aligned(benchmarks).values())
     first = results[0]
     incomplete = frozenset().union(*(r.incomplete for r in results))
     # label → (S,) scores on each benchmark
     whole = {
         label: [scores(r.rows[row].records, r.tasks) for r in results]
         for row, label in enumerate(first.labels)
-        if label not in incomplete
+        if label not in incomplete and all(r.rows[row].records for r in results)
     }
     ranks = mean_ranks(np.array([[of.mean() for of in every] for every in whole.values()]).T) if len(whole) > 1 else ()
     mean_rank = {label: Estimate(float(rank)) for label, rank in zip(whole, ranks, strict=False)}
@@ -61,10 +61,16 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
 
 
 def critical_of(benchmarks: Benchmarks) -> Critical:
-    """What a critical-difference diagram of mean scores shows, or why there is none."""
-    results = list(benchmarks.values())
-    means = [[scores(row.records, r.tasks).mean() if row.complete else math.nan for row in r.rows] for r in results]
-    return critical(np.array(means), list(benchmarks), results[0].labels)
+    """What a critical-difference diagram of mean scores shows, or why there is none; of the rows that are trained on
+    every benchmark.
+    """
+    results = list(aligned(benchmarks).values())
+    trained = [i for i in range(len(results[0].rows)) if all(r.rows[i].records or r.rows[i].problems for r in results)]
+    means = [
+        [scores(row.records, r.tasks).mean() if row.complete else math.nan for row in (r.rows[i] for i in trained)]
+        for r in results
+    ]
+    return critical(np.array(means), list(benchmarks), [results[0].labels[i] for i in trained])
 
 
 def _described(difference: Critical) -> str:
