@@ -1,4 +1,4 @@
-"""A row that is trained on some of the suite's benchmarks only: where it stands in tables, and what it is left out of."""
+"""A row that is trained on some of the suite's benchmarks only: where it stands, and what it is left out of."""
 
 import pytest
 import yaml

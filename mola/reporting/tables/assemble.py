@@ -41,8 +41,9 @@ def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference
 
 
 def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
-    """One row per method: on every benchmark its average, where the tasks have one, and its Δ; – where it is not trained
-    on the benchmark.
+    """One row per method: on every benchmark its average, where the tasks have one, and its Δ.
+
+    There is – where a row is not trained on a benchmark.
     """
     columns: list[Column] = []
     lines: list[tuple[str, str]] = []
