@@ -105,6 +105,30 @@ def test_train_status_table_round(suite_file, tmp_path):
     assert "| mola_grad † |" in text and "mola_grad, seeds 0: missing: not trained" in text
 
 
+def test_one_benchmark_twice_from_data_to_tables_and_figures(suite_file, tmp_path):
+    entries = {name: {"benchmark": "digits", "limit": n} for name, n in (("small", 16), ("large", 24))}
+    entries["large"]["training"] = {"epochs": 1}
+    path = suite_file(benchmarks=entries, reference="shared", methods={"shared": None, "single_task": None})
+    for words in (["prepare"], ["prepare", "digits"], ["fetch"]):
+        lines = mola(*words, "-c", path).stdout.splitlines()
+        assert [line.partition(":")[0] for line in lines] == ["small", "large"], words
+    assert mola("prepare", "-b", "large", "-c", path).stdout.startswith("large: prepared in")
+    refuses(mola("train", "-b", "digits", "-c", path), "benchmark 'digits' is not in suite 'tiny'")
+    assert mola("train", "-c", path).returncode == 0
+    results = tmp_path / "results/tiny"
+    records = {label: json.loads((results / label / "shared/seed0/record.json").read_text()) for label in entries}
+    assert [len(record["curve"]) for record in records.values()] == [2, 1]
+    assert records["small"]["weights_sha256"] != records["large"]["weights_sha256"]
+    assert {record["settings"]["benchmark"] for record in records.values()} == {"digits"}
+    assert mola("table", "-c", path).returncode == mola("figures", "-c", path).returncode == 0
+    for label in entries:
+        assert "| single_task |" in (results / f"tables/{label}.md").read_text()
+        assert (results / f"figures/{label}.tasks.csv").is_file()
+    assert "2 entries of 1 benchmark together" in (results / "tables/summary.tests.md").read_text()
+    compared = mola("report", "-c", path, "--compare", results, results).stdout
+    assert "# large" in compared and compared.count("nothing that a run depends on changed") == 2
+
+
 def test_a_failed_run_exits_1_and_the_next_is_trained_all_the_same(suite_file, tmp_path):
     wild = {"method": "shared", "training": {"lr": 1e30, "optimizer": "sgd"}}
     path = suite_file(methods={"wild": wild, "shared": None})
