@@ -142,7 +142,7 @@ class BenchmarkEntry(Entry):
     @property
     def data_options(self) -> dict[str, Any]:
         """The options without those that change no prepared array: entries that agree in the rest share their data."""
-        return {key: value for key, value in self.options.items() if key != "mirror"}
+        return {key: value for key, value in self.options.items() if key not in ("mirror", "train")}
 
 
 class MethodEntry(Entry):

@@ -56,7 +56,7 @@ def test_one_benchmark_under_several_labels(suite_file):
 
 def test_entries_that_share_their_arrays_agree_in_what_changes_them(suite_file):
     entries = {
-        "small": {"benchmark": "pacs", "size": 64, "mirror": "https://example.org"},
+        "small": {"benchmark": "pacs", "size": 64, "mirror": "https://example.org", "train": 25},
         "same": {"benchmark": "pacs", "size": 64, "training": {"epochs": 1}},
         "large": {"benchmark": "pacs", "size": 96},
     }
