@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 
 from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
-from mola.plain import LABEL, check_label, check_path
+from mola.plain import LABEL, check_benchmark_label, check_label, check_path
 from mola.sections import (
     Backbone,
     Balancing,
@@ -65,7 +65,7 @@ class Suite(Section):
         default_factory=dict, description="options that every method which has them takes, unless its own entry differs"
     )
     tune: Tune | None = Field(None, description="off or null: every row trains with the configuration's own settings")
-    benchmarks: dict[str, BenchmarkEntry] = Field(description="benchmarks to run", min_length=1)
+    benchmarks: dict[str, BenchmarkEntry] = Field(description="benchmarks to run, by label", min_length=1)
     methods: dict[str, MethodEntry] = Field(description="rows of the tables", min_length=1)
     _settings: dict[tuple[str, str], Settings] = PrivateAttr(default_factory=dict)
 
@@ -106,8 +106,12 @@ class Suite(Section):
         """The labels of the rows that are trained on a benchmark, in the suite's order."""
         return [label for label, entry in self.methods.items() if benchmark in (entry.benchmarks or self.benchmarks)]
 
+    def benchmark_name(self, label: str) -> str:
+        """The name of the benchmark that an entry stands for."""
+        return self.benchmarks[label].benchmark or label
+
     def settings(self, benchmark: str, label: str) -> Settings:
-        """The settings of one row on one benchmark, resolved when they are first asked for.
+        """The settings of one row on one benchmark, both by label, resolved when they are first asked for.
 
         Raises BadInput for names outside the suite, for a benchmark that the row is not trained on, and for every wrong
         key or value.
@@ -125,7 +129,7 @@ class Suite(Section):
         if label not in self.rows(benchmark):
             raise BadInput(f"{row}.benchmarks: the row is not trained on '{benchmark}'; add it there to do so")
         entry = self.methods[label]
-        method = entry.method or label
+        name, method = self.benchmark_name(benchmark), entry.method or label
         known_options = registry.option_names("methods", method)
         options = {k: v for k, v in self.shared_options.items() if k in known_options} | entry.options
         # the suite's balancer is checked where no row takes it, too
@@ -135,8 +139,8 @@ class Suite(Section):
                 balancer, balancer_options = _balancer(differing, f"{where}.balancer")
         training = _differing(self.training, base.training, f"{place}.training")
         return Settings(
-            benchmark=benchmark,
-            benchmark_options=registry.check_options("benchmarks", benchmark, base.options, place),
+            benchmark=name,
+            benchmark_options=registry.check_options("benchmarks", name, base.options, place),
             method=method,
             method_options=registry.check_options("methods", method, options, row),
             balancer=balancer,
@@ -166,7 +170,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             check_label(label, "methods")
             _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
         for benchmark in suite.benchmarks:
-            check_label(benchmark, "benchmarks")
+            check_benchmark_label(benchmark)
             for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
         _check_space(suite.tune.space if suite.tune else {})

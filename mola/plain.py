@@ -20,6 +20,8 @@ LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
 NAME = "a name that can be a folder: at most 100 letters, digits and _ . + -, a letter or digit first"
 # folders of a suite's results that stand where those of its benchmarks do
 RESERVED = ("tables", "figures")
+# what the tables and figures over all benchmarks are called, where those of one have its label
+SUMMARY = "summary"
 # control characters, line breaks too, lone surrogates, and the braces of Snakemake's wildcards
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{}]")
 
@@ -72,6 +74,16 @@ def check_label(text: str, where: str) -> str:
     else:
         return text
     raise BadInput(f"{where}: expected {wish}, found {one_line(repr(text), 80)}")
+
+
+def check_benchmark_label(text: str) -> str:
+    """The label of a benchmark, as it is. Raises BadInput where ``check_label`` does, and where the names of files of
+    results, ``<label>.<what it is>``, would mean another thing too.
+    """
+    if "." in text or text == SUMMARY:
+        wish = f"a label without a full stop, and not {SUMMARY}: files of results are called <label>.<what it is>"
+        raise BadInput(f"benchmarks: expected {wish}; found {one_line(repr(text), 80)}")
+    return check_label(text, "benchmarks")
 
 
 def check_path(path: Path) -> Path:

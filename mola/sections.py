@@ -130,10 +130,19 @@ class Entry(BaseModel):
 
 
 class BenchmarkEntry(Entry):
-    """A benchmark of the suite."""
+    """A benchmark of the suite. Its key is its label; ``benchmark`` names the file where the label does not."""
 
+    benchmark: str | None = Field(
+        None,
+        description="name of the benchmark's file, for several entries of one; the entry's own key by default",
+    )
     backbone: dict[str, Any] = Field(default_factory=dict, description="differences from the suite's backbone section")
     balancer: Balancing | None = Field(None, description="differs from the suite's balancer")
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The options without those that change no prepared array: entries that agree in the rest share their data."""
+        return {key: value for key, value in self.options.items() if key not in ("mirror", "train")}
 
 
 class MethodEntry(Entry):
@@ -150,7 +159,7 @@ class MethodEntry(Entry):
 
 
 class Settings(Section):
-    """Everything that one (benchmark, method) is run with, resolved; seeds aside."""
+    """Everything that one (benchmark, method) is run with, resolved; seeds aside. Names are those of files."""
 
     benchmark: str
     benchmark_options: dict[str, Any]

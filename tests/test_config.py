@@ -37,6 +37,39 @@ def test_layers_of_settings(suite_file):
     assert shared.benchmark_options["limit"] == 16
 
 
+def test_one_benchmark_under_several_labels(suite_file):
+    path = suite_file(
+        benchmarks={
+            "digits": {"limit": 16},
+            "digits_24": {"benchmark": "digits", "limit": 24, "training": {"epochs": 7}},
+        }
+    )
+    jsonschema.validate(yaml_file.read(path), config.json_schema())
+    suite = config.load(path)
+    settings = {label: suite.settings(label, "shared") for label in suite.benchmarks}
+    assert {label: of.benchmark for label, of in settings.items()} == {"digits": "digits", "digits_24": "digits"}
+    assert [of.benchmark_options["limit"] for of in settings.values()] == [16, 24]
+    assert [of.training.epochs for of in settings.values()] == [2, 7]
+    spelled = config.load(suite_file(benchmarks={"digits": {"benchmark": "digits", "limit": 16}}))
+    assert spelled.settings("digits", "shared") == settings["digits"], "the label is the default name"
+
+
+def test_entries_that_share_their_arrays_agree_in_what_changes_them(suite_file):
+    entries = {
+        "small": {"benchmark": "pacs", "size": 64, "mirror": "https://example.org", "train": 25},
+        "same": {"benchmark": "pacs", "size": 64, "training": {"epochs": 1}},
+        "large": {"benchmark": "pacs", "size": 96},
+    }
+    small, same, large = config.load(suite_file(benchmarks=entries)).benchmarks.values()
+    assert small.data_options == same.data_options == {"size": 64} != large.data_options
+
+
+@pytest.mark.parametrize("label", ["summary", "digits.tests", "digits.curves"])
+def test_labels_that_other_files_of_results_have_are_refused(suite_file, label):
+    with pytest.raises(BadInput, match=r"benchmarks: expected a label without a full stop, and not summary"):
+        config.load(suite_file(benchmarks={label: {"benchmark": "digits"}}))
+
+
 def test_a_balancer_by_name_or_with_its_options(suite_file):
     path = suite_file(
         balancer={"name": "dwa", "temperature": 1.0},
@@ -78,6 +111,8 @@ def test_an_integer_counts_seeds(suite_file):
         ({"training": {"epoch": 1}}, r"training\.epoch: unknown key, did you mean 'epochs'\?"),
         ({"training": {"lr": -1}}, r"training\.lr: .*greater than 0, found -1"),
         ({"benchmarks": {"digts": None}}, r"unknown benchmark 'digts', did you mean 'digits'\?"),
+        ({"benchmarks": {"x": {"benchmark": "digts"}}}, r"unknown benchmark 'digts', did you mean 'digits'\?"),
+        ({"benchmarks": {"x": {"benchmark": 3}}}, r"benchmarks\.x\.benchmark: .*string, found 3"),
         ({"benchmarks": {"digits": {"limt": 3}}}, r"benchmarks\.digits\.limt: unknown option of digits, did you mean"),
         (
             {"benchmarks": {"digits": {"training": {"lr": "x"}}}},

@@ -42,6 +42,11 @@ class Benchmark(Configurable, ABC):
         limit: PositiveInt | None = Field(
             None, description="the first n samples of every task and split, for trying things out"
         )
+        train: PositiveInt | None = Field(
+            None,
+            description="the first n training samples of every task; valid and test keep theirs, so that amounts of "
+            "training data are compared on the same images",
+        )
 
     name: ClassVar[str]
     heterogeneity: ClassVar[Literal["domain", "multi-input task", "single-input task"]]
@@ -103,8 +108,9 @@ class Benchmark(Configurable, ABC):
         return ()
 
     def group_sizes(self, split: Split) -> dict[str, int]:
-        """Return the samples of each group in a split that are used: at most ``limit``."""
-        return {name: min(size, self.limit or size) for name, size in self.lengths(split).items()}
+        """Return the samples of each group in a split that are used: at most ``limit``, and of training ``train``."""
+        most = self.options.train if split == "train" else None
+        return {name: min(size, self.limit or size, most or size) for name, size in self.lengths(split).items()}
 
     def sizes(self, split: Split) -> dict[str, int]:
         """Return the samples of each task in a split, by name, in the tasks' order."""

@@ -23,7 +23,7 @@ DEFAULT = Path("config/config.yaml")
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration of the suite.")]
 Benchmarks = Annotated[
     list[str] | None,
-    typer.Option("--benchmark", "-b", metavar="NAME", help="Only this benchmark of the suite; repeatable."),
+    typer.Option("--benchmark", "-b", metavar="LABEL", help="Only this benchmark of the suite; repeatable."),
 ]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", "-m", metavar="LABEL", help="Only this method of the suite; repeatable.")

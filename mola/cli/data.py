@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mola.cli.common import DEFAULT, Benchmarks, Config, load_suite
 from mola.types import BadInput, one_line
 
+if TYPE_CHECKING:
+    from mola.config import Suite
+    from mola.sections import BenchmarkEntry
+
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME", help="Benchmarks, in the suite or not. Default: the suite's.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Labels of the suite, or names of benchmarks. Default: all of the suite's."),
 ]
 From = Annotated[
     Path | None, typer.Option("--from", metavar="PATH", help="A file or folder that you have, instead of a download.")
@@ -56,11 +62,32 @@ def prepare(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks
 
 
 def _benchmarks(config: Path, chosen: list[str]) -> Iterator[tuple[str, Any]]:
-    """Benchmarks by name, with the options that the suite gives them; the suite's own where none is named."""
+    """The data of some benchmarks, by label or name, as the suite wants it; of the suite's own where none is chosen.
+
+    Entries that share their prepared arrays come once: ``digits_25, digits_50`` and the benchmark.
+    """
     suite = load_suite(config)
     from mola import registry
 
-    for name in chosen or suite.benchmarks:
-        given = suite.benchmarks[name].options if name in suite.benchmarks else {}
-        options = registry.check_options("benchmarks", name, given, f"benchmarks.{name}")
-        yield name, registry.create("benchmarks", name, suite.data, options=options)
+    labels: dict[str, list[str]] = {}
+    data: dict[str, tuple[str, dict[str, Any]]] = {}
+    for label, entry in (pair for word in chosen or suite.benchmarks for pair in _entries(suite, word).items()):
+        name = entry.benchmark or label
+        options = registry.check_options("benchmarks", name, entry.options, f"benchmarks.{label}")
+        key = json.dumps([name, entry.data_options], sort_keys=True)
+        labels.setdefault(key, []).append(label)
+        data.setdefault(key, (name, options))
+    for key, (name, options) in data.items():
+        yield ", ".join(dict.fromkeys(labels[key])), registry.create("benchmarks", name, suite.data, options=options)
+
+
+def _entries(suite: Suite, word: str) -> dict[str, BenchmarkEntry]:
+    """The entries that a word stands for, by label: that of this label, or all of the benchmark of this name, of which
+    the suite may have none.
+    """
+    from mola.sections import BenchmarkEntry
+
+    if word in suite.benchmarks:
+        return {word: suite.benchmarks[word]}
+    named = {label: entry for label, entry in suite.benchmarks.items() if suite.benchmark_name(label) == word}
+    return named or {word: BenchmarkEntry()}

@@ -93,21 +93,26 @@ def tune(
 def status(config: Config = DEFAULT) -> None:
     """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
 
+    The last line adds the time that the records tell, and about how long one process would take for the rest.
+
     Example: mola status -c config/smoke.yaml
     """
     suite = load_suite(config)
+    from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
-    from mola.experiment.status import state, versions_behind
+    from mola.experiment.status import look, versions_behind
 
     counts: Counter[str] = Counter()
+    runs = {}
     for experiment in experiments(suite):
-        states = {seed: state(experiment, seed) for seed in suite.seeds}
-        runs = "  ".join(f"{seed}:{word}" for seed, word in states.items())
-        typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {runs}")
+        states = [look(experiment, seed) for seed in suite.seeds]
+        words = "  ".join(f"{seed}:{word}" for seed, (word, _) in zip(suite.seeds, states, strict=True))
+        typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
         for change in versions_behind(experiment):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
-        counts.update(states.values())
-    typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())))
+        counts.update(word for word, _ in states)
+        runs[experiment.benchmark, experiment.label] = states
+    typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
 
 
 def _flat(parameters: dict[str, Any]) -> str:

@@ -57,5 +57,5 @@ def uncommitted(experiment: Experiment) -> str | None:
     if paths is None:
         return "no git here to tell which"
     sources: Iterable[Path] = closure(modules(experiment.settings)).values()
-    depends = {os.path.relpath(path, ROOT) for path in [*sources, manifest_path(experiment.benchmark)]}
+    depends = {os.path.relpath(path, ROOT) for path in [*sources, manifest_path(experiment.configured.benchmark)]}
     return ", ".join(sorted(depends & paths)) or None

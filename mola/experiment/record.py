@@ -80,7 +80,7 @@ class Record(Part):
 
     version: Literal[2] = Field(2, description="of this list of keys")
     suite: str = Field(description="name of the suite")
-    benchmark: str = Field(description="name of the benchmark")
+    benchmark: str = Field(description="label of the benchmark in the suite; its name stands in settings")
     method: str = Field(description="label of the row")
     seed: Count = Field(description="the run seed, from which every random part derives its own")
     settings: dict[str, Any] = Field(description="the resolved settings that the run trained with")

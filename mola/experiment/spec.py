@@ -27,6 +27,7 @@ COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # pac
 class Experiment:
     """One (suite, benchmark, row), with a run for every seed.
 
+    benchmark:  the label of the benchmark's entry in the suite; its name is ``configured.benchmark``.
     label:      the row's label in the suite.
     configured: the settings of the configuration, before tuning.
     """
@@ -133,7 +134,8 @@ class Experiment:
     def data(self) -> Benchmark:
         """The benchmark with its options."""
         options = self.configured.benchmark_options
-        benchmark: Benchmark = registry.create("benchmarks", self.benchmark, self.suite.data, options=options)
+        name = self.configured.benchmark
+        benchmark: Benchmark = registry.create("benchmarks", name, self.suite.data, options=options)
         return benchmark
 
     @cached_property
@@ -164,7 +166,7 @@ def experiments(suite: Suite) -> list[Experiment]:
 
 
 def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
-    """One experiment of a suite. Raises BadInput for names outside the suite."""
+    """One experiment of a suite, by labels. Raises BadInput for those outside the suite."""
     return Experiment(suite, benchmark, label, suite.settings(benchmark, label))
 
 

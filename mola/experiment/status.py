@@ -8,6 +8,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from mola.experiment import record
+from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, other_versions
 from mola.types import BadInput
 
@@ -16,7 +17,12 @@ LOCK, CHECKPOINT = "lock", "checkpoint.pt"  # files of a run's folder
 
 
 def state(experiment: Experiment, seed: int) -> State:
-    """The state of one run.
+    """The state of one run, see :func:`look`."""
+    return look(experiment, seed)[0]
+
+
+def look(experiment: Experiment, seed: int) -> tuple[State, Record | None]:
+    """The state of one run, and its record where it is done or failed.
 
     done, failed:    there is a record of the experiment as it is now. stale: a record of other code, settings, splits
                      or data.
@@ -25,16 +31,16 @@ def state(experiment: Experiment, seed: int) -> State:
     """
     folder = experiment.run_folder(seed)
     if _held(folder / LOCK):
-        return "running"
+        return "running", None
     if not experiment.is_tuned:
-        return "tuning" if _held(experiment.study_folder / LOCK) else "to tune"
+        return "tuning" if _held(experiment.study_folder / LOCK) else "to tune", None
     try:
         run = record.read(folder / record.NAME)
     except FileNotFoundError:
-        return "interrupted" if (folder / CHECKPOINT).is_file() else "to do"
+        return "interrupted" if (folder / CHECKPOINT).is_file() else "to do", None
     except BadInput:
-        return "stale"
-    return "stale" if experiment.stale(run, seed) else run.status
+        return "stale", None
+    return ("stale", None) if experiment.stale(run, seed) else (run.status, run)
 
 
 def versions_behind(experiment: Experiment) -> list[str]:

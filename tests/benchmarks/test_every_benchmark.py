@@ -206,6 +206,25 @@ def test_images_of_a_batch_are_augmented_each_for_itself(benchmark_):
     assert len(np.unique(changed, axis=0)) > (1 if benchmark_.draws == 1 else 8)  # one number: mirrored or not
 
 
+def test_fewer_training_images_leave_what_is_tested_as_it_is(benchmark_):
+    few = like(benchmark_, train=7)
+    assert set(few.sizes("train").values()) == {7} and few.steps(size=7) == len(few.groups)
+    for split in ("valid", "test"):
+        assert few.sizes(split) == benchmark_.sizes(split)
+    assert few.identity == benchmark_.identity and few.folder == benchmark_.folder
+
+    def images(benchmark):
+        batches = benchmark.batches("train", size=1, seed=0, epoch=0, sampling="proportional")
+        return {(name, batch.x.numpy().tobytes()) for batch in batches for name in batch.y}
+
+    first = like(benchmark_)
+    first.limit = 7
+    assert images(few) == images(first) < images(benchmark_)
+    assert set(like(benchmark_, limit=20, train=30).sizes("train").values()) == {20}, "the smaller one"
+    assert set(like(benchmark_, limit=20, train=7).sizes("valid").values()) == {20}
+    assert like(benchmark_, train=10**6).sizes("train") == benchmark_.sizes("train")
+
+
 def test_a_limit_is_a_prefix(benchmark_):
     part = like(benchmark_, limit=20)
     assert set(part.sizes("test").values()) == {20}

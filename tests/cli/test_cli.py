@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, one line for bad input, exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -91,11 +92,13 @@ def test_results_that_cannot_be_written(suite_file, tmp_path):
 
 def test_train_status_table_round(suite_file, tmp_path):
     path = suite_file(seeds=2, reference="shared", methods={"shared": None, "mola_grad": None})
-    assert "4 to do" in mola("status", "-c", path).stdout
+    assert mola("status", "-c", path).stdout.endswith("\n4 to do\n"), "no time is known"
     assert mola("train", "-c", path, "-m", "shared").returncode == 0
     more = mola("train", "-c", path, "-m", "mola_grad", "-s", "1", "-s", "7")
     assert more.returncode == 0 and "seed 7 is none of the suite's seeds: tables leave it out" in more.stderr
-    assert "3 done, 1 to do" in mola("status", "-c", path).stdout
+    last = mola("status", "-c", path).stdout.splitlines()[-1]
+    words = r"3 done, 1 to do; \d+ s of training recorded, about \d+ s to do in one process"
+    assert re.fullmatch(words, last), last
     folder = tmp_path / "results/tiny/digits"
     assert json.loads((folder / "shared/runs.json").read_text())["runs"]["1"]["status"] == "done"
     assert not (folder / "mola_grad/runs.json").exists()  # a seed is still to do
@@ -103,6 +106,32 @@ def test_train_status_table_round(suite_file, tmp_path):
     assert paths.returncode == 0 and "digits: 1 of 4 runs are not in; digits.md tells why" in paths.stderr
     text = (tmp_path / "results/tiny/tables/digits.md").read_text()
     assert "| mola_grad † |" in text and "mola_grad, seeds 0: missing: not trained" in text
+
+
+def test_one_benchmark_twice_from_data_to_tables_and_figures(suite_file, tmp_path):
+    entries = {name: {"benchmark": "digits", "limit": 32, "train": n} for name, n in (("small", 16), ("large", 24))}
+    entries["large"]["training"] = {"epochs": 1}
+    path = suite_file(benchmarks=entries, reference="shared", methods={"shared": None, "single_task": None})
+    for words in (["prepare"], ["prepare", "digits"], ["fetch"]):
+        lines = mola(*words, "-c", path).stdout.splitlines()
+        assert [line.partition(":")[0] for line in lines] == ["small, large"], words
+    assert mola("prepare", "-b", "large", "-c", path).stdout.startswith("large: prepared in")
+    refuses(mola("train", "-b", "digits", "-c", path), "benchmark 'digits' is not in suite 'tiny'")
+    assert mola("train", "-c", path).returncode == 0
+    results = tmp_path / "results/tiny"
+    records = {label: json.loads((results / label / "shared/seed0/record.json").read_text()) for label in entries}
+    assert [len(record["curve"]) for record in records.values()] == [2, 1]
+    assert records["small"]["weights_sha256"] != records["large"]["weights_sha256"]
+    assert {record["settings"]["benchmark"] for record in records.values()} == {"digits"}
+    assert mola("table", "-c", path).returncode == mola("figures", "-c", path).returncode == 0
+    for label in entries:
+        assert "| single_task |" in (results / f"tables/{label}.md").read_text()
+        assert (results / f"figures/{label}.tasks.csv").is_file()
+    assert "shared" in (results / "figures/small.length.csv").read_text()
+    assert not (results / "figures/summary.amounts.csv").exists(), "two amounts are no line"
+    assert "2 entries of 1 benchmark together" in (results / "tables/summary.tests.md").read_text()
+    compared = mola("report", "-c", path, "--compare", results, results).stdout
+    assert "# large" in compared and compared.count("nothing that a run depends on changed") == 2
 
 
 def test_a_failed_run_exits_1_and_the_next_is_trained_all_the_same(suite_file, tmp_path):

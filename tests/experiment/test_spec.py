@@ -13,6 +13,7 @@ from mola.config import Suite, load
 from mola.experiment import record as records
 from mola.experiment import run, spec
 from mola.experiment.inputs import write_inputs
+from mola.experiment.provenance import uncommitted
 from mola.experiment.status import state, versions_behind
 from mola.source import ROOT
 from mola.types import BadInput
@@ -59,6 +60,18 @@ def test_planning_never_imports_torch():
         "assert not {'torch', 'pandas', 'timm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_label_of_a_benchmark_is_no_part_of_a_run(suite_file):
+    entries = {"digits": {"limit": 16}, "again": {"benchmark": "digits", "limit": 16}}
+    plain, again = spec.experiments(load(suite_file(benchmarks=entries)))
+    assert plain.fingerprint == again.fingerprint
+    assert again.folder.parent.name == "again" and again.name == "again/shared"
+    assert again.data.name == "digits" and again.data_identity == plain.data_identity
+    record = run.train(again, 0)
+    assert record.benchmark == "again" and record.settings["benchmark"] == "digits"
+    assert again.stale(record, 0) is None and plain.stale(record, 0) == "a record of tiny/again/shared/seed0"
+    assert not uncommitted(again) or "data/splits/again.json" not in uncommitted(again)
 
 
 def test_train_status_and_tables_share_one_answer(experiment):

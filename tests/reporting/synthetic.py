@@ -34,7 +34,7 @@ def make_suite(folder, *, methods=("single_task", "shared", "mola_grad"), benchm
         "data": str(folder / "data"),
         "seeds": seeds,
         "reference": next(iter(rows)),
-        "benchmarks": dict.fromkeys(benchmarks),
+        "benchmarks": benchmarks if isinstance(benchmarks, dict) else dict.fromkeys(benchmarks),
         "methods": rows,
     }
     path = folder / "suite.yaml"

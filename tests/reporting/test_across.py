@@ -54,6 +54,9 @@ def test_quantiles_of_the_published_table(methods, quantile):
 def test_no_diagram_without_its_conditions():
     few = critical(AUC[:4], SETS[:4], METHODS)
     assert few.reason == "expected at least 5 independent benchmarks, found 4" and few.nemenyi == ()
+    names = ["digits"] * (len(SETS) - 4) + [f"other{i}" for i in range(4)]
+    assert critical(AUC, SETS, METHODS, names).reason.startswith("expected every benchmark once, found 14 entries of 5")
+    assert "benchmarks, found 4" in critical(AUC, SETS, METHODS, ["digits", *names[1:-1], "digits"]).reason
     assert "at least 3 methods, found 2" in critical(AUC[:, :2], SETS, METHODS[:2]).reason
     gap = AUC.copy()
     gap[3, 1] = np.nan

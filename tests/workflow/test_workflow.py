@@ -141,6 +141,30 @@ def test_bad_configuration_is_one_line_and_writes_nothing(repository):
     assert not (repository / "results/bad").exists()
 
 
+def test_entries_of_one_benchmark_share_its_preparation(repository):
+    """Their labels are the folders; the data are prepared once, where nothing but the number of images differs."""
+    training = {"digits_8": 8, "digits_12": 12, "digits_16": 16}
+    entries = {label: {"benchmark": "digits", "limit": 16, "train": n} for label, n in training.items()}
+    write_suite(repository, suite="labels", benchmarks=entries, reference="shared", methods={"shared": None})
+    assert planned(repository) == {"fetch": 1, "prepare": 1, "train": 3, **PAGES, "all": 1}
+    write_suite(repository, suite="labels", benchmarks=entries | {"digits": {"limit": 12}}, methods={"shared": None})
+    assert planned(repository) == {"fetch": 2, "prepare": 2, "train": 4, **PAGES, "all": 1}, (
+        "another limit: another stamp"
+    )
+
+
+@pytest.mark.slow
+def test_a_suite_of_labels_runs_through(repository):
+    entries = {f"digits_{n}": {"benchmark": "digits", "limit": 16, "train": n} for n in (8, 12, 16)}
+    methods = {"shared": None, "single_task": None}
+    write_suite(repository, suite="labels", benchmarks=entries, reference="shared", methods=methods)
+    snakemake(repository)
+    results = repository / "results/labels"
+    assert "| single_task |" in (results / "tables/digits_12.md").read_text()
+    assert "digits,all rows,8,digits_8,single_task,shared," in (results / "figures/summary.amounts.csv").read_text()
+    assert planned(repository) == {}, "everything is done"
+
+
 def test_a_row_that_stands_twice_is_refused(repository):
     """Snakemake's own reader would keep the last one."""
     path = write_suite(repository, suite="twice", methods={"shared": None})

@@ -46,9 +46,9 @@ if not CONFIG.is_file() or CONFIG.read_text() != text:
     mola.files.write_text(CONFIG, text)
 
 # stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good;
-# {options} tells apart what suites want of one benchmark: another size is prepared anew
-FETCHED = str(suite.data / ".stamps/{benchmark}.{options}.fetched")
-PREPARED = str(suite.data / ".stamps/{benchmark}.{options}.prepared")
+# {data} is the benchmark's name, {options} tells apart what suites want of it: another size is prepared anew
+FETCHED = str(suite.data / ".stamps/{data}.{options}.fetched")
+PREPARED = str(suite.data / ".stamps/{data}.{options}.prepared")
 
 TUNED = str(suite.folder / "{benchmark}/{method}/optuna/tuned.json")
 
@@ -67,18 +67,28 @@ LOADERS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
 
 wildcard_constraints:
     benchmark="|".join(map(re.escape, suite.benchmarks)),
+    data="|".join(map(re.escape, {*map(suite.benchmark_name, suite.benchmarks)})),
     options="[0-9a-f]{8}",
     method="|".join(map(re.escape, suite.methods)),
 
 
+def arrays(label):
+    """What the stamps of a benchmark's arrays are called by; entries that share their arrays share it."""
+    options = json.dumps(suite.benchmarks[label].data_options, sort_keys=True)
+    return {
+        "data": suite.benchmark_name(label),
+        "options": hashlib.sha256(options.encode()).hexdigest()[:8],
+    }
+
+
 def prepared(wildcards):
     """The stamp of a benchmark's arrays."""
-    options = suite.benchmarks[wildcards.benchmark].options
-    identifying = {key: value for key, value in options.items() if key != "mirror"}
-    digest = hashlib.sha256(
-        json.dumps(identifying, sort_keys=True).encode()
-    ).hexdigest()[:8]
-    return PREPARED.format(benchmark=wildcards.benchmark, options=digest)
+    return PREPARED.format(**arrays(wildcards.benchmark))
+
+
+def entry(wildcards):
+    """The first entry of the suite that has these arrays."""
+    return next(x for x in suite.benchmarks if arrays(x) == {**wildcards})
 
 
 def tuned(wildcards):

@@ -5,12 +5,14 @@ rule fetch:
     output:
         touch(FETCHED),
     log:
-        f"logs/{suite.suite}/{{benchmark}}.{{options}}.fetch.log",
+        f"logs/{suite.suite}/{{data}}.{{options}}.fetch.log",
+    params:
+        entry=entry,
     resources:
         download=1,  # hosts limit the rate: one download at a time (profiles/default)
     shell:
         # licences and terms are to be seen, not only logged
-        "mola fetch -c {CONFIG:q} -b {wildcards.benchmark:q} 2>&1 | tee {log:q} >&2"
+        "mola fetch -c {CONFIG:q} -b {params.entry:q} 2>&1 | tee {log:q} >&2"
 
 
 rule prepare:
@@ -19,7 +21,9 @@ rule prepare:
     output:
         touch(PREPARED),
     log:
-        f"logs/{suite.suite}/{{benchmark}}.{{options}}.prepare.log",
+        f"logs/{suite.suite}/{{data}}.{{options}}.prepare.log",
+    params:
+        entry=entry,
     threads: workflow.cores or 1  # images are decoded on all of them; a cluster's executor has none here
     shell:
-        "mola prepare -c {CONFIG:q} -b {wildcards.benchmark:q} > {log:q} 2>&1"
+        "mola prepare -c {CONFIG:q} -b {params.entry:q} > {log:q} 2>&1"

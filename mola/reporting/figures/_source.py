@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from mola.reporting.results.read import Results, read_results
 from mola.reporting.results.records import Row, pairs
 from mola.reporting.statistics import delta_task, t_half_width
 from mola.types import Task
+
+# rows with intervals that can be told apart in one panel, and its title where it holds all
+TOGETHER, ALL = 6, "all rows"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Source:
     def asked(self) -> int:
         """How many seeds every row should have."""
         return len(self.suite.seeds)
+
+    @property
+    def against(self) -> str | None:
+        """The label of the row that differences are taken from: ``compare_to``, else the reference."""
+        return self.suite.compare_to or self.suite.reference
 
     @cached_property
     def analyses(self) -> Mapping[str, Mapping[str, Any]]:
@@ -74,6 +83,21 @@ def estimate(values: Sequence[float], asked: int) -> dict[str, Any]:
     """The columns that every table of results has."""
     mean = statistics.fmean(values) if values else math.nan
     return {"mean": mean, "ci95": t_half_width(values), "n": len(values), "asked": asked}
+
+
+def row_groups(source: Source) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Title and rows of each panel of differences, without the row that they are taken from: all rows together, or
+    where they are more than six those under each heading of the tables, at most six of them.
+    """
+    rows = [row for row in source.rows if row.label != source.against]
+    if len(rows) <= TOGETHER:
+        yield ALL, rows
+        return
+    for heading, grouped in groupby(rows, key=lambda row: row.group):
+        under, title = list(grouped), heading or "rows"
+        for start in range(0, len(under), TOGETHER):
+            some = under[start : start + TOGETHER]
+            yield title if len(some) == len(under) else f"{title}, {start + 1} to {start + len(some)}", some
 
 
 def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:

@@ -131,6 +131,14 @@ def limit_to_means(axes: Axes, frame: pd.DataFrame) -> None:
         axes.set_ylim(max(bottom, low - span), min(top, high + span))
 
 
+def limit_around_zero(axes: Axes, frame: pd.DataFrame) -> None:
+    """The same for differences, of which zero is always in the picture."""
+    limit_to_means(axes, pd.DataFrame({"mean": [*frame["mean"], 0.0]}))
+    bottom, top = axes.get_ylim()
+    margin = 0.03 * (top - bottom)
+    axes.set_ylim(min(bottom, -margin), max(top, margin))
+
+
 def needs_log(values: Sequence[float]) -> bool:
     """Whether numbers are positive and span more than a decade, so that their axis should be logarithmic."""
     finite = [v for v in values if np.isfinite(v)]

@@ -21,6 +21,7 @@ class Results:
     remarks:  what a reader must know of the data that the runs were made on, see ``Benchmark.remarks``.
     held_out: whether the epoch is selected on images that no table reports.
     cited:    numbers that others published.
+    name:     of the benchmark, which its label in the suite may differ from; two entries of one name have it in common.
     """
 
     tasks: Sequence[Task]
@@ -28,6 +29,7 @@ class Results:
     remarks: Sequence[str] = ()
     held_out: bool = True
     cited: Cited | None = None
+    name: str = ""
 
     @property
     def dense(self) -> bool:
@@ -55,7 +57,7 @@ class Results:
 
 
 def read_results(suite: Suite, drafts: bool = False) -> dict[str, Results]:
-    """Benchmark → its results. Raises BadInput.
+    """Label of each benchmark → its results. Raises BadInput.
 
     drafts: also take runs of code that is in no commit.
     """
@@ -91,4 +93,5 @@ def _results(experiments: Sequence[Experiment], numbers: Cited | None, drafts: b
     records = [record for row in rows for record in row.records.values()]
     # of the data that the runs saw, not of what lies in the folder today
     remarks = tuple(dict.fromkeys(line for record in records for line in record.remarks))
-    return Results(data.tasks, rows, remarks if records else data.remarks(), data.held_out, numbers)
+    remarks = remarks if records else data.remarks()
+    return Results(data.tasks, rows, remarks, data.held_out, numbers, experiments[0].configured.benchmark)

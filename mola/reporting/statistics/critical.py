@@ -36,9 +36,12 @@ class Critical:
     nemenyi: tuple[tuple[float, ...], ...] = ()
 
 
-def critical(scores: Floats, benchmarks: Sequence[str], methods: Sequence[str]) -> Critical:
+def critical(
+    scores: Floats, benchmarks: Sequence[str], methods: Sequence[str], names_of: Sequence[str] = ()
+) -> Critical:
     """scores: (K, M), higher is better, NaN where a method lacks runs.
 
+    names_of: the benchmark behind each of ``benchmarks``, where these are labels: one that stands twice is no new one.
     Source: Demšar 2006 (JMLR 7).
     """
     names = tuple(methods), tuple(benchmarks)
@@ -46,8 +49,12 @@ def critical(scores: Floats, benchmarks: Sequence[str], methods: Sequence[str]) 
         return Critical(*names, f"not every run of {', '.join(missing)} is there")
     ranked = ranks(scores)
     means = tuple(float(rank) for rank in ranked.mean(axis=0))
-    if len(benchmarks) < BENCHMARKS:
-        reason = f"expected at least {BENCHMARKS} independent benchmarks, found {len(benchmarks)}"
+    independent = len(set(names_of or benchmarks))
+    if independent < BENCHMARKS:
+        reason = f"expected at least {BENCHMARKS} independent benchmarks, found {independent}"
+        return Critical(*names, reason, means)
+    if independent < len(benchmarks):
+        reason = f"expected every benchmark once, found {len(benchmarks)} entries of {independent} benchmarks"
         return Critical(*names, reason, means)
     if len(methods) < METHODS:
         return Critical(*names, f"expected at least {METHODS} methods, found {len(methods)}", means)

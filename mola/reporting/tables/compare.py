@@ -74,9 +74,13 @@ def _table(name: str, labels: Sequence[str], a: Snapshot, b: Snapshot) -> Table:
 
 
 def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
-    """The benchmark's, with the options of the runs; None where there is no such benchmark any more."""
+    """The benchmark's, with the options of the runs; None where there is no such benchmark any more.
+
+    name: the label, which is the benchmark's name where no run says another.
+    """
     try:
         options = records[0].settings["benchmark_options"] if records else {}
+        name = records[0].settings.get("benchmark", name) if records else name
         given = {key: value for key, value in options.items() if key in registry.option_names("benchmarks", name)}
         tasks: Sequence[Task] = registry.create("benchmarks", name, Path("data"), options=given).tasks
     except (BadInput, FileNotFoundError, KeyError):

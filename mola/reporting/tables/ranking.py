@@ -47,7 +47,7 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
         column("probability_of_improvement", "P(better)", better),
     )
     caption = (
-        f"{len(results)} benchmarks together. Mean rank by mean score, of the rows that have every run; ties share. "
+        f"{_number(benchmarks)} together. Mean rank by mean score, of the rows that have every run; ties share. "
         f"IQM: mean of the middle half of Δ_task against {reference or 'a reference'}, over benchmarks and seeds. "
         f"P(better): the chance that a run beats one of {base or 'the row compared with'}, on a random benchmark. "
         "[95 % intervals]: bootstrap, stratified by benchmark, of seeds: they say nothing about other benchmarks."
@@ -60,6 +60,19 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
     return Table("summary: tests", first.labels, columns, caption, tuple(lines), incomplete, first.groups)
 
 
+def _names(benchmarks: Benchmarks) -> list[str]:
+    """The benchmark of every entry."""
+    return [results.name or label for label, results in benchmarks.items()]
+
+
+def _number(benchmarks: Benchmarks) -> str:
+    """How many benchmarks these are, each once or in several entries."""
+    names = _names(benchmarks)
+    different = len({*names})
+    benchmarks_of = f"{different} benchmark{'s' if different > 1 else ''}"
+    return f"{len(names)} benchmarks" if different == len(names) else f"{len(names)} entries of {benchmarks_of}"
+
+
 def critical_of(benchmarks: Benchmarks) -> Critical:
     """What a critical-difference diagram of mean scores shows, or why there is none; of the rows that are trained on
     every benchmark.
@@ -70,7 +83,7 @@ def critical_of(benchmarks: Benchmarks) -> Critical:
         [scores(row.records, r.tasks).mean() if row.complete else math.nan for row in (r.rows[i] for i in trained)]
         for r in results
     ]
-    return critical(np.array(means), list(benchmarks), [results[0].labels[i] for i in trained])
+    return critical(np.array(means), list(benchmarks), [results[0].labels[i] for i in trained], _names(benchmarks))
 
 
 def _described(difference: Critical) -> str:
