@@ -107,7 +107,8 @@ def test_an_image_hangs_on_its_id_alone(benchmark_):
         pixels, labels = benchmark_.build(style, ids[::-1]).values()
         for image, label, i in zip(pixels, labels, ids[::-1], strict=True):
             (alone,), (its,) = benchmark_.build(style, [i]).values()
-            assert np.array_equal(image, alone) and label == its
+            assert np.array_equal(image, alone) and label == its == shipped("label")[i]
+            assert np.all(image == shipped(style)[i])
 
 
 def test_only_one_style_is_without_colours(benchmark_):
