@@ -16,6 +16,7 @@ from mola.layers.norms import TaskBatchNorm
 from mola.losses import task_losses
 from mola.methods import Method
 from mola.methods.shared import Shared
+from mola.models.backbones import builder
 from mola.training.cost import flops_per_sample, parameter_counts
 from mola.training.loading import load
 from mola.types import BadInput, Batch
@@ -159,6 +160,27 @@ def test_costs_and_state(name, digits, batch):
     counts, norms = parameter_counts(one, batch), sum(p.numel() for p in one.norm_parameters())
     assert counts["trainable"] == sum(p.numel() for p in one.parameters()) > norms > 0
     assert counts["inference"] <= counts["trainable"]
+
+
+@pytest.mark.parametrize("name", ["shared", "mola_grad", "mtan", "ltb", "cross_stitch", "ple", "cgc", "dselect_k"])
+def test_a_backbone_with_norms_that_activate_and_one_behind_the_last_stage(name, digits, batch):
+    torch.manual_seed(0)
+    known = registry.option_names("methods", name)
+    options = {key: value for key, value in {"branches": 2, "rank": 1}.items() if key in known}
+    create = registry.load("methods", name).create
+    method = live(create(digits.tasks, builder("test_efficientnet"), norm="task", **options))
+    together = method.eval()(batch).predictions
+    for task in digits.tasks:
+        rows = torch.arange(len(batch.x))[batch.rows(task.name)]
+        alone = method(rows_of(batch, rows[:1])).predictions[task.name]
+        torch.testing.assert_close(alone[0], together[task.name][0], rtol=1e-4, atol=1e-4)
+    reached = {id(p): p for p in method.task_norms.parameters()}
+    for _ in range(PASSES):
+        losses = task_losses(digits.tasks, method.train()(batch), batch)
+        torch.stack(list(losses.values())).sum().backward()
+        if all(p.grad is not None for p in reached.values()):
+            break
+    assert [p.shape for p in reached.values() if p.grad is None] == []
 
 
 def network_of(method, number, name):
