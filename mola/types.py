@@ -20,6 +20,7 @@ Split = Literal["train", "valid", "test"]
 Sampling = Literal["balanced", "proportional"]
 Direction = Literal["higher", "lower"]
 Factorisation = Literal["loralib", "two_conv"]
+Norm = Literal["shared", "task"]  # whose statistics BatchNorm has
 Plan = Literal["grouped", "separate", "factored", "stacked", "merged"]  # how an adapted layer computes
 Rank = int | dict[str, int]  # one rank for all layers, or regex of the whole module name → rank
 

@@ -13,6 +13,7 @@ from torch import nn
 from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, adapted_layers, is_same_padded, largest_rank
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
+from mola.layers.norms import TaskBatchNorm
 from mola.layers.plans.dispatch import as_plan
 from mola.types import BadInput, Factorisation, Plan, Rank
 
@@ -68,6 +69,9 @@ def adapt(
         move_hooks(plain, adapted)
     for name, layer in layers.items():
         model.set_submodule(name, replacements[layer])
+    for module in model.modules():
+        if isinstance(module, TaskBatchNorm):
+            module.gate_slot = slot
     model.register_forward_pre_hook(slot.sort_inputs, with_kwargs=True)
     model.register_forward_hook(slot.restore_output, always_call=True)
     added = sum(adapted.A.numel() + adapted.B.numel() for adapted in replacements.values())

@@ -80,6 +80,11 @@ class GateSlot:
     def __setstate__(self, state: dict[str, int]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    @property
+    def order(self) -> Tensor | None:
+        """(B,) int64 that sorted the batch which the layers get now, on their device; None for the batch as it came."""
+        return self.unsorted[0].order if self.unsorted else None
+
     def sort_inputs(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The forward pre-hook. Only a single tensor is sorted, wherever it stands among the arguments; the layers of
         models that take several sort for themselves. Raises BadInput where no tensor has as many samples as the gate.

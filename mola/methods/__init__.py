@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Self
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Self
 
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.norms import TaskNormBuilder, TaskNorms
 from mola.options import Configurable
 from mola.options import Options as BaseOptions
-from mola.types import Batch, Output, SearchSpace, Task
+from mola.types import Batch, Norm, Output, SearchSpace, Task
 
 
 class Method(Configurable, nn.Module, ABC):
@@ -30,6 +33,21 @@ class Method(Configurable, nn.Module, ABC):
     class Options(BaseOptions):
         """A subclass's ``Options`` inherit from its parent's; every default is the paper's."""
 
+        norm: Norm = Field(
+            "shared",
+            description="the backbone's BatchNorm layers: one for all tasks; or task: each has statistics and "
+            "parameters of its own, where every image has one task",
+        )
+        # why a method has no norm: task
+        only_shared_norm: ClassVar[str] = ""
+
+        @field_validator("norm")
+        @classmethod
+        def _has_meaning(cls, norm: Norm) -> Norm:
+            if norm == "task" and cls.only_shared_norm:
+                raise ValueError(f"expected shared, as {cls.only_shared_norm}")
+            return norm
+
     # what tuning may change, besides the settings that all methods share
     search_space: ClassVar[SearchSpace] = {}
     # always in evaluation mode: statistics and dropout rest with the weights
@@ -38,6 +56,24 @@ class Method(Configurable, nn.Module, ABC):
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__()
         self.task_names = tuple(task.name for task in tasks)
+        # under norm: task; the backbones that are built below add to it
+        self.task_norms: TaskNorms | None = None
+        if isinstance(backbone, TaskNormBuilder):
+            self.task_norms = backbone.norms
+            self.task_norms.follow(self)
+        elif options.norm != "shared":
+            raise TypeError(f"norm: {options.norm} needs {type(self).__name__}.create, not the constructor")
+
+    @classmethod
+    def create(cls, *arguments: Any, **options: Any) -> Self:
+        """The method with these options by name; under ``norm: task`` the builder's backbones have norms of each task.
+        Raises pydantic's ValidationError for an unknown option or a wrong value.
+        """
+        checked = cls.Options(**options)
+        tasks, backbone = arguments
+        if checked.norm == "task":
+            backbone = TaskNormBuilder(backbone, [task.name for task in tasks])
+        return cls(tasks, backbone, checked)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
@@ -58,6 +94,16 @@ class Method(Configurable, nn.Module, ABC):
         """All parameters that are not shared."""
         shared = set(self.shared_parameters())
         return [p for p in self.parameters() if p not in shared]
+
+    def norm_parameters(self) -> list[Parameter]:
+        """Those of the tasks' BatchNorm layers under ``norm: task``; none is shared, and no backbone lists them."""
+        return [*self.task_norms.parameters()] if self.task_norms else []
+
+    def on_rows(self, rows: Tensor | slice) -> AbstractContextManager[None]:
+        """``with self.on_rows(rows): y = backbone(x[rows])`` wherever a backbone runs on some of the batch's samples:
+        their tasks choose the BatchNorm layers under ``norm: task``. rows: as ``Batch.rows`` gives them.
+        """
+        return self.task_norms.rows.on(rows) if self.task_norms else nullcontext()
 
     def adapter_parameters(self) -> list[Parameter]:
         """Those of the shared parameters that belong to adapters, where the method has any."""

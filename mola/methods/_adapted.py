@@ -50,7 +50,9 @@ class AdaptedMethod(Method):
             "loralib", description="of a convolution's update: loralib, the paper's, or two_conv, PEFT's"
         )
         freeze: bool = Field(
-            False, description="leave the backbone's weights and BatchNorm statistics as they are, as LoRA does"
+            False,
+            description="leave the backbone's weights and BatchNorm statistics as they are, as LoRA does; those of "
+            "norm: task learn, as adapters do",
         )
 
     search_space: ClassVar[SearchSpace] = {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)}
@@ -94,9 +96,9 @@ class AdaptedMethod(Method):
         return Output(predictions, gates.routing, aux_loss, features)
 
     def shared_parameters(self) -> list[Parameter]:
-        """All that learns, except for the heads."""
-        heads = set(self.heads.parameters())
-        return [p for p in self.parameters() if p.requires_grad and p not in heads]
+        """All that learns, except for the heads and the tasks' norms."""
+        others = {*self.heads.parameters(), *self.norm_parameters()}
+        return [p for p in self.parameters() if p.requires_grad and p not in others]
 
     def adapter_parameters(self) -> list[Parameter]:
         """A and B of every adapted layer."""

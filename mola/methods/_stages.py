@@ -25,14 +25,19 @@ def channel_axis(backbone: nn.Module, value: Tensor) -> int:
 def parameters_after(backbone: nn.Module, stage: Stage) -> list[Parameter]:
     """The parameters that a forward pass meets only after a stage has ended.
 
-    Modules are taken to run in the order of their registration, as timm's do; parameters that stand directly in a
-    module with children (a class token, positions) are before all stages.
+    Parameters that stand directly in a module with children (a class token, positions) are before all stages.
     """
-    after: list[Parameter] = []
+    return [p for module in modules_after(backbone, stage) for p in module.parameters()]
+
+
+def modules_after(backbone: nn.Module, stage: Stage) -> list[nn.Module]:
+    """The modules that a forward pass meets only after a stage has ended; they are taken to run in the order of their
+    registration, as timm's do.
+    """
+    after: list[nn.Module] = []
     module = backbone
     for part in stage.name.split("."):
         names = [name for name, _ in module.named_children()]
-        for later in names[names.index(part) + 1 :]:
-            after += module.get_submodule(later).parameters()
+        after += [module.get_submodule(later) for later in names[names.index(part) + 1 :]]
         module = module.get_submodule(part)
     return after

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.norms import keep_task
 from mola.methods import Method
 from mola.methods._experts import GATE_INPUTS, gate_input, mixture
 from mola.models.heads import Heads
@@ -42,6 +43,8 @@ class CGC(Method):
         self.task_experts = nn.ModuleDict(
             {task.name: nn.ModuleList(backbone() for _ in range(own_experts)) for task in tasks}
         )
+        for name, experts in self.task_experts.items():
+            keep_task(experts, name)
         self.heads = Heads(tasks, self.shared[0])
         mixed = shared_experts + own_experts
         self.gates = nn.ModuleDict({task.name: nn.Linear(GATE_INPUTS, mixed) for task in tasks})
@@ -53,7 +56,9 @@ class CGC(Method):
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
             rows, of_task = batch.rows(name), batch.only(name)
-            private = torch.stack([expert(of_task.x).float() for expert in self.task_experts[name].children()], dim=1)
+            with self.on_rows(rows):
+                experts = self.task_experts[name].children()
+                private = torch.stack([expert(of_task.x).float() for expert in experts], dim=1)
             weights = self.gates[name](pixels[rows]).float().softmax(1)  # (B_t, shared and own experts)
             predictions |= self.heads(mixture(weights, torch.cat([shared[rows], private], dim=1)), of_task)
         return Output(predictions, features=shared)

@@ -6,6 +6,7 @@ Source: a control of this project (as a dummy classifier); it is no method to be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -27,6 +28,7 @@ class Chance(Method):
 
     class Options(Method.Options):
         rate: PositiveFloat = Field(10.0, description="how much faster than a weight a constant learns")
+        only_shared_norm: ClassVar[str] = "no backbone is built"
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)

@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.norms import keep_task
 from mola.methods import Method
-from mola.methods._stages import channel_axis, parameters_after
+from mola.methods._stages import channel_axis, modules_after, parameters_after
 from mola.models.heads import Heads
 from mola.models.stages import run_stage, stages, start_pass
 from mola.types import Batch, Output, Range, SearchSpace, Task
@@ -47,6 +48,9 @@ class CrossStitch(Method):
             tower.load_state_dict(self.towers[0].state_dict())
         self.heads = Heads(tasks, self.towers[0])
         self.cuts = stages(self.towers[0])
+        for task, tower in zip(tasks, self.towers, strict=True):
+            for module in modules_after(tower, self.cuts[-1]):
+                keep_task(module, task.name)
         others = len(tasks) - 1
         start = torch.full((len(tasks), len(tasks)), (1 - options.own_weight) / max(1, others))
         start.fill_diagonal_(options.own_weight if others else 1.0)
@@ -63,8 +67,10 @@ class CrossStitch(Method):
         predictions: dict[str, Tensor] = {}
         for task, name in enumerate(self.task_names):
             if name in batch.y:
-                last = passes[task].with_value(self._stitched(unit[task], values[batch.rows(name)]))
-                features = run_stage(self.towers[task], last, self.cuts).value
+                rows = batch.rows(name)
+                last = passes[task].with_value(self._stitched(unit[task], values[rows]))
+                with self.on_rows(rows):
+                    features = run_stage(self.towers[task], last, self.cuts).value
                 predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=values)
 

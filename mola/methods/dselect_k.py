@@ -95,7 +95,9 @@ class DSelectK(Method):
             rows = used[:, number].nonzero().flatten()
             # one at least runs, for the features' shape
             if len(rows) or (not features and number == len(self.experts) - 1):
-                output = expert(batch.x[rows] if len(rows) else batch.x).float()
+                some = rows if len(rows) else slice(None)
+                with self.on_rows(some):
+                    output = expert(batch.x[some]).float()
                 zeros = output.new_zeros(len(batch.x), *output.shape[1:])
                 features[number] = zeros.index_copy(0, rows, output[: len(rows)])
         zeros = torch.zeros_like(next(iter(features.values())))

@@ -7,6 +7,7 @@ control of this project.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from torch import nn
 from torch.nn import Parameter
@@ -24,7 +25,10 @@ class LinearProbe(Method):
     tasks keep their pyramid head, which is not linear.
     """
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Method.Options) -> None:
+    class Options(Method.Options):
+        only_shared_norm: ClassVar[str] = "the backbone does not learn"
+
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)
         self.backbone = backbone().requires_grad_(False).eval()
         self.frozen = (self.backbone,)

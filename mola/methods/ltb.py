@@ -118,7 +118,9 @@ class LTB(Method):
             for node in sorted(set(nodes.values())):
                 paused, present = before[origin[stage - 1][node] if stage else 0]
                 needed = torch.cat([rows[name] for name, other in nodes.items() if other == node]).sort().values
-                passes[node] = (self._run(node, paused.with_value(picked(paused.value, present, needed))), needed)
+                start = paused.with_value(picked(paused.value, present, needed))
+                with self.on_rows(needed):
+                    passes[node] = (self._run(node, start), needed)
             before = passes
         predictions: dict[str, Tensor] = {}
         for name, node in tree[-1].items():

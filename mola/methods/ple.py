@@ -14,9 +14,10 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.norms import keep_task
 from mola.methods import Method
 from mola.methods._experts import GATE_INPUTS, gate_input, mixture
-from mola.methods._stages import advance, channel_axis, parameters_after
+from mola.methods._stages import advance, channel_axis, modules_after
 from mola.models.heads import Heads
 from mola.models.stages import PausedPass, stages, start_pass
 from mola.types import BadInput, Batch, Output, Range, SearchSpace, Task
@@ -64,6 +65,10 @@ class PLE(Method):
             )
         below = [round(len(self.cuts) * (level + 1) / levels) for level in range(levels - 1)]
         self.ends = [*below, len(self.cuts) + 1]  # the stages behind each level's end
+        for name, experts in self.task_experts.items():
+            for expert in experts.children():
+                for module in self._last_level(expert):
+                    keep_task(module, name)
         inputs = [GATE_INPUTS, *(self.cuts[end - 1].channels for end in below)]
         mixed = shared_experts + own_experts
         self.gates = nn.ModuleDict({task.name: nn.ModuleList(nn.Linear(i, mixed) for i in inputs) for task in tasks})
@@ -85,7 +90,9 @@ class PLE(Method):
         shared = self._run(SHARED, passes, inputs[SHARED], last)  # (B, S, F), or maps
         predictions: dict[str, Tensor] = {}
         for name, rows in self._rows(batch, last).items():
-            pair = [shared[rows], self._run(name, passes, inputs[name], last)]
+            with self.on_rows(rows):
+                private = self._run(name, passes, inputs[name], last)
+            pair = [shared[rows], private]
             features = self._mixed(self._gates(name)[last], inputs[name], pair, last)
             predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=None if last else shared)
@@ -96,13 +103,16 @@ class PLE(Method):
         """
         shared = [*self.shared.parameters(), *self.shared_gates.parameters()]
         if len(self.ends) > 1:
-            cut = self.cuts[self.ends[-2] - 1]
             for name in self.task_names:
                 for expert in self.task_experts[name].children():
-                    late = set(parameters_after(expert, cut))
+                    late = {p for module in self._last_level(expert) for p in module.parameters()}
                     shared += [p for p in expert.parameters() if p not in late]
                 shared += [p for gate in self._gates(name)[:-2] for p in gate.parameters()]
         return shared
+
+    def _last_level(self, expert: nn.Module) -> list[nn.Module]:
+        """The modules of a task's expert that get its samples alone."""
+        return modules_after(expert, self.cuts[self.ends[-2] - 1]) if len(self.ends) > 1 else [expert]
 
     def _routes(self) -> dict[str, list[nn.Module]]:
         return {SHARED: [*self.shared]} | {name: [*experts.children()] for name, experts in self.task_experts.items()}

@@ -6,6 +6,7 @@ Source: the reference row of Δ (Maninis et al. 2019, arXiv 1904.08918); "STL" i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -21,7 +22,10 @@ class SingleTask(Method):
     All start from the same backbone weights, as T separate runs with one seed would.
     """
 
-    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Method.Options) -> None:
+    class Options(Method.Options):
+        only_shared_norm: ClassVar[str] = "every task has a network of its own"
+
+    def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)
         towers = {task.name: Shared.create([task], backbone) for task in tasks}
         first = towers[tasks[0].name]

@@ -14,7 +14,7 @@ from mola.sections import Settings
 from mola.seeds import derive
 from mola.training.devices import loader_threads
 from mola.training.seeding import seed_everything
-from mola.types import Balancer, Benchmark
+from mola.types import BadInput, Balancer, Benchmark
 
 
 def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
@@ -24,6 +24,8 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     """
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
+    if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
+        raise BadInput(f"norm: expected shared on {settings.benchmark}, where every image has every task, found 'task'")
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
     backbone = builder(**settings.backbone.model_dump(), dense=dense)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)

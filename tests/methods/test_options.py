@@ -46,7 +46,14 @@ EXAMPLES = {
     "task_bias.TaskBias": (re.findall(r"```python\n(.*?)```", DOCUMENTED, re.DOTALL)[0], {"scale": 1.0}),
     "lora_colour.LoRAColour": (re.findall(r"```python\n(.*?)```", DOCUMENTED, re.DOTALL)[1], {"sharpness": 1.0}),
 }
-ADAPTED = {"rank": 4, "alpha": 16.0, "where": ".*(layer|stages|blocks).*", "factorisation": "loralib", "freeze": False}
+ADAPTED = {
+    "norm": "shared",
+    "rank": 4,
+    "alpha": 16.0,
+    "where": ".*(layer|stages|blocks).*",
+    "factorisation": "loralib",
+    "freeze": False,
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in registry.names(kind)])
@@ -66,7 +73,7 @@ def test_an_example_inherits_the_options_of_its_parent_and_learns(path, tmp_path
     monkeypatch.syspath_prepend(tmp_path)
     example = getattr(importlib.import_module(module), name)
     assert options_class(module, name).model_json_schema() == example.Options.model_json_schema()
-    expected = added if example.__base__ is Method else ADAPTED | added
+    expected = {"norm": "shared"} | added if example.__base__ is Method else ADAPTED | added
     assert dict(example.Options()) == expected
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
