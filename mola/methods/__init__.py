@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.frozen import keep_frozen
 from mola.options import Configurable
 from mola.options import Options as BaseOptions
 from mola.types import Batch, Output, SearchSpace, Task
@@ -34,6 +35,8 @@ class Method(Configurable, nn.Module, ABC):
     search_space: ClassVar[SearchSpace] = {}
     # always in evaluation mode: statistics and dropout rest with the weights
     frozen: tuple[nn.Module, ...] = ()
+    # whether it looks at ``Batch.images`` besides its backbone, as gates and routers do
+    looks_at_images: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__()
@@ -45,13 +48,14 @@ class Method(Configurable, nn.Module, ABC):
 
     @abstractmethod
     def shared_parameters(self) -> list[Parameter]:
-        """The parameters that the losses of all tasks reach; balancers combine gradients there."""
+        """The parameters that the losses of all tasks reach; balancers combine gradients there, but for frozen ones."""
 
     def train(self, mode: bool = True) -> Self:
         """As torch's, except for what is frozen."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
+        keep_frozen(self)
         return self
 
     def own_parameters(self) -> list[Parameter]:
