@@ -14,12 +14,19 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
 )
 
 from mola.plain import check_heading
 from mola.types import Sampling
 
+# Keys that are younger than the committed records, by part of the settings. Where such a key has its default, a run is
+# what it was before there was the key: it is hashed and recorded without it, and earlier records stay valid. So the
+# default of a key that stands here must never change.
+ADDED_LATER: dict[str, set[str]] = {
+    "backbone": {"freeze_stages", "cached_views"},
+}
 # a balancer's name, or {name: …} with its options
 Balancing = str | dict[str, Any]
 
@@ -65,6 +72,25 @@ class Backbone(Section):
         None, description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file"
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
+    freeze_stages: NonNegativeInt = Field(
+        0,
+        description="the stem and so many stages (of stride 4 and more) stay as loaded: no gradient, no adapters, "
+        "BatchNorm as in evaluation",
+    )
+    cached_views: PositiveInt | None = Field(
+        None,
+        description="the frozen stages run once on so many fixed augmentations of every training image, and training "
+        "reads what they gave from the disk; null: every step runs them",
+    )
+
+    @field_validator("cached_views")
+    @classmethod
+    def _of_frozen_weights(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("freeze_stages", 1):
+            raise ValueError("expected null where freeze_stages is 0")
+        if value is not None and info.data.get("weights", "") is None:
+            raise ValueError("expected null where weights are random, other ones for every seed")
+        return value
 
     @field_validator("options")
     @classmethod

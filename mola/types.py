@@ -56,18 +56,26 @@ class Task:
 class Batch:
     """What the loop hands to a method.
 
-    x:     (B, C, H, W) float, normalised, on the training device; from ``Benchmark.batches`` as it was prepared.
+    x:     (B, C, H, W) float, normalised, on the training device; from ``Benchmark.batches`` as it was prepared. Where
+           the features of a frozen part of the backbone are kept: these, which the rest of the backbone takes.
     task:  (B,) int64 on the CPU, the index of each sample's task; None where every sample has every task.
     y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes; for dense
            tasks at the image's size: (B_t, H, W) int64 for segmentation, −1 where unlabelled; (B_t, 1, H, W) float32
            metres for depth, 0 where unknown; (B_t, 3, H, W) float32 unit vectors for normals, 0 where unknown.
     tasks: the names of all T tasks, present or not; the position is the task's index.
+    pixels: (B, 3, H, W), the images, where ``x`` has features and the method looks at images.
     """
 
     x: Tensor
     task: Tensor | None
     y: Mapping[str, Tensor]
     tasks: tuple[str, ...]
+    pixels: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """(B, 3, H, W) the images, for a method that says ``looks_at_images``; its backbones take ``x``."""
+        return self.x if self.pixels is None else self.pixels
 
     def rows(self, name: str) -> Tensor | slice:
         """Where a task's samples stand in ``x``: a slice where they follow each other, else (B_t,) int64."""
@@ -80,7 +88,9 @@ class Batch:
 
     def only(self, name: str) -> Batch:
         """The samples of one task, as a batch that has no other: ``x`` (B_t, C, H, W), ``task`` None."""
-        return Batch(self.x[self.rows(name)], None, {name: self.y[name]}, (name,))
+        rows = self.rows(name)
+        pixels = None if self.pixels is None else self.pixels[rows]
+        return Batch(self.x[rows], None, {name: self.y[name]}, (name,), pixels)
 
 
 @dataclass(frozen=True)

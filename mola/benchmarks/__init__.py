@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.uint8]  # (N, H, W, 3)
 Labels = NDArray[np.int64]  # (N,)
+Uniform = Mapping[str, NDArray[np.float32]]  # group → (B, draws) in [0, 1)
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 METRICS = metrics.names("classes")  # of classes
 
@@ -127,22 +128,32 @@ class Benchmark(Configurable, ABC):
 
         Training samples are shuffled and augmented; of other splits every sample comes once, in order.
         """
-        sizes = self.group_sizes(split)
-        if split != "train":
-            for name, number in sizes.items():
-                for start in range(0, number, size):
-                    yield self._batch(split, {name: np.arange(start, min(start + size, number))}, None)
-            return
-        tables = {name: augment.uniforms(number, self.draws, seed, epoch, name) for name, number in sizes.items()}
-        for picked in picks(sizes, size, seed, epoch, sampling):
-            yield self._batch(split, picked, {name: tables[name][rows] for name, rows in picked.items()})
+        tables = self.numbers(seed, epoch) if split == "train" else None
+        for picked in self.order(split, size=size, seed=seed, epoch=epoch, sampling=sampling):
+            uniform = tables and {name: tables[name][rows] for name, rows in picked.items()}
+            yield self.batch(split, picked, uniform)
 
-    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
+    def order(self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling) -> Iterator[Picks]:
+        """Yield which samples of each group are the batches of one pass."""
+        sizes = self.group_sizes(split)
+        if split == "train":
+            yield from picks(sizes, size, seed, epoch, sampling)
+            return
+        for name, number in sizes.items():
+            for start in range(0, number, size):
+                yield {name: np.arange(start, min(start + size, number))}
+
+    def numbers(self, seed: int, epoch: int) -> Uniform:
+        """Draw what the augmentation of an epoch takes: (N, draws) in [0, 1) for the N training samples of a group."""
+        sizes = self.group_sizes("train")
+        return {name: augment.uniforms(number, self.draws, seed, epoch, name) for name, number in sizes.items()}
+
+    def batch(self, split: Split, picked: Picks, uniform: Uniform | None) -> Batch:
         """Return the picked samples of each group, augmented where there are ``uniform`` numbers for them."""
         import torch
 
-        images, owner, y = [], [], {}
-        for index, task in enumerate(self.tasks):
+        images = []
+        for task in self.tasks:
             if (rows := picked.get(task.name)) is None:
                 continue
             stored = self.arrays[f"{task.name}.{split}.images"][rows]
@@ -150,11 +161,17 @@ class Benchmark(Configurable, ABC):
             if uniform is not None:
                 blocks = spread(self.augmented, stored, uniform[task.name], self.threads)
             images += [np.broadcast_to(block, (*block.shape[:3], 3)) for block in blocks]
-            owner.append(np.full(len(rows), index))
-            y[task.name] = torch.from_numpy(self.arrays[f"{task.name}.{split}.labels"][rows])
+        return self.labelled(split, picked, torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2))
+
+    def labelled(self, split: Split, picked: Picks, x: Tensor) -> Batch:
+        """Return the batch of the picked samples, ordered by task, whose images or features ``x`` (B, …) has."""
+        import torch
+
         names = tuple(task.name for task in self.tasks)
-        x = torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2)
-        return Batch(x, torch.from_numpy(np.concatenate(owner)), y, names)
+        rows = {name: picked[name] for name in names if name in picked}
+        owner = np.repeat([names.index(name) for name in rows], [len(chosen) for chosen in rows.values()])
+        y = {name: torch.from_numpy(self.arrays[f"{name}.{split}.labels"][chosen]) for name, chosen in rows.items()}
+        return Batch(x, torch.from_numpy(owner), y, names)
 
     def normalised(self, x: Tensor) -> Tensor:
         """Normalise (B, 3, H, W) uint8 to float32, (x/255 − mean)/std, with the same bits on every device."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mola import metrics
-from mola.benchmarks import Benchmark, Images
+from mola.benchmarks import Benchmark, Images, Uniform
 from mola.data.batches import augment_dense
 from mola.data.batches.sampling import Picks
 from mola.data.batches.threads import spread
@@ -64,7 +63,8 @@ class SingleInput(Benchmark):
             return augment_dense.normals(target, uniform, self.scales)
         return augment_dense.nearest(target, uniform, self.scales)
 
-    def _batch(self, split: Split, picked: Picks, uniform: Mapping[str, NDArray[np.float32]] | None) -> Batch:
+    def batch(self, split: Split, picked: Picks, uniform: Uniform | None) -> Batch:
+        """Return the picked images with all their targets, which move with them where there are ``uniform`` numbers."""
         import torch
 
         rows, y = picked["all"], {}

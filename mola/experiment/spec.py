@@ -11,13 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from mola import registry
 from mola.config import Suite
 from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.record import Record
-from mola.sections import Probes, Settings
+from mola.sections import ADDED_LATER, Probes, Section, Settings
 from mola.types import BadInput, Benchmark
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
@@ -171,10 +173,30 @@ def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data, without what does not change a result."""
+    """Settings as plain data, without what does not change a result: where data comes from, and later keys that have
+    their default (:data:`mola.sections.ADDED_LATER`).
+    """
     content = settings.model_dump(mode="json")
-    content["benchmark_options"].pop("mirror", None)  # where data comes from does not change it
+    content["benchmark_options"].pop("mirror", None)
+    for section, keys in ADDED_LATER.items():
+        fields = _fields(settings, section)
+        for key in keys & content[section].keys():
+            if content[section][key] == fields[key].get_default(call_default_factory=True):
+                del content[section][key]
     return content
+
+
+def _fields(settings: Settings, section: str) -> Mapping[str, FieldInfo]:
+    """The keys of a part of the settings, with their defaults."""
+    registered: dict[str, tuple[registry.Kind, str]] = {
+        "benchmark_options": ("benchmarks", settings.benchmark),
+        "method_options": ("methods", settings.method),
+        "balancer_options": ("balancers", settings.balancer),
+    }
+    if section in registered:
+        return registry.options_of(*registered[section]).model_fields
+    part: Section = getattr(settings, section)
+    return type(part).model_fields
 
 
 def modules(settings: Settings) -> list[str]:
@@ -184,6 +206,7 @@ def modules(settings: Settings) -> list[str]:
         f"mola.benchmarks.{settings.benchmark}",
         f"mola.methods.{settings.method}",
         f"mola.balancers.{settings.balancer}",
+        *(["mola.training.cached"] if settings.backbone.cached_views else []),
         *(f"mola.training.probes.{name}" for name, on in settings.probes if on),
     ]
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from torch import nn
 
 from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, adapted_layers, is_same_padded, largest_rank
+from mola.layers.frozen import is_frozen
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
 from mola.layers.norms import TaskBatchNorm
@@ -85,7 +86,7 @@ def _matching(model: nn.Module, where: str) -> dict[str, nn.Conv2d | nn.Linear]:
     """The layers to adapt, by name; a layer used under two names is replaced under both."""
     pattern = _compiled(where, "where")
     modules = model.named_modules(remove_duplicate=False)
-    candidates = {n: m for n, m in modules if n and isinstance(m, nn.Conv2d | nn.Linear)}
+    candidates = {n: m for n, m in modules if n and isinstance(m, nn.Conv2d | nn.Linear) and not is_frozen(m)}
     chosen = {layer for name, layer in candidates.items() if pattern.fullmatch(name)}
     layers = {name: layer for name, layer in candidates.items() if layer in chosen}
     if not layers:

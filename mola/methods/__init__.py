@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from mola.layers.frozen import keep_frozen
 from mola.layers.norms import TaskNormBuilder, TaskNorms
 from mola.options import Configurable
 from mola.options import Options as BaseOptions
@@ -52,6 +53,8 @@ class Method(Configurable, nn.Module, ABC):
     search_space: ClassVar[SearchSpace] = {}
     # always in evaluation mode: statistics and dropout rest with the weights
     frozen: tuple[nn.Module, ...] = ()
+    # whether it looks at ``Batch.images`` besides its backbone, as gates and routers do
+    looks_at_images: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__()
@@ -81,13 +84,14 @@ class Method(Configurable, nn.Module, ABC):
 
     @abstractmethod
     def shared_parameters(self) -> list[Parameter]:
-        """The parameters that the losses of all tasks reach; balancers combine gradients there."""
+        """The parameters that the losses of all tasks reach; balancers combine gradients there, but for frozen ones."""
 
     def train(self, mode: bool = True) -> Self:
         """As torch's, except for what is frozen."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
+        keep_frozen(self)
         return self
 
     def own_parameters(self) -> list[Parameter]:

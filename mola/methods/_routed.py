@@ -21,6 +21,8 @@ class RoutedMethod(MixedMethod):
         router_blocks: PositiveInt = Field(3, description="residual blocks of each of the router's three stages")
         router_pool: PositiveInt = Field(1, description="factor by which images are average-pooled for the router")
 
+    looks_at_images = True
+
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)
         self.router = Router(

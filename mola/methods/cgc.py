@@ -34,6 +34,7 @@ class CGC(Method):
         shared_experts: PositiveInt = Field(1, description="experts of all tasks")
         own_experts: PositiveInt = Field(1, description="experts of every single task")
 
+    looks_at_images = True
     search_space: ClassVar[SearchSpace] = {"shared_experts": Range(1, 4), "own_experts": Range(1, 2)}
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
@@ -52,7 +53,7 @@ class CGC(Method):
     def forward(self, batch: Batch) -> Output:
         """The shared experts on all samples, a task's own on its samples."""
         shared = torch.stack([expert(batch.x).float() for expert in self.shared], dim=1)  # (B, S, F), or maps
-        pixels = gate_input(batch.x)
+        pixels = gate_input(batch.images)
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
             rows, of_task = batch.rows(name), batch.only(name)

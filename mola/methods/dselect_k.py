@@ -42,6 +42,7 @@ class DSelectK(Method):
             1e-6, description="λ of the auxiliary loss λ Σ_ti H(r(z_ti)), which hurries selectors to a single expert"
         )
 
+    looks_at_images = True
     search_space: ClassVar[SearchSpace] = {
         "experts": Range(2, 8),
         "top_k": Range(1, 2),
@@ -61,7 +62,7 @@ class DSelectK(Method):
 
     def forward(self, batch: Batch) -> Output:
         """In training all experts on all samples, as their gates need it."""
-        pixels = gate_input(batch.x)
+        pixels = gate_input(batch.images)
         weights, aux_loss = {}, torch.zeros((), device=batch.x.device)
         for name in batch.y:
             weights[name], selectors = self.gates[name](pixels[batch.rows(name)])

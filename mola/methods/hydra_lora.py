@@ -32,7 +32,7 @@ class HydraLoRA(RoutedMethod):
 
     def gates(self, batch: Batch) -> Gates:
         """All heads B, weighed."""
-        weights = self.router(batch.x).float().softmax(1)  # (B, E)
+        weights = self.router(batch.images).float().softmax(1)  # (B, E)
         return Gates(weights, weights)
 
     def forward(self, batch: Batch) -> Output:

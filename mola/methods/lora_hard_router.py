@@ -36,7 +36,7 @@ class LoRAHardRouter(RoutedMethod):
 
     def gates(self, batch: Batch) -> Gates:
         """The likeliest expert, weighed. Experts that no sample chose cost nothing."""
-        probabilities = self.router(batch.x).float().softmax(1)  # (B, E)
+        probabilities = self.router(batch.images).float().softmax(1)  # (B, E)
         weight, chosen = probabilities.max(1, keepdim=True)  # (B, 1) each
         routing = probabilities.new_zeros(probabilities.shape).scatter(1, chosen, 1.0)
         return Gates((weight, chosen), routing, probabilities)

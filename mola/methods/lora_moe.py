@@ -39,7 +39,7 @@ class LoRAMoE(RoutedMethod):
 
     def gates(self, batch: Batch) -> Gates:
         """The k best experts, weighed. Experts that no sample chose cost nothing."""
-        scores = self.router(batch.x).float()  # (B, E)
+        scores = self.router(batch.images).float()  # (B, E)
         top = scores.topk(self.top_k, dim=1)
         weights = top.values.softmax(1)  # (B, k)
         return Gates((weights, top.indices), scores.new_zeros(scores.shape).scatter(1, top.indices, weights), scores)

@@ -29,6 +29,8 @@ class LoRARandomGate(MixedMethod):
 
     noise: Tensor  # (E, 192)
 
+    looks_at_images = True
+
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
         super().__init__(tasks, backbone, options)
         self.sharpness = options.sharpness
@@ -36,7 +38,7 @@ class LoRARandomGate(MixedMethod):
 
     def gates(self, batch: Batch) -> Gates:
         """One mixture per sample."""
-        pixels = gate_input(batch.x).float()
+        pixels = gate_input(batch.images).float()
         pixels = nn.functional.normalize(pixels - pixels.mean(1, keepdim=True), dim=1)  # (B, 192)
         weights = (self.sharpness * pixels @ self.noise.T).softmax(1)  # (B, E)
         return Gates(weights, weights)

@@ -29,6 +29,7 @@ class MMoE(Method):
     class Options(Method.Options):
         experts: PositiveInt | None = Field(None, description="E, the number of experts; null: one per task")
 
+    looks_at_images = True
     search_space: ClassVar[SearchSpace] = {"experts": Range(2, 8)}
 
     def __init__(self, tasks: Sequence[Task], backbone: Callable[[], nn.Module], options: Options) -> None:
@@ -40,7 +41,7 @@ class MMoE(Method):
     def forward(self, batch: Batch) -> Output:
         """All experts on all samples, mixed by the gate of each sample's task."""
         features = torch.stack([expert(batch.x).float() for expert in self.experts], dim=1)  # (B, E, F), or maps
-        pixels = gate_input(batch.x)
+        pixels = gate_input(batch.images)
         predictions: dict[str, Tensor] = {}
         for name in batch.y:
             rows = batch.rows(name)

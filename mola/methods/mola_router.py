@@ -48,7 +48,7 @@ class MoLARouter(RoutedMethod):
 
     def gates(self, batch: Batch) -> Gates:
         """All adapters, weighed; the softmax is in fp32 under autocast."""
-        scores = self.router(batch.x)  # (B, E)
+        scores = self.router(batch.images)  # (B, E)
         weights = scores.float().softmax(1)
         return Gates(weights, weights, weights if self.twd_on == "weights" else scores)
 

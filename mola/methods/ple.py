@@ -44,6 +44,7 @@ class PLE(Method):
         shared_experts: PositiveInt = Field(1, description="experts of all tasks, as many in every level")
         own_experts: PositiveInt = Field(1, description="experts of every single task, as many in every level")
 
+    looks_at_images = True
     search_space: ClassVar[SearchSpace] = {
         "levels": Range(2, 3),
         "shared_experts": Range(1, 4),
@@ -78,14 +79,17 @@ class PLE(Method):
     def forward(self, batch: Batch) -> Output:
         """All experts on all samples; in the last level a task's own on its samples."""
         passes = {route: [start_pass(batch.x)] * len(experts) for route, experts in self._routes().items()}
-        inputs = {SHARED: batch.x} | {name: batch.x[rows] for name, rows in self._rows(batch, 0).items()}
+        of_all = {SHARED: slice(None)} | self._rows(batch, 0)
+        inputs = {route: batch.x[rows] for route, rows in of_all.items()}
+        # what gates look at: below the first level what the experts take
+        views = {route: batch.images[rows] for route, rows in of_all.items()}
         for level in range(len(self.ends) - 1):
             outputs = {route: self._run(route, passes, inputs[route], level) for route in passes}
-            mixed = {SHARED: self._mixed(self.shared_gates[level], inputs[SHARED], [*outputs.values()], level)}
+            mixed = {SHARED: self._mixed(self.shared_gates[level], views[SHARED], [*outputs.values()], level)}
             for name, rows in self._rows(batch, level + 1).items():
                 pair = [outputs[SHARED][rows], outputs[name][rows]]
-                mixed[name] = self._mixed(self._gates(name)[level], inputs[name][rows], pair, level)
-            inputs = mixed
+                mixed[name] = self._mixed(self._gates(name)[level], views[name][rows], pair, level)
+            inputs = views = mixed
         last = len(self.ends) - 1
         shared = self._run(SHARED, passes, inputs[SHARED], last)  # (B, S, F), or maps
         predictions: dict[str, Tensor] = {}
@@ -93,7 +97,7 @@ class PLE(Method):
             with self.on_rows(rows):
                 private = self._run(name, passes, inputs[name], last)
             pair = [shared[rows], private]
-            features = self._mixed(self._gates(name)[last], inputs[name], pair, last)
+            features = self._mixed(self._gates(name)[last], views[name], pair, last)
             predictions |= self.heads(features, batch.only(name))
         return Output(predictions, features=None if last else shared)
 
@@ -135,7 +139,7 @@ class PLE(Method):
         return torch.stack([paused.value.float() for paused in passes[route]], dim=1)
 
     def _mixed(self, gate: nn.Module, value: Tensor, outputs: list[Tensor], level: int) -> Tensor:
-        """The experts' (B, E, …), weighed by a gate that looks at the level's input (B, …) → (B, …)."""
+        """The experts' (B, E, …), weighed by a gate that looks at the level's input, or the image, (B, …) → (B, …)."""
         if level == 0:
             inputs = gate_input(value)
         else:

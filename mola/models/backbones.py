@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from mola.models.frozen_stages import freeze_stages as freeze
 from mola.registry import did_you_mean
 from mola.types import BadInput
 
@@ -31,6 +32,7 @@ def builder(
     *,
     dense: bool = False,
     head_width: int = 512,
+    freeze_stages: int = 0,
 ) -> Builder:
     """A function that builds the backbone anew at each call, drawing random weights from torch's global generator.
 
@@ -41,6 +43,7 @@ def builder(
              are those of the plain model (``features_only`` renames some), so what names layers serves both. How much
              smaller h is than H is for ``options`` to say: ``output_stride: 8``.
     head_width: hidden channels of the heads of dense tasks, see :class:`mola.models.heads.PyramidHead`.
+    freeze_stages: how many stages keep their weights, with the stem; see :mod:`mola.models.frozen_stages`.
     Raises BadInput for an unknown name or option, and for weights that can't be found or don't fit.
     """
     if not timm.is_model(name):
@@ -65,6 +68,8 @@ def builder(
         if dense:
             model.register_forward_hook(partial(_as_map, name))
             model.dense_head_width = head_width  # type: ignore[assignment]
+        if freeze_stages:
+            freeze(model, freeze_stages)
         return model
 
     return build

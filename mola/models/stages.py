@@ -16,6 +16,7 @@ from mola.types import BadInput
 
 PARTS = 4  # of a backbone that is one column of equal blocks, and the usual number of stages of the others
 STEM = 4  # the stride that ends the stem
+FROZEN = "frozen_stages"  # a backbone's attribute: how many of its first stages are frozen
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,18 @@ class Stage:
 
 
 def stages(backbone: nn.Module) -> list[Stage]:
-    """The stages of a timm model, in the order in which they run.
+    """The stages of a timm model that are not frozen, in the order in which they run: a method that joins or parts
+    between stages leaves those alone which stay as they are. Raises BadInput where there is none.
+    """
+    result = every_stage(backbone)
+    if getattr(backbone, FROZEN, 0) == len(result):
+        message = f"expected at most {len(result) - 1} for a method that works between stages, found {len(result)}"
+        raise BadInput(f"backbone.freeze_stages: {message}")
+    return result[getattr(backbone, FROZEN, 0) :]
+
+
+def every_stage(backbone: nn.Module) -> list[Stage]:
+    """The stages of a timm model, frozen ones too.
 
     What comes before a stride of 4 is the stem and belongs to the first stage. A column of equal blocks (a plain vision
     transformer) is cut into four parts. What comes behind the last stage (norm, last convolution, pooling) is no stage.

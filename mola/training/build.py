@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -27,7 +28,11 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
         raise BadInput(f"norm: expected shared on {settings.benchmark}, where every image has every task, found 'task'")
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
-    backbone = builder(**settings.backbone.model_dump(), dense=dense)
+    backbone = builder(**settings.backbone.model_dump(exclude={"cached_views"}), dense=dense)
+    if settings.backbone.cached_views:
+        # by a computed name: other runs do not depend on this code (see mola.experiment.spec.modules)
+        cached = import_module(f"{__package__}.cached").cached
+        benchmark, backbone = cached(benchmark, backbone, settings, device)
     seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
     method: Method = registry.create(
         "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options

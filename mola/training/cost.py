@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,13 +28,18 @@ def costs(method: Method, benchmark: Benchmark, device: torch.device) -> dict[st
     """
     batch = example_batch(benchmark, device)
     try:
-        return {"parameters": parameter_counts(method, batch), "flops_per_sample": flops_per_sample(method, batch)}
+        parameters, flops = parameter_counts(method, batch), flops_per_sample(method, batch)
     except AssertionError as error:  # so timm's transformers refuse other sizes than their own
         height, width = batch.x.shape[-2:]
         raise BadInput(
             f"backbone: expected one that takes {benchmark.name}'s images of {height}×{width} pixels, found: {error}; "
             f"most transformers take backbone.options: {{img_size: [{height}, {width}]}}"
         ) from None
+    # what ran before the batch was there counts for each image as if it ran now, once whatever the method
+    if (prefix := getattr(benchmark, "prefix_costs", None)) and depends_on_input(method, batch):
+        parameters["inference"] += prefix.parameters
+        flops += prefix.flops
+    return {"parameters": parameters, "flops_per_sample": flops}
 
 
 def example_batch(benchmark: Benchmark, device: torch.device) -> Batch:
@@ -52,7 +58,9 @@ def example_batch(benchmark: Benchmark, device: torch.device) -> Batch:
     batches = [first[task.name] for task in benchmark.tasks]
     task = torch.cat([batch.task for batch in batches if batch.task is not None])
     y = {name: target for batch in batches for name, target in batch.y.items()}
-    return Batch(torch.cat([batch.x for batch in batches]), task, y, batches[0].tasks)
+    pixels = [batch.pixels for batch in batches if batch.pixels is not None]
+    together = torch.cat(pixels) if pixels else None
+    return Batch(torch.cat([batch.x for batch in batches]), task, y, batches[0].tasks, together)
 
 
 def flops_per_sample(method: Method, batch: Batch) -> int:
@@ -82,6 +90,16 @@ def parameter_counts(method: Method, batch: Batch) -> dict[str, int]:
             parameter.requires_grad_(False)
     used = sum(p.numel() for p, gradient in zip(everything, gradients, strict=True) if gradient is not None)
     return {"trainable": sum(p.numel() for p in learning), "inference": used}
+
+
+def depends_on_input(method: Method, batch: Batch) -> bool:
+    """Whether any prediction depends on ``batch.x``, in evaluation."""
+    method.eval()
+    x = batch.x.detach().requires_grad_()
+    with torch.enable_grad():
+        predictions = method(replace(batch, x=x)).predictions.values()
+        total = torch.stack([prediction.float().sum() for prediction in predictions]).sum()
+    return torch.autograd.grad(total, x, allow_unused=True)[0] is not None
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -36,9 +36,11 @@ def load(
     with closing(ahead(_copied(raw, device) if device.type == "cuda" else raw, AHEAD)) as ready:
         for batch in ready:
             if device.type == "cuda":
-                for tensor in (batch.x, *batch.y.values()):  # made on the copies' stream, used on this one
+                # made on the copies' stream, used on this one
+                for tensor in (batch.x, *batch.y.values(), *([] if batch.pixels is None else [batch.pixels])):
                     tensor.record_stream(torch.cuda.current_stream(device))
-            yield replace(batch, x=benchmark.normalised(batch.x))
+            pixels = None if batch.pixels is None else benchmark.normalised(batch.pixels)
+            yield replace(batch, x=benchmark.normalised(batch.x), pixels=pixels)
 
 
 def ahead(items: Iterator[T], number: int) -> Generator[T]:
@@ -64,5 +66,6 @@ def _copied(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         with torch.cuda.stream(stream):
             x = batch.x.pin_memory().to(device, non_blocking=True)
             y = {name: target.pin_memory().to(device, non_blocking=True) for name, target in batch.y.items()}
+            pixels = None if batch.pixels is None else batch.pixels.pin_memory().to(device, non_blocking=True)
         stream.synchronize()  # only the thread that calls next() waits
-        yield replace(batch, x=x, y=y)
+        yield replace(batch, x=x, y=y, pixels=pixels)

@@ -149,6 +149,39 @@ def test_weights_have_one_place(suite_file):
         load(suite_file(backbone={"name": "test_resnet", "options": {"checkpoint_path": "w.pth"}}))
 
 
+def test_later_keys_count_only_where_they_differ_from_their_default(suite_file, monkeypatch):
+    def experiment(**backbone):
+        return spec.experiment(load(suite_file(backbone={"name": "test_resnet", **backbone})), "digits", "shared")
+
+    plain, spelt, other = experiment(), experiment(freeze_stages=0, cached_views=None), experiment(freeze_stages=2)
+    assert spec.plain(plain.settings)["backbone"] == {
+        "name": "test_resnet", "options": {}, "weights": None, "head_width": 512,
+    }, "as recorded before there were these keys"  # fmt: skip
+    assert plain.fingerprint == spelt.fingerprint
+    assert spec.plain(other.settings)["backbone"]["freeze_stages"] == 2
+    assert plain.fingerprint["settings"] != other.fingerprint["settings"]
+    assert plain.fingerprint["code"] == other.fingerprint["code"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("method_options", "freeze", True),
+        ("benchmark_options", "limit", 8),
+        ("balancer_options", "alpha", 3.0),
+        ("training", "momentum", 0.5),
+    ],
+)
+def test_any_part_of_the_settings_may_get_later_keys(suite_file, monkeypatch, section, key, value):
+    monkeypatch.setattr(spec, "ADDED_LATER", {section: {key}})
+    suite = load(suite_file(methods={"mola_grad": None}, balancer="gradnorm", benchmarks={"digits": None}))
+    settings = suite.settings("digits", "mola_grad")
+    assert key not in spec.plain(settings)[section]
+    part = getattr(settings, section)
+    changed = {**part, key: value} if isinstance(part, dict) else part.model_copy(update={key: value})
+    assert spec.plain(settings.model_copy(update={section: changed}))[section][key] == value
+
+
 def test_probes_that_are_off_are_no_part_of_a_run(suite_file):
     def modules(**probes):
         return spec.modules(load(suite_file(probes=probes)).settings("digits", "shared"))
