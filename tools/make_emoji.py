@@ -101,7 +101,8 @@ def halved(images: Images) -> Images:
     """Average 2 × 2 pixels, rounding half up: (N, H, W, 3) → (N, H/2, W/2, 3)."""
     number, height, width, channels = images.shape
     blocks = images.reshape(number, height // 2, 2, width // 2, 2, channels)
-    return ((blocks.sum((2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    means: Images = ((blocks.sum((2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    return means
 
 
 def family(name: str) -> str:
