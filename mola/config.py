@@ -173,7 +173,10 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             check_benchmark_label(benchmark)
             for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
-        _check_space(suite.tune.space if suite.tune else {})
+        if suite.tune is not None:
+            _check_values(suite.tune.space, "tune.space")
+            _check_values(suite.tune.grid or {}, "tune.grid")
+            _check_grid(suite.tune, suite.methods)
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
             if named is not None and named not in suite.methods:
                 hint = registry.did_you_mean(named, suite.methods)
@@ -231,24 +234,51 @@ def _check_benchmarks(names: list[str] | None, place: str, suite: Suite) -> None
             raise BadInput(f"{place}: '{name}' is not in the suite{hint}; it has {', '.join(suite.benchmarks)}")
 
 
-def _check_space(space: Mapping[str, Interval | list[Any] | None]) -> None:
+def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str) -> None:
+    """What ``tune.space`` and ``tune.grid`` have in common: keys of the training section, and values that they take."""
     known = [key for key in Training.model_fields if key not in ("epochs", "amp", "deterministic")]
-    for key, values in space.items():
-        place = f"tune.space.{key}"
+    for key, choices in values.items():
+        place = f"{where}.{key}"
         if key not in known:
             hint = registry.did_you_mean(key, known)
             raise BadInput(f"{place}: not a knob of the training section{hint}; expected one of {', '.join(known)}")
-        if isinstance(values, Interval):
-            if values.low >= values.high or (values.log and values.low <= 0):
-                wish = "0 < low < high" if values.log else "low < high"
-                raise BadInput(f"{place}: expected {wish}, found low {values.low} and high {values.high}")
-            ends: list[Any] = [values.low, values.high]
-        elif values == []:
-            raise BadInput(f"{place}: expected a range, choices or null, found an empty list")
+        if isinstance(choices, Interval):
+            if choices.low >= choices.high or (choices.log and choices.low <= 0):
+                wish = "0 < low < high" if choices.log else "low < high"
+                raise BadInput(f"{place}: expected {wish}, found low {choices.low} and high {choices.high}")
+            ends: list[Any] = [choices.low, choices.high]
+        elif choices == []:
+            wish = "a range, choices or null" if where == "tune.space" else "values"
+            raise BadInput(f"{place}: expected {wish}, found an empty list")
         else:
-            ends = values or []
+            ends = choices or []
         for end in ends:
-            _differing(Training(), {key: end}, "tune.space")
+            if isinstance(end, Mapping):
+                raise BadInput(f"{place}: expected one value at a time for all parts of a method, found {end}")
+            _differing(Training(), {key: end}, where)
+
+
+def _check_grid(tune: Tune, methods: Mapping[str, MethodEntry]) -> None:
+    """A grid is the whole budget, and the same for every row."""
+    if tune.grid is None:
+        return
+    if not tune.grid:
+        raise BadInput("tune.grid: expected a key of the training section with its values, found none")
+    for key, values in tune.grid_values.items():
+        if len(set(values)) < len(values):
+            raise BadInput(f"tune.grid.{key}: expected values that all differ, found {list(values)}")
+        for label, entry in methods.items():
+            if key in entry.training:
+                place = f"methods.{label}.training.{key}"
+                raise BadInput(f"{place}: expected none where tune.grid tries values, found {entry.training[key]}")
+    for key, given in (
+        ("trials", "trials" in tune.model_fields_set),
+        ("space", bool(tune.space)),
+        ("pruner", tune.pruner != "none"),
+    ):
+        if given:
+            wish = f"expected none beside tune.grid, whose combinations are the {tune.budget} trials"
+            raise BadInput(f"tune.{key}: {wish}, found {getattr(tune, key)}")
 
 
 def _check_keys(model: type[Section], content: Mapping[str, Any], where: str) -> None:

@@ -99,11 +99,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def explain(error: pydantic.ValidationError, where: str) -> str:
     """The first error of a validation in one line: the dotted key, what was expected, what was found."""
-    first = error.errors(include_url=False)[0]
+    first = _first(error)
     # pydantic appends the branch of a union to the path ("rank.int"); users only know the key
-    keys = [
-        str(part) for part in first["loc"] if str(part) not in ("int", "float", "str", "bool") and "[" not in str(part)
-    ]
+    keys = [str(part) for part in first["loc"] if not _is_branch(part)]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if first["type"] == "string_pattern_mismatch":
         message = f"expected {NAME}"
@@ -111,6 +109,22 @@ def explain(error: pydantic.ValidationError, where: str) -> str:
     line = f"{place}: {one_line(message[:1].lower() + message[1:], 120)}"
     # what lacks a key may be a whole file
     return line if first["type"] == "missing" else f"{line}, found {one_line(repr(first['input']), 80)}"
+
+
+def _first(error: pydantic.ValidationError) -> Any:
+    """The first error; where none of the types of a union fits, that of the one which fits best: where its error is
+    deepest.
+    """
+    errors = error.errors(include_url=False)
+    place = errors[0]["loc"]
+    if not place or not _is_branch(place[-1]):
+        return errors[0]
+    return max((e for e in errors if e["loc"][: len(place) - 1] == place[:-1]), key=lambda e: len(e["loc"]))
+
+
+def _is_branch(part: object) -> bool:
+    """Whether a part of an error's place is one of the types of a union."""
+    return str(part) in ("int", "float", "str", "bool") or str(part).startswith("constrained-") or "[" in str(part)
 
 
 def _file(kind: Kind, name: str) -> Path:

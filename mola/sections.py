@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +52,9 @@ class Training(Section):
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="one optimiser over all parameters; sgd is plain momentum, not Nesterov"
     )
-    lr: PositiveFloat = Field(1e-4, description="learning rate at the start")
+    lr: PositiveFloat | dict[str, PositiveFloat] = Field(
+        1e-4, description="learning rate at the start; of a method of several models also one for each, by name"
+    )
     weight_decay: NonNegativeFloat = Field(1e-4, description="weight decay (decoupled for adamw)")
     momentum: NonNegativeFloat = Field(0.9, description="momentum of sgd")
     schedule: Literal["cosine", "step", "constant"] = Field(
@@ -116,7 +119,7 @@ class Interval(Section):
 class Tune(Section):
     """Tuning: the same for every method. What it means: docs/tuning.md."""
 
-    trials: PositiveInt = Field(20, description="finished trials of every (benchmark, method)")
+    trials: PositiveInt = Field(20, description="finished trials of every (benchmark, method); not beside a grid")
     epochs: PositiveInt | None = Field(None, description="epochs of a trial; null: those of the run")
     seeds: PositiveInt = Field(1, description="seeds of a trial, other ones than the runs'; its value is their mean")
     space: dict[str, Interval | list[Any] | None] = Field(
@@ -127,6 +130,24 @@ class Tune(Section):
     pruner: Literal["none", "median"] = Field(
         "none", description="median: stops poor trials early; the budget is then the epochs of that many whole trials"
     )
+    grid: dict[str, list[Any]] | None = Field(
+        None,
+        description="instead of trials, space and pruner: keys of the training section with their values; "
+        "every combination is one trial of every row",
+    )
+
+    @property
+    def budget(self) -> int:
+        """The number of trials: of the grid's combinations, where there is one."""
+        return self.trials if self.grid is None else math.prod(map(len, self.grid.values()))
+
+    @property
+    def grid_values(self) -> dict[str, tuple[Any, ...]]:
+        """The grid's keys with their values in the types of the training section; empty without a grid."""
+        return {
+            key: tuple(getattr(Training.model_validate({key: value}), key) for value in values)
+            for key, values in (self.grid or {}).items()
+        }
 
 
 class Probes(Section):

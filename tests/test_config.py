@@ -110,6 +110,8 @@ def test_an_integer_counts_seeds(suite_file):
         ({"training": {"epochs": "ten"}}, r"training\.epochs: .*integer.*found 'ten'"),
         ({"training": {"epoch": 1}}, r"training\.epoch: unknown key, did you mean 'epochs'\?"),
         ({"training": {"lr": -1}}, r"training\.lr: .*greater than 0, found -1"),
+        ({"training": {"lr": {"mnist": -1}}}, r"training\.lr\.mnist: .*greater than 0, found -1"),
+        ({"training": {"lr": [1]}}, r"training\.lr: should be a valid number, found \[1\]"),
         ({"benchmarks": {"digts": None}}, r"unknown benchmark 'digts', did you mean 'digits'\?"),
         ({"benchmarks": {"x": {"benchmark": "digts"}}}, r"unknown benchmark 'digts', did you mean 'digits'\?"),
         ({"benchmarks": {"x": {"benchmark": 3}}}, r"benchmarks\.x\.benchmark: .*string, found 3"),

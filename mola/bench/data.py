@@ -60,7 +60,7 @@ def rates(experiment: Experiment, repeats: int) -> tuple[Rates, dict[str, Any]]:
     size, sampling = training.batch_size, training.sampling
     with claim(experiment.suite.device) as device:
         data, method, balancer = build(settings, experiment.suite.data, 0, device)
-        optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
+        optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()], method.parts())
         steps = min(STEPS, data.steps(size=size, sampling=sampling))
         step = TrainingStep(
             method, balancer, optimizer, data.tasks,

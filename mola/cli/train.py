@@ -116,4 +116,9 @@ def status(config: Config = DEFAULT) -> None:
 
 
 def _flat(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for options in parameters.values() for key, value in options.items())
+    return ", ".join(f"{key} {_short(value)}" for options in parameters.values() for key, value in options.items())
+
+
+def _short(value: Any) -> str:
+    """A value, or one for each task or part, in words: ``mnist 0.002, printed 0.004``."""
+    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)

@@ -61,7 +61,7 @@ class Epoch(Part):
     """One point of the learning curve."""
 
     epoch: int = Field(description="counted from 1")
-    lr: float = Field(description="learning rate of the epoch")
+    lr: float = Field(description="learning rate of the epoch; where parts have rates of their own, that of the first")
     steps: int = Field(description="training steps of the epoch")
     train_seconds: float = Field(description="seconds of the training steps, loading included")
     train: dict[str, Number] = Field(description="task → mean training loss; aux_loss: of the method's auxiliary loss")

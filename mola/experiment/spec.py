@@ -19,7 +19,7 @@ from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.record import Record
-from mola.sections import ADDED_LATER, Probes, Section, Settings
+from mola.sections import ADDED_LATER, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
@@ -106,16 +106,13 @@ class Experiment:
         The number of trials is no part of the fingerprint where they are simply counted: a study may be prolonged.
         """
         assert self.suite.tune is not None
-        tune = self.suite.tune.model_dump(
-            mode="json", exclude={"trials"} if self.suite.tune.pruner == "none" else set()
-        )
-        tune["fixed"] = sorted(self.fixed_knobs)
+        tune = _plain_tune(self.suite.tune) | {"fixed": sorted(self.fixed_knobs)}
         # trials probe nothing
         trial = self.configured.model_copy(update={"probes": Probes()})
         settings = plain(trial)
         del settings["probes"]
         parts = _fingerprint(trial, {"settings": settings, "tune": tune}, "mola.tuning.budget")
-        return {"fingerprint": parts, "trials": self.suite.tune.trials, "settings": settings, "tune": tune}
+        return {"fingerprint": parts, "trials": self.suite.tune.budget, "settings": settings, "tune": tune}
 
     @cached_property
     def fixed_knobs(self) -> set[str]:
@@ -209,6 +206,14 @@ def modules(settings: Settings) -> list[str]:
         *(["mola.training.cached"] if settings.backbone.cached_views else []),
         *(f"mola.training.probes.{name}" for name, on in settings.probes if on),
     ]
+
+
+def _plain_tune(tune: Tune) -> dict[str, Any]:
+    """What decides the draws of a study, as plain data; the order of a grid's keys counts, as trials stand in it."""
+    if tune.grid is None:
+        return tune.model_dump(mode="json", exclude={"grid", *(["trials"] if tune.pruner == "none" else [])})
+    content = tune.model_dump(mode="json", include={"epochs", "seeds"})
+    return content | {"grid": [[key, list(values)] for key, values in tune.grid_values.items()]}
 
 
 def _fingerprint(settings: Settings, hashed: dict[str, Any], *more: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from mola.models.backbones import builder
 from mola.sections import Settings
 from mola.seeds import derive
 from mola.training.devices import loader_threads
+from mola.training.optim import check_rates
 from mola.training.seeding import seed_everything
 from mola.types import BadInput, Balancer, Benchmark
 
@@ -37,6 +38,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     method: Method = registry.create(
         "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options
     )
+    check_rates(settings.training, method.parts())
     balancer: Balancer = registry.create(
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )

@@ -77,7 +77,7 @@ def fit(
     Raises ArithmeticError when a loss is not finite.
     """
     amp = training.amp and device.type == "cuda"
-    optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()])
+    optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()], method.parts())
     schedule = make_schedule(training, optimizer)
     step = TrainingStep(method, balancer, optimizer, benchmark.tasks, share=training.loss_weight == "share", amp=amp)
     selection, outcome = Selection(method, benchmark.tasks), Outcome()

@@ -2,7 +2,8 @@
 what this imports.
 
 Every trial draws from a sampler of its own, seeded by the number of trials that were drawn before it and counted. TPE
-looks at finished trials alone, so a trial that a kill cut short is drawn again with the same values.
+looks at finished trials alone, so a trial that a kill cut short is drawn again with the same values. Of a grid, trial
+number n takes the n-th combination.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import warnings
 
 import optuna
 from optuna.pruners import MedianPruner, NopPruner
-from optuna.samplers import PartialFixedSampler, TPESampler
+from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mola.experiment import tuned
@@ -32,17 +33,17 @@ REFUSALS = 10  # draws that can't be built, for every trial of the budget
 
 def spent(study: optuna.Study, tune: Tune, settings: Settings) -> bool:
     """Whether nothing is left: of trials, or with a pruner of the epochs of that many whole trials."""
-    if len(store.refused(study)) > REFUSALS * tune.trials:
+    if len(store.refused(study)) > REFUSALS * tune.budget:
         last = store.refused(study)[-1].user_attrs[store.REFUSED]
         raise BadInput(f"{study.study_name}: expected values that a model can be built with, found only: {last}")
     if tune.pruner == "none":
-        return len(store.finished(study)) >= tune.trials
+        return len(store.finished(study)) >= tune.budget
     return _epochs_left(study, tune, settings) <= 0
 
 
 def _epochs_left(study: optuna.Study, tune: Tune, settings: Settings) -> int:
     used = sum(trial.user_attrs[store.EPOCHS] for trial in store.finished(study))
-    return int(tune.trials * tune.seeds * settings.training.epochs - used)
+    return int(tune.budget * tune.seeds * settings.training.epochs - used)
 
 
 def sampler(slot: int, first: space.Drawn) -> optuna.samplers.BaseSampler:
@@ -50,11 +51,14 @@ def sampler(slot: int, first: space.Drawn) -> optuna.samplers.BaseSampler:
     first draws of the shared knobs are pairs. Trial 0 takes the values ``first``.
     """
     tpe = TPESampler(seed=derive(slot, "tuning", "sampler") % 2**32)
-    if slot:
-        return tpe
+    return _fixed(first, tpe) if slot == 0 else tpe
+
+
+def _fixed(values: space.Drawn, rest: optuna.samplers.BaseSampler) -> optuna.samplers.BaseSampler:
+    """Draws these values, and the other knobs' from another sampler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return PartialFixedSampler(dict(first), tpe)
+        return PartialFixedSampler(dict(values), rest)
 
 
 def run_trial(
@@ -62,7 +66,10 @@ def run_trial(
 ) -> None:
     """Draw a trial's values, train and score it, and report it to the study."""
     slot = len(store.finished(study)) + len(store.refused(study))
-    study.sampler = sampler(slot, space.configured(settings, knobs))
+    if tune.grid is None:
+        study.sampler = sampler(slot, space.configured(settings, knobs))
+    else:
+        study.sampler = _fixed(space.points(knobs)[slot], RandomSampler())
     study.pruner = NopPruner() if tune.pruner == "none" else MedianPruner()
     whole, left = tune.seeds * settings.training.epochs, _epochs_left(study, tune, settings)
     trial, began, epochs = study.ask(), time.perf_counter(), 0
@@ -78,14 +85,20 @@ def run_trial(
 
     state, value, failure = TrialState.COMPLETE, WORST, None
     try:
-        value = score(
+        value, parts = score(
             tuned.applied(settings, space.parameters(drawn)), tune.seeds, workplace.of(drawn), on_score, on_step
         )
+        if tune.grid is not None and len(parts) > 1:
+            trial.set_user_attr(store.PARTS, parts)
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except Refused as error:
-        state = TrialState.FAIL
-        trial.set_user_attr(store.REFUSED, str(error))
+        if tune.grid is None:
+            state = TrialState.FAIL
+            trial.set_user_attr(store.REFUSED, str(error))
+        else:  # a combination of a grid can't be drawn again with other values: it counts
+            failure = str(error)
+            trial.set_user_attr(store.FAILURE, failure)
     except OSError as error:  # a full disk says nothing of the values: the trial stays open and is done again
         raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
     except Exception as error:
@@ -105,7 +118,7 @@ def _line(study: optuna.Study, tune: Tune, trial: FrozenTrial, failure: str | No
         for name, value in trial.params.items()
     )
     done = len(store.finished(study))
-    of = f"{done}/{tune.trials}" if tune.pruner == "none" else str(done)
+    of = f"{done}/{tune.budget}" if tune.pruner == "none" else str(done)
     if trial.state is TrialState.FAIL:
         return f"{study.study_name} drawn again: {trial.user_attrs[store.REFUSED]}"
     result = failure or ("pruned" if trial.state is TrialState.PRUNED else f"{trial.value:.4f}")

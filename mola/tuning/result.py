@@ -20,6 +20,7 @@ from mola.tuning.space import parameters
 from mola.tuning.trial import seeds
 
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"
+RATE = "training.lr"  # what parts of a method may differ in
 
 
 def write(
@@ -31,13 +32,17 @@ def write(
     """
     trials = store.finished(study)
     if tune.pruner == "none":
-        trials = trials[: tune.trials]
+        trials = trials[: tune.budget]
     top = store.best(trials)
+    by_part = best_by_part(trials, top) if top else {}
+    chosen = parameters(top.params) if top else {}
+    if by_part:
+        chosen["training"]["lr"] = {part: trial.params[RATE] for part, trial in by_part.items()}
     content = {
         "fingerprint": fingerprint,
-        "trials": tune.trials,
+        "trials": tune.budget,
         "value": top.value if top else None,
-        "parameters": parameters(top.params) if top else {},
+        "parameters": chosen,
         "trial": trials.index(top) if top else None,
         "finished": len(trials),
         "failed": sum(store.FAILURE in trial.user_attrs for trial in trials),
@@ -46,15 +51,39 @@ def write(
         "seeds": seeds(tune.seeds),
         "optuna": store.began(study)[store.OPTUNA],
     }
+    if by_part:
+        content["parts"] = {
+            part: {"value": trial.user_attrs[store.PARTS][part], "trial": trials.index(trial)}
+            for part, trial in by_part.items()
+        }
     write_text(folder / HISTORY, _history(trials))
     write_text(folder / IMPORTANCE, _importance(trials))
     write_json(folder / NAME, content)
     return content
 
 
+def best_by_part(trials: Sequence[FrozenTrial], top: FrozenTrial) -> dict[str, FrozenTrial]:
+    """Part → the trial whose learning rate is best for it, the earliest of equals; empty where no rates were tried or
+    the method is one part.
+
+    top: the best trial. Other knobs can't differ between parts: only trials with its values of those count.
+    """
+    rest = {name: value for name, value in top.params.items() if name != RATE}
+    if RATE not in top.params or store.PARTS not in top.user_attrs:
+        return {}
+    same = [
+        trial
+        for trial in trials
+        if store.PARTS in trial.user_attrs and {k: v for k, v in trial.params.items() if k != RATE} == rest
+    ]
+    parts = top.user_attrs[store.PARTS]
+    return {part: max(same, key=lambda trial: trial.user_attrs[store.PARTS][part]) for part in parts}
+
+
 def _history(trials: Sequence[FrozenTrial]) -> str:
-    """A row per finished trial; ``best`` is the highest value so far."""
+    """A row per finished trial; ``best`` is the highest value so far, ``value.<part>`` a part's own."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    parts = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get(store.PARTS, {})))
     rows = []
     for index, trial in enumerate(trials):
         top, failure = store.best(trials[: index + 1]), trial.user_attrs.get(store.FAILURE)
@@ -67,10 +96,24 @@ def _history(trials: Sequence[FrozenTrial]) -> str:
                 "epochs": trial.user_attrs[store.EPOCHS],
                 "seconds": trial.user_attrs[store.SECONDS],
                 **trial.params,
+                **{f"value.{name}": value for name, value in trial.user_attrs.get(store.PARTS, {}).items()},
                 "reason": failure or "",
             }
         )
-    return _csv(["trial", "state", "value", "best", "epochs", "seconds", *names, "reason"], rows)
+    return _csv(
+        [
+            "trial",
+            "state",
+            "value",
+            "best",
+            "epochs",
+            "seconds",
+            *names,
+            *(f"value.{name}" for name in parts),
+            "reason",
+        ],
+        rows,
+    )
 
 
 def _importance(trials: Sequence[FrozenTrial]) -> str:

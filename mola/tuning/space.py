@@ -2,10 +2,13 @@
 
 A knob's name is its place, ``training.lr``, ``method.rank``, ``balancer.c``; of an option with a number per task
 ``balancer.weights.<task>``.
+
+With a grid it is the grid alone: no method has knobs of its own then, so that all rows have the same trials.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +18,7 @@ from optuna.trial import Trial
 from mola import registry
 from mola.experiment.spec import Experiment
 from mola.sections import Interval, Settings, Training
-from mola.types import Choices, PerTask, Range
+from mola.types import BadInput, Choices, PerTask, Range
 
 Knobs = Mapping[str, Range | Choices]
 Drawn = Mapping[str, Any]  # knob → value
@@ -28,7 +31,10 @@ def knobs(experiment: Experiment, tasks: Sequence[str]) -> Knobs:
     tasks: the names of the benchmark's tasks.
     What the row's own entry fixes is left out, of the options also what ``shared_options`` and ``balancer`` fix.
     """
-    settings = experiment.configured
+    suite, settings = experiment.suite, experiment.configured
+    assert suite.tune is not None
+    if suite.tune.grid is not None:
+        return {f"training.{key}": values for key, values in suite.tune.grid_values.items()}
     space: dict[str, Range | Choices] = {f"training.{k}": r for k, r in _shared(experiment).items()}
     for section, options in (
         ("method", registry.load("methods", settings.method).search_space),
@@ -49,8 +55,12 @@ def _shared(experiment: Experiment) -> dict[str, Range | Choices]:
     assert suite.tune is not None
     changes = suite.benchmarks[experiment.benchmark].training
     centre = Training.model_validate(suite.training.model_dump() | changes)
-    space: dict[str, Range | Choices] = {
-        "lr": Range(centre.lr / 10, centre.lr * 10, log=True),
+    space: dict[str, Range | Choices] = {}
+    if isinstance(centre.lr, float):
+        space["lr"] = Range(centre.lr / 10, centre.lr * 10, log=True)
+    elif "lr" not in suite.tune.space:
+        raise BadInput(f"training.lr: expected one number to tune around, or tune.space.lr, found {centre.lr}")
+    space |= {
         "weight_decay": Range(centre.weight_decay / 100, centre.weight_decay * 100, log=True)
         if centre.weight_decay
         else WITHOUT_DECAY,
@@ -63,6 +73,12 @@ def _shared(experiment: Experiment) -> dict[str, Range | Choices]:
         else:
             space[key] = tuple(getattr(Training.model_validate({key: value}), key) for value in values)
     return space
+
+
+def points(space: Knobs) -> list[Drawn]:
+    """Every combination of choices in their order, the last knob's changing first: the trials of a grid."""
+    choices = [values for values in space.values() if not isinstance(values, Range)]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
 
 
 def configured(settings: Settings, space: Knobs) -> Drawn:

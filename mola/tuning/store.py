@@ -20,7 +20,8 @@ from mola.types import BadInput
 
 JOURNAL, OLD = "journal.log", "journal.old.log"
 IDENTITY, OPTUNA = "identity", "optuna"  # what a study tells about itself
-REFUSED, FAILURE, EPOCHS, SECONDS = "refused", "failure", "epochs", "seconds"  # what a trial tells about itself
+# what a trial tells about itself
+REFUSED, FAILURE, EPOCHS, SECONDS, PARTS = "refused", "failure", "epochs", "seconds", "parts"
 
 
 def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,6 +24,16 @@ OnScore = Callable[[int, float], None]  # epochs done over all seeds of the tria
 
 class Refused(Exception):
     """The model can't be built with these values, such as a rank above a layer's channels; nothing was trained."""
+
+
+class Score(NamedTuple):
+    """What a trial reached on valid: ``mola.metrics.overall`` at the selected epoch, higher is better.
+
+    parts: the same of every part of the method (see ``Method.parts``), over the part's own tasks.
+    """
+
+    value: float
+    parts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,18 +64,20 @@ def seeds(number: int) -> list[int]:
     return [derive(index, "tuning") for index in range(number)]
 
 
-def score(settings: Settings, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep) -> float:
-    """``mola.metrics.overall`` on valid at the selected epoch, higher is better; the mean over ``number`` seeds.
+def score(settings: Settings, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep) -> Score:
+    """The mean of ``number`` seeds.
 
     A trial that was killed goes on from its checkpoints, and tells ``on_score`` of the earlier epochs again.
     Raises Refused, and ArithmeticError where training diverges.
     """
-    return statistics.fmean(_seed(settings, index, number, workplace, on_score, on_step) for index in range(number))
+    scores = [_seed(settings, index, number, workplace, on_score, on_step) for index in range(number)]
+    parts = {name: statistics.fmean(score.parts[name] for score in scores) for name in scores[0].parts}
+    return Score(statistics.fmean(score.value for score in scores), parts)
 
 
 def _seed(
     settings: Settings, index: int, number: int, workplace: Workplace, on_score: OnScore, on_step: OnStep
-) -> float:
+) -> Score:
     seed, epochs, reported = seeds(number)[index], settings.training.epochs, 0
     try:
         benchmark, method, balancer = build(settings, workplace.data, seed, workplace.device)
@@ -96,4 +108,6 @@ def _seed(
     )
     if not math.isfinite(value := overall(outcome.valid, benchmark.tasks)):
         raise ArithmeticError("the validation score at the selected epoch is not finite")
-    return value
+    tasks = {task.name: task for task in benchmark.tasks}
+    parts = method.parts().items()
+    return Score(value, {part: overall(outcome.valid, [tasks[name] for name in names]) for part, (_, names) in parts})

@@ -5,6 +5,7 @@ import torch
 
 from mola.experiment.spec import experiment
 from mola.tuning import budget, store
+from mola.tuning.trial import Score
 
 METHODS = {
     "single_task": None,
@@ -19,13 +20,18 @@ def near(settings):
     return -abs(torch.tensor(settings.training.lr).log10().item() + 2.5)
 
 
+def scored(value, **parts):
+    """The score of a method of one part, or of these parts."""
+    return Score(value, parts or {"model": value})
+
+
 def pretend(monkeypatch, value=near):
     """Trials that do not train; the value is a function of the settings. Returns the settings, one by one."""
     drawn = []
 
     def score(settings, *_):
         drawn.append(settings)
-        return value(settings)
+        return scored(value(settings))
 
     monkeypatch.setattr(budget, "score", score)
     return drawn

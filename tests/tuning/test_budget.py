@@ -4,7 +4,7 @@ import csv
 import warnings
 
 import pytest
-from studies import METHODS, opened, pretend, trials
+from studies import METHODS, opened, pretend, scored, trials
 
 from mola.experiment.spec import experiment
 from mola.tuning import budget, store, study
@@ -107,7 +107,7 @@ def test_a_pruned_study_spends_the_epochs_of_its_whole_trials(suite_of, monkeypa
             if epoch in stopped and len(store.finished(opened(cut))) == 12:
                 stopped.remove(epoch)
                 raise KeyboardInterrupt
-        return -abs(settings.training.lr - 0.002)
+        return scored(-abs(settings.training.lr - 0.002))
 
     monkeypatch.setattr(budget, "score", score)
     changes = {"training": {"epochs": 10, "batch_size": 16, "lr": 0.002}, "tune": {"trials": 12, "pruner": "median"}}

@@ -8,7 +8,7 @@ import sys
 
 import optuna
 import pytest
-from studies import near, opened, pretend, trials
+from studies import near, opened, pretend, scored, trials
 
 from mola.config import load
 from mola.experiment.spec import experiment
@@ -27,7 +27,7 @@ def test_draws_follow_from_the_finished_trials_alone(suite_of, monkeypatch):
         def killed(*given, stop=stop):
             if len(store.finished(opened(cut))) == stop:
                 raise KeyboardInterrupt
-            return near(given[0])
+            return scored(near(given[0]))
 
         monkeypatch.setattr(budget, "score", killed)
         with pytest.raises(KeyboardInterrupt):

@@ -11,8 +11,8 @@ from running import PAGES, environment, planned, snakemake, write_suite
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
 
-def read(repository, label, name):
-    return json.loads((repository / "results/tuned/digits" / label / name).read_text())
+def read(repository, label, name, suite="tuned"):
+    return json.loads((repository / "results" / suite / "digits" / label / name).read_text())
 
 
 @pytest.mark.slow
@@ -51,3 +51,28 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
     command = [sys.executable, "-m", "mola.cli", "tune", "-c", "tiny.yaml", "--restart"]
     subprocess.run(command, cwd=repository, env=environment(repository), check=True)
     assert planned(repository) == {"train": 2, **PAGES, "all": 1}, "tuned by hand: the workflow need not again"
+
+
+@pytest.mark.slow
+def test_a_grid_from_the_configuration_to_the_table(repository):
+    """A rate for each task's model, one for the shared model, and both in the table; nothing is left to do."""
+    methods = {"single_task": None, "shared": None}
+    write_suite(repository, suite="grid", methods=methods, tune={"grid": {"lr": [0.001, 0.004]}})
+    assert planned(repository).items() >= {"tune": 2, "train": 2, **PAGES}.items()
+    snakemake(repository)
+    for label in methods:
+        result, record = (read(repository, label, name, "grid") for name in ("optuna/tuned.json", "seed0/record.json"))
+        assert result["finished"] == 2 and record["status"] == "done"
+        assert record["settings"]["training"]["lr"] == result["parameters"]["training"]["lr"]
+    assert set(read(repository, "single_task", "optuna/tuned.json", "grid")["parts"]) == {
+        "mnist", "optdigits", "mnistm", "printed",
+    }  # fmt: skip
+    table = (repository / "results/grid/tables/digits.md").read_text()
+    assert "| lr |" in table and "learning rate of every row: the best of 0.001, 0.004" in table
+    assert "single_task, learning rate by part: mnist 0.00" in table
+    assert planned(repository) == {}
+    output = subprocess.run(
+        [sys.executable, "-m", "mola.cli", "status", "-c", "tiny.yaml"],
+        cwd=repository, env=environment(repository), capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert output.strip().endswith("2 done")

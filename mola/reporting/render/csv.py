@@ -32,7 +32,7 @@ def frame(table: Table) -> pd.DataFrame:
     data: dict[str, list[object]] = {"method": list(table.labels)}
     if any(table.groups):
         data["group"] = list(table.groups)
-    for column in table.columns:
+    for column in (*table.columns, *table.csv_only):
         estimates = [estimate or NOTHING for estimate in column.estimates]
         data[column.key] = [e.words or e.mean for e in estimates]
         if column.interval and any(e.ends for e in estimates):

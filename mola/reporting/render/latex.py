@@ -17,6 +17,7 @@ ESCAPES = {
     "–": "--",
     "−": "$-$",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "…": r"\dots{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",

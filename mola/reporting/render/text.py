@@ -12,9 +12,10 @@ def text(table: Table, column: Column, row: int) -> str:
     value = column.estimates[row]
     if value is None:
         return "–"
+    mark = f" {value.mark}" if value.mark else ""
     if value.words or math.isnan(value.mean):
-        return value.words or "–"
-    return _mean(column, value) + (f" (n = {value.n})" if table.short(column, row) else "")
+        return (value.words or "–") + mark
+    return _mean(column, value) + (f" (n = {value.n})" if table.short(column, row) else "") + mark
 
 
 def label(table: Table, row: int) -> str:

@@ -13,11 +13,13 @@ from mola.reporting.tables.columns import (
     delta_columns,
     metric_columns,
     optimism_columns,
+    plateau_column,
     ranking_columns,
 )
 from mola.reporting.tables.costs import cost_columns, runs_column
+from mola.reporting.tables.grid import grid_columns, grid_notes
 from mola.reporting.tables.layout import Column, Table
-from mola.reporting.tables.notes import condensed, notes
+from mola.reporting.tables.notes import condensed, moving, moving_rows, notes
 
 
 def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> Table:
@@ -32,12 +34,15 @@ def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference
     if base:
         columns += delta_columns(rows, base, tasks, reference, arrows=results.dense)
     cited = cited_columns(results.cited, results.labels, columns, f"paper_numbers: {name}")
-    columns += [*optimism_columns(rows, tasks), *cost_columns(rows), *runs_column(rows), *cited]
+    tried, edges = grid_columns(rows)
+    columns += [*optimism_columns(rows, tasks), *cost_columns(rows), *tried, *runs_column(rows), *cited]
     caption = captions.of_benchmark(name, results, seeds, reference if base else None, columns)
-    lines = (*results.remarks, *notes(results, reference), *cited_notes(results.cited, results.labels))
+    lines = [*results.remarks, *notes(results, reference), *moving(results), *grid_notes(rows)]
+    lines += cited_notes(results.cited, results.labels)
     return Table(
-        name, results.labels, tuple(columns), caption, lines, results.incomplete, results.groups, asked=len(seeds)
-    )
+        name, results.labels, tuple(columns), caption, tuple(lines), results.incomplete, results.groups,
+        asked=len(seeds), csv_only=(*edges, plateau_column(rows, tasks)),
+    )  # fmt: skip
 
 
 def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence[int], reference: str | None) -> Table:
@@ -55,7 +60,7 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
             columns.append(average_column(rows, tasks, f"{name}_average", name))
         if base := results.base(reference):
             columns += delta_columns(rows, base, tasks, reference, f"{name} ")
-        lines += [(name, line) for line in (*results.remarks, *notes(results, reference))]
+        lines += [(name, line) for line in (*results.remarks, *notes(results, reference), *moving_rows(results))]
         incomplete |= results.incomplete
     caption = captions.of_summary(suite, benchmarks, seeds, reference)
     first = next(iter(every.values()))

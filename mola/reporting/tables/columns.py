@@ -8,6 +8,7 @@ from functools import partial
 from mola.experiment.record import Record
 from mola.metrics import Scores, averageable, of, ranking
 from mola.metrics.metric import Metric
+from mola.reporting.results.plateau import last_fifth
 from mola.reporting.results.records import Row, pairs, score
 from mola.reporting.statistics import delta_flat, delta_task
 from mola.reporting.tables.layout import ARROWS, Column, estimate, of_records
@@ -74,6 +75,11 @@ def delta_columns(
         key, title = f"{prefix.replace(' ', '_')}delta_{name}", f"{prefix}Δ_{name}{f' {ARROWS[better]}' * arrows}"
         columns.append(Column(key, title, estimates, better=better, signed=True))
     return columns
+
+
+def plateau_column(rows: Sequence[Row], tasks: Sequence[Task]) -> Column:
+    """By how much the score on valid rose over the last fifth of training."""
+    return of_records(rows, "last_fifth", "last fifth", partial(last_fifth, tasks=tasks), signed=True)
 
 
 def weighs_metrics(tasks: Sequence[Task]) -> bool:

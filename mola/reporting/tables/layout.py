@@ -19,13 +19,17 @@ ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds, with its 95 % t half-width or with the two ends of an interval; or words instead."""
+    """A mean over n seeds, with its 95 % t half-width or with the two ends of an interval; or words instead.
+
+    mark: a sign behind it that a note explains; the CSV has none.
+    """
 
     mean: float
     half_width: float = math.nan
     n: int = 1
     ends: tuple[float, float] | None = None
     words: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Table:
     incomplete: rows that lack seeds: they are marked, and never best.
     groups:     each row's heading, rows of one group together; empty: no headings.
     asked:      number of seeds that a mean should be over. One over fewer shows its n, and is never best; 0: none does.
+    csv_only:   columns that the CSV has behind the others, and no other form.
     """
 
     title: str
@@ -59,6 +64,7 @@ class Table:
     incomplete: frozenset[str] = frozenset()
     groups: tuple[str | None, ...] = ()
     asked: int = 0
+    csv_only: tuple[Column, ...] = ()
 
     def short(self, column: Column, row: int) -> bool:
         """Whether a mean is over fewer seeds than asked, of its row or of the row that it is compared with."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Sequence
 
-from mola.metrics import of
+from mola.metrics import averageable, of
+from mola.reporting.results.plateau import LIMIT, moves
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import Row
 from mola.reporting.tables.layout import spans
@@ -34,6 +37,31 @@ def of_row(row: Row) -> Iterator[str]:
         reasons.setdefault(reason, []).append(seed)
     for reason, seeds in reasons.items():
         yield f"seeds {spans(seeds)}: {reason}"
+
+
+def moving(results: Results) -> Iterator[str]:
+    """A line for every row whose mean over seeds has reached no plateau, with the seeds that have not; the noise of
+    single runs gives none.
+    """
+    for label, values in _moving(results):
+        seeds = spans([seed for seed, value in values.items() if not abs(value) < LIMIT])
+        mean = statistics.fmean(values.values())
+        points = f"{mean:+.1f} {'points' if averageable(results.tasks) else '%, near enough,'}".replace("-", "−")
+        what = "no finite validation score" if math.isnan(mean) else f"still moving: {points}"
+        yield f"{label}, seeds {seeds}: {what} over the last fifth of training, the mean of its seeds"
+
+
+def moving_rows(results: Results) -> Iterator[str]:
+    """The same in one line with the rows' names, if there are any."""
+    if labels := [label for label, _ in _moving(results)]:
+        yield f"still moving at the end of training: {', '.join(labels)}"
+
+
+def _moving(results: Results) -> Iterator[tuple[str, dict[int, float]]]:
+    for row in results.rows:
+        values = moves(row.records, results.tasks)
+        if values and not abs(statistics.fmean(values.values())) < LIMIT:
+            yield row.label, values
 
 
 def condensed(lines: Sequence[tuple[str, str]], every: Sequence[str] = ()) -> tuple[str, ...]:
