@@ -43,7 +43,9 @@ class Suite(Section):
     suite: str = Field(description="name of the suite and of its folder under results", pattern=LABEL)
     results: Location = Field(Path("results"), description="folder of the results")
     data: Location = Field(Path("data"), description="folder of downloads, prepared arrays and split manifests")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a free GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a free GPU if there is one, and the CPU for portable runs"
+    )
     seeds: list[Seed] = Field(
         description="run seeds, paired across methods; an integer n means 0 … n − 1",
         min_length=1,
@@ -101,6 +103,11 @@ class Suite(Section):
     def folder(self) -> Path:
         """``results/<suite>``."""
         return self.results / self.suite
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether its runs give the same bits on every processor with AVX2 (:mod:`mola.portable`); all do or none."""
+        return self.settings(next(iter(self.benchmarks)), next(iter(self.methods))).training.deterministic == "portable"
 
     def settings(self, benchmark: str, label: str) -> Settings:
         """The settings of one row on one benchmark, resolved when they are first asked for.
@@ -166,9 +173,30 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             if named is not None and named not in suite.methods:
                 hint = registry.did_you_mean(named, suite.methods)
                 raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
+        suite = _on_one_kind_of_kernels(suite)
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
+
+
+def _on_one_kind_of_kernels(suite: Suite) -> Suite:
+    """The suite, on the CPU where its rows are portable. Raises BadInput where only some are: a process has one kind of
+    kernels.
+    """
+    rows: dict[bool, str] = {}
+    for benchmark in suite.benchmarks:
+        for label in suite.methods:
+            value = suite.settings(benchmark, label).training.deterministic
+            rows.setdefault(value == "portable", f"{str(value).lower()} for {benchmark}/{label}")
+    if len(rows) > 1:
+        raise BadInput(
+            f"training.deterministic: expected portable for all rows or none, found {' and '.join(rows.values())}"
+        )
+    if not suite.is_portable:
+        return suite
+    if suite.device == "cuda":
+        raise BadInput("device: expected cpu or auto with training.deterministic: portable, found cuda")
+    return suite.model_copy(update={"device": "cpu"})
 
 
 def json_schema() -> dict[str, Any]:

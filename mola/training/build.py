@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mola import registry
+from mola import portable, registry
 from mola.methods import Method
 from mola.metrics.kinds import KINDS
 from mola.models.backbones import builder
@@ -22,11 +22,14 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
 
     data: the data folder.
     """
+    deterministic = settings.training.deterministic
+    if deterministic == "portable":
+        portable.check()
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
     backbone = builder(**settings.backbone.model_dump(), dense=dense)
-    seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
+    seed_everything(derive(seed, "initialisation"), bool(deterministic))
     method: Method = registry.create(
         "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options
     )
@@ -34,5 +37,5 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )
     # dropout draws the same whatever the method's weights drew
-    seed_everything(derive(seed, "training"), settings.training.deterministic)
+    seed_everything(derive(seed, "training"), bool(deterministic))
     return benchmark, method.to(device), balancer
