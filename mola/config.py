@@ -43,7 +43,9 @@ class Suite(Section):
     suite: str = Field(description="name of the suite and of its folder under results", pattern=LABEL)
     results: Location = Field(Path("results"), description="folder of the results")
     data: Location = Field(Path("data"), description="folder of downloads, prepared arrays and split manifests")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a free GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a free GPU if there is one, and the CPU for portable runs"
+    )
     seeds: list[Seed] = Field(
         description="run seeds, paired across methods; an integer n means 0 … n − 1",
         min_length=1,
@@ -105,6 +107,12 @@ class Suite(Section):
     def rows(self, benchmark: str) -> list[str]:
         """The labels of the rows that are trained on a benchmark, in the suite's order."""
         return [label for label, entry in self.methods.items() if benchmark in (entry.benchmarks or self.benchmarks)]
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether its runs give the same bits on every processor with AVX2 (:mod:`mola.portable`); all do or none."""
+        benchmark = next(iter(self.benchmarks))
+        return self.settings(benchmark, self.rows(benchmark)[0]).training.deterministic == "portable"
 
     def benchmark_name(self, label: str) -> str:
         """The name of the benchmark that an entry stands for."""
@@ -171,6 +179,8 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
         for benchmark in suite.benchmarks:
             check_benchmark_label(benchmark)
+            if not suite.rows(benchmark):
+                raise BadInput(f"benchmarks.{benchmark}: expected a row that is trained on it, found none")
             for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
         if suite.tune is not None:
@@ -183,9 +193,30 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
                 raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
             if named is not None and suite.methods[named].benchmarks is not None:
                 raise BadInput(f"{key}: expected a row that is trained on all benchmarks, found '{named}'")
+        suite = _on_one_kind_of_kernels(suite)
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
+
+
+def _on_one_kind_of_kernels(suite: Suite) -> Suite:
+    """The suite, on the CPU where its rows are portable. Raises BadInput where only some are: a process has one kind of
+    kernels.
+    """
+    rows: dict[bool, str] = {}
+    for benchmark in suite.benchmarks:
+        for label in suite.rows(benchmark):
+            value = suite.settings(benchmark, label).training.deterministic
+            rows.setdefault(value == "portable", f"{str(value).lower()} for {benchmark}/{label}")
+    if len(rows) > 1:
+        raise BadInput(
+            f"training.deterministic: expected portable for all rows or none, found {' and '.join(rows.values())}"
+        )
+    if not suite.is_portable:
+        return suite
+    if suite.device == "cuda":
+        raise BadInput("device: expected cpu or auto with training.deterministic: portable, found cuda")
+    return suite.model_copy(update={"device": "cpu"})
 
 
 def json_schema() -> dict[str, Any]:

@@ -63,7 +63,11 @@ class Training(Section):
     step_epochs: PositiveInt = Field(100, description="epochs between two drops of the step schedule")
     step_gamma: PositiveFloat = Field(0.5, description="factor of one drop of the step schedule")
     amp: bool = Field(True, description="bf16 autocast on CUDA (never on a CPU)")
-    deterministic: bool = Field(True, description="refuse operations whose result differs from run to run")
+    deterministic: Literal[True, False, "portable"] = Field(
+        True,
+        description="true: refuse operations whose result differs from run to run; portable: also the same bits on "
+        "every x86-64 processor with AVX2, on the CPU with one thread",
+    )
 
 
 class Backbone(Section):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mola
-from mola.cli import data, report, train
+from mola.cli import data, report, reproduce, train
 from mola.cli.bench import bench
 from mola.types import BadInput, one_line
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status):
+for command in (data.fetch, data.prepare, train.train, train.tune, train.status, reproduce.reproduce):
     app.command()(command)
 for command in (report.table, report.figures, report.about, report.report):
     app.command()(command)

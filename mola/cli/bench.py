@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mola.cli.common import DEFAULT, Config, chosen_experiments, load_suite, write_measurements
+from mola.cli.common import DEFAULT, Config, choose_kernels, chosen_experiments, load_suite, write_measurements
 from mola.types import BadInput
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def data(
     Example: mola bench data -b digits -m mola_grad
     """
     suite = load_suite(config)
+    choose_kernels(suite)
     experiment = chosen_experiments(suite, [benchmark] if benchmark else None, [method] if method else None)[0]
     from dataclasses import asdict
 

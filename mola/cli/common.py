@@ -52,6 +52,17 @@ def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list
     ]
 
 
+def choose_kernels(suite: Suite) -> None:
+    """Set the environment for portable runs where the suite asks for them: before torch and NumPy are imported.
+
+    Raises BadInput on a machine that has no such kernels.
+    """
+    if suite.is_portable:
+        from mola import portable
+
+        portable.prepare()
+
+
 def write_file(path: Path, text: str, option: str) -> None:
     """Write a file that an option names. Raises BadInput where that can't be done."""
     try:

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mola.cli.common import DEFAULT, Benchmarks, Config, Methods, chosen_experiments, load_suite, log_lines
+from mola.cli.common import (
+    DEFAULT,
+    Benchmarks,
+    Config,
+    Methods,
+    choose_kernels,
+    chosen_experiments,
+    load_suite,
+    log_lines,
+)
 from mola.types import BadInput
 
 Seeds = Annotated[
@@ -34,6 +43,7 @@ def train(
     """
     suite = load_suite(config)
     experiments = chosen_experiments(suite, benchmark, method)
+    choose_kernels(suite)
     if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
         raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
     for other in sorted({*(seed or [])} - {*suite.seeds}):
@@ -70,6 +80,7 @@ def tune(
     """
     suite = load_suite(config)
     experiments = chosen_experiments(suite, benchmark, method)
+    choose_kernels(suite)
     if suite.tune is not None:
         for experiment in experiments:
             experiment.study  # noqa: B018  # hashed before it is imported, as in train

@@ -46,9 +46,9 @@ def changed() -> frozenset[str] | None:
     return frozenset(filter(None, os.fsdecode(tracked + untracked).split("\0")))
 
 
-def uncommitted(experiment: Experiment) -> str | None:
+def uncommitted(experiment: Experiment, *more: str) -> str | None:
     """Which files of those that decide a run's fingerprint differ from the last commit, as they are now; None where
-    none does.
+    none does. ``more``: dotted names of further modules that have to be committed, with what they import.
 
     A record counts for its fingerprint alone, so the code that made it is the code that is here now: once that is
     committed, whatever else was changed in the working tree on that day is of no account.
@@ -56,6 +56,6 @@ def uncommitted(experiment: Experiment) -> str | None:
     paths = changed()
     if paths is None:
         return "no git here to tell which"
-    sources: Iterable[Path] = closure(modules(experiment.settings)).values()
+    sources: Iterable[Path] = closure([*modules(experiment.settings), *more]).values()
     depends = {os.path.relpath(path, ROOT) for path in [*sources, manifest_path(experiment.configured.benchmark)]}
     return ", ".join(sorted(depends & paths)) or None

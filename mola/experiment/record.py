@@ -19,7 +19,7 @@ from mola.registry import explain
 from mola.types import BadInput
 
 # Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
-VERSION = 2
+VERSION = 3
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -40,6 +40,14 @@ class Fingerprint(Part):
     manifest: str = Field(description="the committed split manifest")
     files: str | None = Field(None, description="local files that the settings name: pretrained weights")
     all: str = Field(description="all parts together")
+
+
+class Certified(Part):
+    """Why a record counts for code that did not train it: that code gave the bits of another seed once more."""
+
+    seed: Count = Field(description="the seed that was trained once more, and was equal to the last bit")
+    commit: str = Field(description="git commit of the code that trained it once more")
+    trained_fingerprint: str = Field(description="of the code that trained this record, as in `fingerprint.code`")
 
 
 class Tuned(Part):
@@ -78,7 +86,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[2] = Field(2, description="of this list of keys")
+    version: Literal[3] = Field(3, description="of this list of keys")
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="label of the benchmark in the suite; its name stands in settings")
     method: str = Field(description="label of the row")
@@ -88,8 +96,9 @@ class Record(Part):
     tuned: Tuned | None = Field(None, description="what tuning found; null where the suite does not tune")
     remarks: list[str] = Field(description="what a reader of the benchmark's tables must know")
     fingerprint: Fingerprint = Field(description="what the result depends on")
+    certified: Certified | None = Field(None, description="null where the code of the fingerprint trained the run")
     versions: dict[str, str] = Field(description="package → version")
-    commit: str | None = Field(description="git commit of the code; null without git")
+    commit: str | None = Field(description="git commit of the code that trained; null without git")
     dirty: bool | None = Field(description="whether tracked or new source files differed from the commit")
     device: str = Field(description="kind and name of the device")
     threads: int = Field(description="threads of torch's own operations")
@@ -138,7 +147,9 @@ def parse(content: bytes) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 1, which had no ``version``, with the keys of today."""
+    """A record with the keys of today: version 2 had no ``certified``; version 1 no ``version``, and other names."""
+    if raw.get("version") == 2:
+        return raw | {"version": VERSION}
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw
     curve = [
@@ -169,7 +180,7 @@ def document() -> str:
         "Every run writes `results/<suite>/<benchmark>/<method>/seed<k>/record.json`, and tables read nothing else. "
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
-        f"\nIts keys are those of version {VERSION}. Records of version 1 are read, too; newer ones are refused.\n"
+        f"\nIts keys are those of version {VERSION}. Older records are read, too; newer ones are refused.\n"
         "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))

@@ -54,7 +54,7 @@ def train_seeds(experiment: Experiment, seeds: Sequence[int], *, renew: bool = F
         with progress(f"{experiment.name} seed {seed}") as on_step:
             if train(experiment, seed, on_step, renew=renew).status == "failed":
                 failed.append(seed)
-    _write_index(experiment)
+    write_index(experiment)
     return failed
 
 
@@ -78,7 +78,7 @@ def train(
         benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
         check_unchanged([], settings.weights_files)
         active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
-        made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **_machine(device)}
+        made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **machine(device)}
         # a first pass over data: what is wrong with them shows before anything is written
         cost = costs(method, benchmark, device)
         with writing(folder):
@@ -121,7 +121,7 @@ def _origin(experiment: Experiment, seed: int) -> dict[str, Any]:
     }
 
 
-def _machine(device: torch.device) -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
     """The part of the record that tells on what it was made."""
     cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
@@ -219,7 +219,8 @@ def writing(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write_index(experiment: Experiment) -> None:
+def write_index(experiment: Experiment) -> None:
+    """Write ``runs.json``, which the workflow waits for, where every seed of the suite has a record that counts."""
     runs = {}
     for seed in experiment.suite.seeds:
         path = experiment.run_folder(seed) / records.NAME

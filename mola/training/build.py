@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mola import registry
+from mola import portable, registry
 from mola.methods import Method
 from mola.metrics.kinds import KINDS
 from mola.models.backbones import builder
@@ -24,6 +24,9 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
 
     data: the data folder.
     """
+    deterministic = settings.training.deterministic
+    if deterministic == "portable":
+        portable.check()
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
     if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
@@ -34,7 +37,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
         # by a computed name: other runs do not depend on this code (see mola.experiment.spec.modules)
         cached = import_module(f"{__package__}.cached").cached
         benchmark, backbone = cached(benchmark, backbone, settings, device)
-    seed_everything(derive(seed, "initialisation"), settings.training.deterministic)
+    seed_everything(derive(seed, "initialisation"), bool(deterministic))
     method: Method = registry.create(
         "methods", settings.method, benchmark.tasks, backbone, options=settings.method_options
     )
@@ -43,5 +46,5 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )
     # dropout draws the same whatever the method's weights drew
-    seed_everything(derive(seed, "training"), settings.training.deterministic)
+    seed_everything(derive(seed, "training"), bool(deterministic))
     return benchmark, method.to(device), balancer

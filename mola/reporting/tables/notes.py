@@ -1,9 +1,10 @@
-"""Lines under a table: what went wrong, one per row and reason."""
+"""Lines under a table: what went wrong, one per row and reason, and which records are certified."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mola.metrics import averageable, of
@@ -14,8 +15,9 @@ from mola.reporting.tables.layout import spans
 
 
 def notes(results: Results, reference: str | None) -> tuple[str, ...]:
-    """What is left out, failed, a draft, or not defined."""
-    lines = [f"{row.label}, {line}" for row in results.rows for line in of_row(row)]
+    """What is certified, left out, failed, a draft, or not defined."""
+    lines = [*certified(results.rows)]
+    lines += [f"{row.label}, {line}" for row in results.rows for line in of_row(row)]
     if reference is not None:
         base = results.base(reference)
         if not base:
@@ -27,6 +29,19 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
                     what = f"{task.name} {metric.words} is 0, so that Δ is not defined"
                     lines.append(f"{reference}, seeds {spans(zeros)}: {what}")
     return tuple(lines)
+
+
+def certified(rows: Sequence[Row]) -> tuple[str, ...]:
+    """How many records of a row were not trained with the code of today, but certified: rows with one answer share a
+    line, which names none where all rows have it.
+    """
+    lines = []
+    for row in rows:
+        by = Counter((r.certified.seed, r.certified.commit) for r in row.records.values() if r.certified)
+        for (seed, commit), count in by.items():
+            what = f"{count} of {len(row.records)} records certified by seed {seed} at {commit[:7]}"
+            lines.append((row.label, what))
+    return condensed(lines, [row.label for row in rows])
 
 
 def of_row(row: Row) -> Iterator[str]:
