@@ -83,7 +83,7 @@ def _series(sources: Sequence[Source]) -> Iterator[tuple[str, Mapping[int, Sourc
     grouped: dict[str, list[tuple[int, Source]]] = {}
     for source in sources:
         entry = source.suite.benchmarks[source.benchmark]
-        settings = source.suite.settings(source.benchmark, next(iter(source.suite.methods)))
+        settings = source.suite.settings(source.benchmark, source.suite.rows(source.benchmark)[0])
         options = dict(settings.benchmark_options)
         amounts = [n for n in (options.pop("train"), options.pop("limit")) if n is not None]
         if amounts:
