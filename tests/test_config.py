@@ -33,7 +33,7 @@ def test_layers_of_settings(suite_file):
     wide, shared = suite.settings("digits", "wide"), suite.settings("digits", "shared")
     assert (wide.method, wide.method_options["rank"], wide.method_options["where"]) == ("mola_grad", 8, "layer1.*")
     assert (wide.training.epochs, wide.training.lr, wide.training.batch_size) == (7, 0.5, 16)
-    assert (shared.training.lr, shared.method_options, shared.backbone.name) == (1e-4, {}, "resnet10t")
+    assert (shared.training.lr, shared.method_options, shared.backbone.name) == (1e-4, {"norm": "shared"}, "resnet10t")
     assert shared.benchmark_options["limit"] == 16
 
 
