@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from mola.plain import check_heading
+from mola.pretrained import TINY
 from mola.types import Sampling
 
 # Keys that are younger than the committed records, by part of the settings. Where such a key has its default, a run is
@@ -76,7 +77,9 @@ class Backbone(Section):
     name: str = Field("resnet18", description="timm's name of the model")
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of timm.create_model")
     weights: str | None = Field(
-        None, description="null: random; timm: its hub; packaged: EfficientNet-Lite0 of mola[weights]; else a file"
+        None,
+        description="null: random; tiny: a quarter-width resnet10t, pretrained on icons; timm: its hub; "
+        "packaged: EfficientNet-Lite0 of mola[weights]; else a file",
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
     freeze_stages: NonNegativeInt = Field(
@@ -109,6 +112,8 @@ class Backbone(Section):
     @property
     def weights_file(self) -> Path | None:
         """The local file of the weights, where they come from one."""
+        if self.weights == "tiny":
+            return TINY
         return None if self.weights in (None, "timm", "packaged") else Path(str(self.weights))
 
 

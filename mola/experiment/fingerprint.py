@@ -39,6 +39,7 @@ PLANNING = (
     "mola.old_keys",
     "mola.source",
     "mola.plain",
+    "mola.pretrained",
     "mola.yaml_file",
     "mola.cli",
     "mola.cli.*",

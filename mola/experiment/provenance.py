@@ -11,6 +11,7 @@ from pathlib import Path
 from mola.data.splits.manifest import manifest_path
 from mola.experiment.fingerprint import closure
 from mola.experiment.spec import Experiment, modules
+from mola.pretrained import TINY
 from mola.source import ROOT
 
 
@@ -57,5 +58,8 @@ def uncommitted(experiment: Experiment, *more: str) -> str | None:
     if paths is None:
         return "no git here to tell which"
     sources: Iterable[Path] = closure([*modules(experiment.settings), *more]).values()
-    depends = {os.path.relpath(path, ROOT) for path in [*sources, manifest_path(experiment.configured.benchmark)]}
+    # files outside the package are the user's; their content stands in the fingerprint
+    weights = [path for path in experiment.settings.weights_files.values() if path == TINY]
+    manifest = manifest_path(experiment.configured.benchmark)
+    depends = {os.path.relpath(path, ROOT) for path in [*sources, *weights, manifest]}
     return ", ".join(sorted(depends & paths)) or None

@@ -18,6 +18,7 @@ from mola.config import Suite
 from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
+from mola.experiment.leakage import check_leakage
 from mola.experiment.record import Record
 from mola.sections import ADDED_LATER, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark
@@ -165,8 +166,12 @@ def experiments(suite: Suite) -> list[Experiment]:
 
 
 def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
-    """One experiment of a suite, by labels. Raises BadInput for those outside the suite."""
-    return Experiment(suite, benchmark, label, suite.settings(benchmark, label))
+    """One experiment of a suite, by labels. Raises BadInput for those outside it, and for weights whose pretraining saw
+    what the benchmark tests.
+    """
+    settings = suite.settings(benchmark, label)
+    check_leakage(settings, suite.data)
+    return Experiment(suite, benchmark, label, settings)
 
 
 def plain(settings: Settings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mola.models.frozen_stages import freeze_stages as freeze
+from mola.pretrained import TINY, metadata
 from mola.registry import did_you_mean
 from mola.types import BadInput
 
@@ -37,8 +38,8 @@ def builder(
     """A function that builds the backbone anew at each call, drawing random weights from torch's global generator.
 
     The module maps (B, C, H, W) to (B, F), F as :func:`width` says.
-    weights: None, "timm" (its hub), "packaged" (a package that ships the file) or a local state dict (.safetensors,
-             .pth, .pt).
+    weights: None, "tiny" (in this package; only for the backbone that they fit), "timm" (its hub), "packaged" (a
+             package that ships the file) or a local state dict (.safetensors, .pth, .pt).
     dense:   to (B, F, h, w) instead; the tokens of a transformer are laid out as the map they come from. Module names
              are those of the plain model (``features_only`` renames some), so what names layers serves both. How much
              smaller h is than H is for ``options`` to say: ``output_stride: 8``.
@@ -123,9 +124,9 @@ def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
             )
         file = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
         return lambda model: _load_by_order(model, _read(file), file)
-    path = Path(str(weights))
+    path = TINY if weights == "tiny" else Path(str(weights))
     if not path.is_file():
-        raise BadInput(f"backbone.weights: expected null, timm, packaged or a file, found '{weights}'")
+        raise BadInput(f"backbone.weights: expected null, tiny, timm, packaged or a file, found '{weights}'")
     return lambda model: _load_by_name(model, _read(path), path)
 
 
@@ -146,7 +147,12 @@ def _load_by_name(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
     for key, value in expected.items():
         if key not in state or state[key].shape != value.shape:
             actual = tuple(state[key].shape) if key in state else "none"
-            raise BadInput(f"backbone.weights: {path}: expected '{key}' of shape {tuple(value.shape)}, found {actual}")
+            file = "tiny" if path == TINY else path
+            architecture = metadata(path).get("architecture")
+            fitting = f"; these weights fit the backbone {architecture}" if architecture else ""
+            raise BadInput(
+                f"backbone.weights: {file}: expected '{key}' of shape {tuple(value.shape)}, found {actual}{fitting}"
+            )
     model.load_state_dict({key: state[key] for key in expected})
 
 

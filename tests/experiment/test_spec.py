@@ -133,6 +133,26 @@ def test_the_content_of_a_weights_file_counts(suite_file, tmp_path):
     assert hashes(b"one") == one, "the name of the file is no part of it"
 
 
+def test_the_content_of_the_shipped_weights_counts_and_not_their_place(suite_file, tmp_path, monkeypatch):
+    from mola.experiment.fingerprint import forget
+    from mola.pretrained import TINY
+
+    def hashes(weights):
+        forget()
+        return spec.experiment(
+            load(suite_file(backbone={"name": "resnet10t", "weights": weights})), "digits", "shared"
+        ).fingerprint
+
+    tiny, copy = hashes("tiny"), tmp_path / "copy.safetensors"
+    copy.write_bytes(TINY.read_bytes())
+    assert hashes(str(copy)) == tiny
+    other = tmp_path / "other.pth"
+    other.write_bytes(TINY.read_bytes() + b"0")
+    monkeypatch.setattr("mola.sections.TINY", other)
+    changed = hashes("tiny")
+    assert {key for key in tiny if tiny[key] != changed[key]} == {"files", "all"}
+
+
 def test_weights_that_change_while_a_process_trains_are_noticed(suite_file, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)

@@ -59,7 +59,7 @@ def test_a_local_file(tmp_path, ending):
         ),
         (
             {"name": "test_resnet", "weights": "nowhere.pth"},
-            r"expected null, timm, packaged or a file, found 'nowhere\.pth'",
+            r"expected null, tiny, timm, packaged or a file, found 'nowhere\.pth'",
         ),
         ({"name": "test_resnet", "weights": "packaged"}, r"packaged weights exist for tf_efficientnet_lite0"),
     ],
