@@ -23,7 +23,7 @@ def metadata(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            content = json.loads(file.read(length)) if length <= LONGEST_HEADER else None
+            content: dict[str, dict[str, str]] = json.loads(file.read(min(length, LONGEST_HEADER)))
         entries = content.get("__metadata__", {})
         return {str(key): str(value) for key, value in entries.items()}
     except (OSError, ValueError, AttributeError, RecursionError):
