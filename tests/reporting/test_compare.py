@@ -1,6 +1,7 @@
 """`mola report --compare`: two folders, or two commits, side by side."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,8 @@ def test_rows_and_benchmarks_of_one_side_alone(repository, tmp_path):
 
 def test_a_benchmark_that_is_no_more(repository):
     (repository.folder / "digits").rename(repository.folder / "gone")
+    for path in repository.folder.glob("gone/*/*/record.json"):
+        edit(path, settings=json.loads(path.read_text())["settings"] | {"benchmark": "gone"})
     (table, _) = compare(snapshot(str(repository.folder), repository.folder), snapshot("HEAD", repository.folder))[::-1]
     assert table.title == "gone" and "is no benchmark of this version" in to_markdown(table)
 
