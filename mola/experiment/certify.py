@@ -69,6 +69,7 @@ def certify(experiments: Sequence[Experiment]) -> Iterator[Line]:
         yield "nothing to certify: no record is stale by a change of code alone", True
     for row in due:
         yield from _certified(row)
+        _touch_run_times(row.experiment)
     for row in rows:
         for seed, problem in row.problems.items():
             yield f"{row.experiment.name} seed {seed}: not certified: {problem}; mola train makes it", True
@@ -120,6 +121,13 @@ def _stamp_study(experiment: Retuned) -> None:
     write_json(result, {**experiment.result, "fingerprint": experiment.study["fingerprint"]})
     # written with it, and older than the study's inputs by now
     for path in experiment.study_folder.glob("*.csv"):
+        path.touch()
+
+
+def _touch_run_times(experiment: Experiment) -> None:
+    """Snakemake counts a rule's file of run times as an output, so that an old one would plan the training again."""
+    path = Path("logs", experiment.suite.suite, f"{experiment.benchmark}.{experiment.label}.tsv")
+    if path.is_file():
         path.touch()
 
 

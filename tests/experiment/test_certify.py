@@ -49,7 +49,7 @@ class Copy:
             "benchmarks": {"digits": {"limit": 16}},
             "training": {"epochs": 1, "batch_size": 16, "lr": 0.002},
             "backbone": {"name": "test_resnet"},
-            "probes": {"routing": 4},
+            "probes": {"gradients": 1},
             "methods": {"shared": None, "mola_grad": {"rank": 2, "where": r"layer[1-4]\..*conv\d"}},
         }
         (folder / "suite.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
@@ -136,7 +136,7 @@ def test_a_renamed_variable_certifies_and_a_constant_trains_again(copy):
         assert checksums == {str(s): hashlib.sha256(copy.path(label, s).read_bytes()).hexdigest() for s in range(3)}
         assert index.stat().st_mtime_ns > (copy.results / label / "inputs.json").stat().st_mtime_ns
     analysis = json.loads((copy.results / "mola_grad/seed0/analysis.json").read_text())
-    assert analysis["fingerprint"] == again.fingerprint.all and len(analysis["routing"]) > 0
+    assert analysis["fingerprint"] == again.fingerprint.all and analysis["gradients"]
     copy.mola("table")
     table = (copy.results.parent / "tables/digits.md").read_text()
     assert f"2 of 3 records certified by seed 0 at {second[:7]}" in table and "left out" not in table

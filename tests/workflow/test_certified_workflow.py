@@ -31,7 +31,7 @@ def mola(repository, *words):
 @pytest.mark.slow
 def test_a_tuned_suite_is_certified_and_nothing_is_left_to_do(repository):
     write_suite(repository, suite="tuned", seeds=2, methods={"shared": None}, tune=TUNE)
-    (repository / ".gitignore").write_text("*\n!/mola/**\n!/data/splits/*\n__pycache__\n")
+    (repository / ".gitignore").write_text("/*\n!/mola\n!/data\n/data/*\n!/data/splits\n__pycache__\n")
     git(repository, "init", "-q")
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "one")
