@@ -22,13 +22,13 @@ def test_what_is_recorded_counts_failures():
 def test_what_is_left_counts_as_the_done_runs_that_are_most_like_it():
     suite = {
         ("small", "fast"): runs([10, 20], "to do", "stale"),
-        ("small", "slow"): runs([]),
+        ("small", "slow"): runs([40]),
         ("large", "fast"): runs([100]),
     }
     assert left(suite) == 2 * 15, "its row on its benchmark"
     assert left(suite | {("large", "slow"): runs([], "to do")}) == 30 + 100, "its benchmark"
-    # of the suite: 10, 20, 100
-    assert left(suite | {("other", "fast"): runs([], "interrupted", "running")}) == pytest.approx(30 + 2 * 130 / 3)
+    # of the suite: 10, 20, 40, 100
+    assert left(suite | {("other", "fast"): runs([], "interrupted", "running")}) == pytest.approx(30 + 2 * 170 / 4)
     assert left({("small", "fast"): runs([60], "to do", status="failed")}) is None, (
         "how long a failure took tells nothing"
     )
