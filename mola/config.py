@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
 from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
 from mola.plain import LABEL, check_benchmark_label, check_label, check_path
+from mola.section_checks import check_tune, validated
 from mola.sections import (
     Backbone,
     Balancing,
     BenchmarkEntry,
-    Interval,
     MethodEntry,
     Probes,
     Section,
@@ -145,7 +145,7 @@ class Suite(Section):
         for differing, where in ((base.balancer, place), (entry.balancer, row)):
             if differing is not None:
                 balancer, balancer_options = _balancer(differing, f"{where}.balancer")
-        training = _differing(self.training, base.training, f"{place}.training")
+        training = changed(self.training, base.training, f"{place}.training")
         return Settings(
             benchmark=name,
             benchmark_options=registry.check_options("benchmarks", name, base.options, place),
@@ -153,8 +153,8 @@ class Suite(Section):
             method_options=registry.check_options("methods", method, options, row),
             balancer=balancer,
             balancer_options=balancer_options,
-            training=_differing(training, entry.training, f"{row}.training"),
-            backbone=_differing(self.backbone, base.backbone, f"{place}.backbone"),
+            training=changed(training, entry.training, f"{row}.training"),
+            backbone=changed(self.backbone, base.backbone, f"{place}.backbone"),
             probes=self.probes,
         )
 
@@ -169,7 +169,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
     try:
         # Snakemake reads the file itself
         plain.check(content)
-        suite = _validated(Suite, renamed(content), "")
+        suite = validated(Suite, renamed(content), "")
         for key in suite.shared_options:
             known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
             if key not in known:
@@ -184,9 +184,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
         if suite.tune is not None:
-            _check_values(suite.tune.space, "tune.space")
-            _check_values(suite.tune.grid or {}, "tune.grid")
-            _check_grid(suite.tune, suite.methods)
+            check_tune(suite.tune, suite.methods)
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
             if named is not None and named not in suite.methods:
                 hint = registry.did_you_mean(named, suite.methods)
@@ -243,18 +241,6 @@ def _balancer(value: Balancing, where: str) -> tuple[str, dict[str, Any]]:
     return name, registry.check_options("balancers", name, options, where)
 
 
-def _differing(base: S, changes: Mapping[str, Any], where: str) -> S:
-    return _validated(type(base), base.model_dump() | dict(changes), where)
-
-
-def _validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
-    _check_keys(model, content, where)
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise BadInput(registry.explain(error, where)) from None
-
-
 def _check_benchmarks(names: list[str] | None, place: str, suite: Suite) -> None:
     """Of a row. Raises BadInput where there is none, or one that the suite lacks."""
     if names == []:
@@ -263,65 +249,6 @@ def _check_benchmarks(names: list[str] | None, place: str, suite: Suite) -> None
         if name not in suite.benchmarks:
             hint = registry.did_you_mean(name, suite.benchmarks)
             raise BadInput(f"{place}: '{name}' is not in the suite{hint}; it has {', '.join(suite.benchmarks)}")
-
-
-def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str) -> None:
-    """What ``tune.space`` and ``tune.grid`` have in common: keys of the training section, and values that they take."""
-    known = [key for key in Training.model_fields if key not in ("epochs", "amp", "deterministic")]
-    for key, choices in values.items():
-        place = f"{where}.{key}"
-        if key not in known:
-            hint = registry.did_you_mean(key, known)
-            raise BadInput(f"{place}: not a knob of the training section{hint}; expected one of {', '.join(known)}")
-        if isinstance(choices, Interval):
-            if choices.low >= choices.high or (choices.log and choices.low <= 0):
-                wish = "0 < low < high" if choices.log else "low < high"
-                raise BadInput(f"{place}: expected {wish}, found low {choices.low} and high {choices.high}")
-            ends: list[Any] = [choices.low, choices.high]
-        elif choices == []:
-            wish = "a range, choices or null" if where == "tune.space" else "values"
-            raise BadInput(f"{place}: expected {wish}, found an empty list")
-        else:
-            ends = choices or []
-        for end in ends:
-            if isinstance(end, Mapping):
-                raise BadInput(f"{place}: expected one value at a time for all parts of a method, found {end}")
-            _differing(Training(), {key: end}, where)
-
-
-def _check_grid(tune: Tune, methods: Mapping[str, MethodEntry]) -> None:
-    """A grid is the whole budget, and the same for every row."""
-    if tune.grid is None:
-        return
-    if not tune.grid:
-        raise BadInput("tune.grid: expected a key of the training section with its values, found none")
-    for key, values in tune.grid_values.items():
-        if len(set(values)) < len(values):
-            raise BadInput(f"tune.grid.{key}: expected values that all differ, found {list(values)}")
-        for label, entry in methods.items():
-            if key in entry.training:
-                place = f"methods.{label}.training.{key}"
-                raise BadInput(f"{place}: expected none where tune.grid tries values, found {entry.training[key]}")
-    for key, given in (
-        ("trials", "trials" in tune.model_fields_set),
-        ("space", bool(tune.space)),
-        ("pruner", tune.pruner != "none"),
-    ):
-        if given:
-            wish = f"expected none beside tune.grid, whose combinations are the {tune.budget} trials"
-            raise BadInput(f"tune.{key}: {wish}, found {getattr(tune, key)}")
-
-
-def _check_keys(model: type[Section], content: Mapping[str, Any], where: str) -> None:
-    for key, value in content.items():
-        place = f"{where}.{key}" if where else str(key)
-        if key not in model.model_fields:
-            hint = registry.did_you_mean(str(key), model.model_fields)
-            raise BadInput(f"{place}: unknown key{hint}; expected one of {', '.join(model.model_fields)}")
-        annotation = model.model_fields[key].annotation
-        for inner in get_args(annotation) or (annotation,):  # "Tune | None", too
-            if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, Mapping):
-                _check_keys(inner, value, place)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ STANDARD = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "plats
 PLANNING = (
     "mola.config",
     "mola.sections",
+    "mola.section_checks",
     "mola.registry",
     "mola.options",
     "mola.options_source",
