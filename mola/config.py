@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
 from mola.plain import LABEL, check_benchmark_label, check_label, check_path
-from mola.section_checks import check_tune, validated
+from mola.section_checks import changed, check_tune, validated
 from mola.sections import (
     Backbone,
     Balancing,
