@@ -81,7 +81,7 @@ def test_list_shows_names_with_sources():
         (["train", "-s", "zero"], ["--seed", "integer"]),
         (["train", "-s", "-1"], ["--seed"]),
         (["tune", "-m", "sharde"], ["sharde", "did you mean 'shared'?"]),
-        (["tune", "-b", "digits", "-m", "shared"], ["tune: expected a section", "'embedded'"]),
+        (["tune", "-c", "config/pacs.yaml", "-m", "shared"], ["tune: expected a section", "'pacs'"]),
         (["trian"], ["trian"]),
         (["train", "--sed", "0"], ["--sed"]),
     ],
