@@ -64,9 +64,9 @@ def test_what_is_not(planned, saw, benchmark):
     assert len(planned(saw, benchmark)) == 1
 
 
-def test_tiny_serves_every_benchmark_of_the_embedded_suite(suite_file):
+def test_tiny_serves_every_packaged_benchmark(suite_file):
     backbone = {"name": "resnet10t", "weights": "tiny"}
-    for benchmark in ("digits", "glyphs", "scenes"):
+    for benchmark in ("digits", "glyphs", "emoji", "scenes"):
         spec.experiments(load(suite_file(benchmarks={benchmark: {}}, backbone=backbone)))
 
 
