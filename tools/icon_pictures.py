@@ -54,7 +54,7 @@ def placed(masks: Tensor, draw: Draw) -> Tensor:
     """Turn, zoom, stretch and shift masks (B, 1, S, S)."""
     side = masks.shape[-1]
     angle = draw.uniform(-ANGLE, ANGLE) * (math.pi / 180)
-    width = draw.uniform(*(math.log(zoom) for zoom in ZOOM)).exp()
+    width = draw.uniform(math.log(ZOOM[0]), math.log(ZOOM[1])).exp()
     height = width * draw.uniform(-STRETCH, STRETCH).exp()
     right, down = draw.uniform(-SHIFT, SHIFT, 2).unbind(1)
     cos, sin = angle.cos(), angle.sin()

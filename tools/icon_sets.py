@@ -87,7 +87,7 @@ def read(path: Path) -> tuple[Source, Icons]:
         )
     names = [name for name in icons["icons"] if not left_out(name)]
     masks = np.stack([_drawn(icons, name) for name in names])
-    drawings = Icons(masks, tuple(concept(name) for name in names)).chosen(masks.any(axis=(1, 2)))
+    drawings = Icons(masks, tuple(concept(name) for name in names)).chosen(bool(mask.any()) for mask in masks)
     return Source(package["name"], package["version"], info["license"]["spdx"]), drawings
 
 
@@ -100,4 +100,5 @@ def _drawn(icons: dict[str, Any], name: str) -> Masks:
     # no dependency of this project: nothing else may import it
     png = importlib.import_module("resvg_py").svg_to_bytes(svg_string=svg, width=2 * SIDE, height=2 * SIDE)
     ink = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))[..., 3]
-    return ink.reshape(SIDE, 2, SIDE, 2).mean(axis=(1, 3)).round().astype(np.uint8)
+    mean: Masks = ink.reshape(SIDE, 2, SIDE, 2).mean(axis=(1, 3)).round().astype(np.uint8)
+    return mean

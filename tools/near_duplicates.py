@@ -36,7 +36,8 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     small = grey.reshape(count, SIDE, height // SIDE, SIDE, width // SIDE).mean(axis=(2, 4)).reshape(count, -1)
     small -= small.mean(axis=1, keepdims=True)
     length = np.linalg.norm(small, axis=1, keepdims=True)
-    return np.divide(small, length, out=np.zeros_like(small), where=length > 1e-3)
+    unit: NDArray[np.float32] = np.divide(small, length, out=np.zeros_like(small), where=length > 1e-3)
+    return unit
 
 
 def similarity(images: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:

@@ -7,10 +7,10 @@ and resvg-py, which no other part of this project needs. The shipped file was ma
 
     npm pack @iconify-json/mdi@1.2.3 @iconify-json/tabler@1.2.41 @iconify-json/ph@1.2.2
     pip install resvg-py==0.5.0
-    mola prepare digits glyphs scenes
+    mola prepare digits emoji glyphs scenes
     python tools/pretrain_tiny.py FOLDER
 
-The same versions on the same processor give the same bytes.
+All draws are seeded and all operations deterministic, on one thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from mola.pretrained import TINY
 
 PACKAGES = ("mdi-1.2.3", "tabler-1.2.41", "ph-1.2.2")
 ALIKE = 0.85  # correlation of thumbnails above which an icon is left out; of those above .9 most show the same thing
-ARCHITECTURE = {"name": "resnet10t", "options": {"channels": [16, 32, 64, 128], "stem_width": 16}}
+BACKBONE = "resnet10t"
+OPTIONS = {"channels": [16, 32, 64, 128], "stem_width": 16}
 
 CONCEPTS = 500  # those with the most drawings
 STEPS = 4000
@@ -75,7 +76,7 @@ def trained(icons: Icons, steps: int = STEPS) -> dict[str, Tensor]:
     members = by_concept(icons.concepts, CONCEPTS)
     sizes, table = torch.tensor([len(m) for m in members]), nn.utils.rnn.pad_sequence(members, batch_first=True)
     masks = torch.from_numpy(icons.masks)[:, None]
-    model = timm.create_model(ARCHITECTURE["name"], num_classes=len(members), **ARCHITECTURE["options"])
+    model = timm.create_model(BACKBONE, num_classes=len(members), **OPTIONS)
     model = model.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.1)
@@ -87,7 +88,7 @@ def trained(icons: Icons, steps: int = STEPS) -> dict[str, Tensor]:
         scores = model(images.contiguous(memory_format=torch.channels_last))
         loss = nn.functional.cross_entropy(scores, labels, label_smoothing=SMOOTHING)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         correct += int((scores.argmax(1) == labels).sum())
@@ -100,7 +101,7 @@ def trained(icons: Icons, steps: int = STEPS) -> dict[str, Tensor]:
 def metadata(sources: list[Source], compared: list[str], dropped: int) -> dict[str, str]:
     """What the file says about itself; :mod:`mola.pretrained` reads it."""
     return {
-        "architecture": json.dumps(ARCHITECTURE),
+        "architecture": json.dumps({"name": BACKBONE, "options": OPTIONS}),
         "trained_on": json.dumps([source._asdict() for source in sources]),
         # benchmarks whose test images the pretraining saw
         "saw": "",

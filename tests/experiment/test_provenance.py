@@ -37,6 +37,13 @@ def test_files_that_it_executes_are_named(changed, experiment):
     assert provenance.uncommitted(experiment) == expected
 
 
+def test_the_weights_of_the_package_count_where_the_run_starts_from_them(changed, experiment, suite_file):
+    changed("mola/models/tiny.safetensors", "weights.pth")
+    assert provenance.uncommitted(experiment) is None
+    tiny = load(suite_file(backbone={"name": "resnet10t", "weights": "tiny"}))
+    assert provenance.uncommitted(spec.experiment(tiny, "digits", "shared")) == "mola/models/tiny.safetensors"
+
+
 def test_git_is_asked_once_and_its_absence_is_said(tmp_path, monkeypatch, experiment):
     assert provenance.git("rev-parse", "HEAD", folder=tmp_path) is None
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
