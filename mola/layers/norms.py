@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mola.layers.frozen import is_frozen
 from mola.types import BadInput, Batch
 
 if TYPE_CHECKING:
@@ -39,13 +38,13 @@ class TaskNorms(nn.Module):
         self.rows = TaskRows(tuple(names))
 
     def divide(self, backbone: nn.Module) -> nn.Module:
-        """Replace every BatchNorm of a backbone that is not frozen by one for each task, all with its weights and
-        statistics; returns the same backbone. Raises BadInput where there is none.
+        """Replace every BatchNorm of a backbone by one for each task, all with its weights and statistics; returns the
+        same backbone. Raises BadInput where there is none.
         """
         modules = dict(backbone.named_modules(remove_duplicate=False))
         divided: dict[nn.Module, TaskBatchNorm] = {}
         for name, module in modules.items():
-            if isinstance(module, _BatchNorm) and not is_frozen(module):
+            if isinstance(module, _BatchNorm):
                 if module not in divided:
                     divided[module] = TaskBatchNorm(module, self.rows)
                     self.layers.append(divided[module].norms)

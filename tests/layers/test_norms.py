@@ -10,7 +10,6 @@ from torch import nn
 
 import mola
 from mola.layers.expand import every_expert
-from mola.layers.frozen import freeze
 from mola.layers.norms import TaskBatchNorm, TaskNorms, keep_task
 from mola.types import BadInput, Batch
 
@@ -99,15 +98,6 @@ def test_layers_start_as_those_of_the_backbone_and_are_no_parameters_of_it():
     x = torch.randn(3, 3, 32, 32)
     opened(norms.eval(), [2, 0, 1])
     torch.testing.assert_close(model.eval()(x), plain.eval()(x))
-
-
-def test_frozen_layers_stay_as_they_are():
-    kept, learns = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
-    freeze(kept)
-    model, norms = divided(nn.Sequential(kept, learns))
-    assert model[0] is kept and model[1] is not learns and len(norms.layers) == 1
-    with pytest.raises(BadInput, match="has no BatchNorm"):
-        divided(nn.Sequential(kept))
 
 
 def test_a_layer_that_stands_under_two_names_is_divided_once():
