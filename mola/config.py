@@ -146,15 +146,21 @@ class Suite(Section):
             if differing is not None:
                 balancer, balancer_options = _balancer(differing, f"{where}.balancer")
         training = changed(self.training, base.training, f"{place}.training")
+        backbone = changed(self.backbone, base.backbone, f"{place}.backbone")
+        method_options = registry.check_options("methods", method, options, row)
+        if method_options.get("norm") == "task" and backbone.freeze_stages:
+            raise BadInput(
+                f"{row}.norm: expected shared with backbone.freeze_stages, whose statistics stay, found 'task'"
+            )
         return Settings(
             benchmark=name,
             benchmark_options=registry.check_options("benchmarks", name, base.options, place),
             method=method,
-            method_options=registry.check_options("methods", method, options, row),
+            method_options=method_options,
             balancer=balancer,
             balancer_options=balancer_options,
             training=changed(training, entry.training, f"{row}.training"),
-            backbone=changed(self.backbone, base.backbone, f"{place}.backbone"),
+            backbone=backbone,
             probes=self.probes,
         )
 
