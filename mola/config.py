@@ -190,7 +190,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             for label in suite.rows(benchmark):
                 suite.settings(benchmark, label)
         if suite.tune is not None:
-            check_tune(suite.tune, suite.methods)
+            check_tune(suite.tune, suite.methods, suite.benchmarks)
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):
             if named is not None and named not in suite.methods:
                 hint = registry.did_you_mean(named, suite.methods)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from mola import registry
-from mola.sections import Interval, MethodEntry, Section, Training, Tune
+from mola.sections import BenchmarkEntry, Entry, Interval, MethodEntry, Section, Training, Tune
 from mola.types import BadInput
 
 S = TypeVar("S", bound="Section")
@@ -28,11 +28,11 @@ def validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
         raise BadInput(registry.explain(error, where)) from None
 
 
-def check_tune(tune: Tune, methods: Mapping[str, MethodEntry]) -> None:
+def check_tune(tune: Tune, methods: Mapping[str, MethodEntry], benchmarks: Mapping[str, BenchmarkEntry]) -> None:
     """Raise BadInput for keys that can't be tuned, values that they don't take, and a grid that is none."""
     _check_values(tune.space, "tune.space")
     _check_values(tune.grid or {}, "tune.grid")
-    _check_grid(tune, methods)
+    _check_grid(tune, {"methods": methods, "benchmarks": benchmarks})
 
 
 def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str) -> None:
@@ -59,7 +59,7 @@ def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str)
             changed(Training(), {key: end}, where)
 
 
-def _check_grid(tune: Tune, methods: Mapping[str, MethodEntry]) -> None:
+def _check_grid(tune: Tune, sections: Mapping[str, Mapping[str, Entry]]) -> None:
     """A grid is the whole budget, and the same for every row."""
     if tune.grid is None:
         return
@@ -68,10 +68,11 @@ def _check_grid(tune: Tune, methods: Mapping[str, MethodEntry]) -> None:
     for key, values in tune.grid_values.items():
         if len(set(values)) < len(values):
             raise BadInput(f"tune.grid.{key}: expected values that all differ, found {list(values)}")
-        for label, entry in methods.items():
-            if key in entry.training:
-                place = f"methods.{label}.training.{key}"
-                raise BadInput(f"{place}: expected none where tune.grid tries values, found {entry.training[key]}")
+        for section, entries in sections.items():
+            for label, entry in entries.items():
+                if key in entry.training:
+                    place = f"{section}.{label}.training.{key}"
+                    raise BadInput(f"{place}: expected none where tune.grid tries values, found {entry.training[key]}")
     for key, given in (
         ("trials", "trials" in tune.model_fields_set),
         ("space", bool(tune.space)),

@@ -8,7 +8,9 @@ import sys
 from importlib.metadata import version
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from mola import portable
 from mola.config import load
@@ -97,6 +99,47 @@ layer(torch.randn(32, 16, 16, 16)).sum().backward()
     assert re.search(r"info,cpu,isa:Intel AVX2$", text, re.MULTILINE), text
     convolutions = re.findall(r"primitive,exec,cpu,convolution,\S*", text)
     assert convolutions and not [line for line in convolutions if "avx512" in line or "sse41" in line]
+
+
+@needs_avx2
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train"], "backbone.weights: w.safetensors: expected 'conv1.0.weight' of shape"),
+        (["tune"], "tune: expected a section"),
+        (["reproduce", "--sample", "1"], "expected finished runs of the suite as it is now, found none"),
+    ],
+)
+def test_planning_that_imports_numpy_comes_after_the_kernels_are_chosen(portable_suite, tmp_path, words, expected):
+    """Whether digits share a source with what the weights saw, the benchmarks themselves say."""
+    file = tmp_path / "w.safetensors"
+    save_file({"weight": torch.zeros(2)}, file, metadata={"saw": "glyphs.letters"})
+    suite = portable_suite(backbone={"name": "test_resnet", "weights": str(file)})
+    command = [sys.executable, "-m", "mola.cli", *words, "-c", str(suite)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert expected in done.stderr.replace(f"{tmp_path}/", "")
+
+
+def test_a_numpy_that_does_not_work_is_said_in_one_line(portable_suite, tmp_path):
+    """It is asked in a process of its own, on processors with AVX-512."""
+    (tmp_path / "cpuinfo").write_text("flags : avx2 fma avx512f")
+    (tmp_path / "broken/numpy").mkdir(parents=True)
+    (tmp_path / "broken/numpy/__init__.py").write_text("raise ImportError('no libopenblas')")
+    code = f"""
+import sys
+from pathlib import Path
+from mola import cli, portable
+portable.FLAGS, portable.platform.machine = Path({str(tmp_path / "cpuinfo")!r}), lambda: "x86_64"
+sys.argv = ["mola", "train", "-c", {str(portable_suite())!r}]
+cli.main()
+"""
+    variables = {"PYTHONPATH": f"{tmp_path / 'broken'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    line = "training.deterministic: portable: expected a NumPy that can be imported, found: ImportError: no libopenblas"
+    assert (done.returncode, done.stderr) == (2, f"mola: {line}\n")
 
 
 @needs_avx2

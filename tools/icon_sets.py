@@ -6,18 +6,14 @@ and outlined, in six weights, by several teams.
 
 from __future__ import annotations
 
-import importlib
-import io
-import json
 import re
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import iconify
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Masks = NDArray[np.uint8]  # (N, SIDE, SIDE), 255 where there is ink
 
@@ -80,11 +76,7 @@ def concept(name: str) -> str:
 
 def read(path: Path) -> tuple[Source, Icons]:
     """Draw the icons of a package, a file of ``npm pack``, but for those left out and empty ones."""
-    with tarfile.open(path) as archive:
-        package, icons, info = (
-            json.load(archive.extractfile(f"package/{name}.json") or io.BytesIO())
-            for name in ("package", "icons", "info")
-        )
+    package, icons, info = iconify.contents(path, "package", "icons", "info")
     names = [name for name in icons["icons"] if not left_out(name)]
     masks = np.stack([_drawn(icons, name) for name in names])
     drawings = Icons(masks, tuple(concept(name) for name in names)).chosen(bool(mask.any()) for mask in masks)
@@ -93,12 +85,9 @@ def read(path: Path) -> tuple[Source, Icons]:
 
 def _drawn(icons: dict[str, Any], name: str) -> Masks:
     """How much ink each pixel has, (SIDE, SIDE), from a rendering of twice the size."""
-    icon = {**{key: icons[key] for key in ("width", "height")}, **icons["icons"][name]}
-    box = " ".join(str(icon.get(key, 0)) for key in ("left", "top", "width", "height"))
-    body = icon["body"].replace("currentColor", "#000")
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{body}</svg>'
-    # no dependency of this project: nothing else may import it
-    png = importlib.import_module("resvg_py").svg_to_bytes(svg_string=svg, width=2 * SIDE, height=2 * SIDE)
-    ink = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))[..., 3]
+    body, box = iconify.body_and_box(icons, name)
+    black = body.replace("currentColor", "#000")
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{black}</svg>'
+    ink = np.asarray(iconify.rendered(svg, width=2 * SIDE, height=2 * SIDE))[..., 3]
     mean: Masks = ink.reshape(SIDE, 2, SIDE, 2).mean(axis=(1, 3)).round().astype(np.uint8)
     return mean

@@ -14,17 +14,14 @@ If the file has changed, follow mola/benchmarks/emoji.py, and put the new checks
 
 from __future__ import annotations
 
-import importlib
-import io
-import json
 import sys
-import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import iconify
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -70,11 +67,7 @@ class Icons(NamedTuple):
     @classmethod
     def read(cls, path: Path) -> Icons:
         """Read a file of ``npm pack``."""
-        with tarfile.open(path) as archive:
-            icons, names, metadata = (
-                json.load(archive.extractfile(f"package/{name}.json") or io.BytesIO())
-                for name in ("icons", "chars", "metadata")
-            )
+        icons, names, metadata = iconify.contents(path, "icons", "chars", "metadata")
         return cls(icons, names, metadata["categories"])
 
     def rendered(self, code: str) -> Images:
@@ -83,15 +76,12 @@ class Icons(NamedTuple):
         alias = icons["aliases"][name] if name not in icons["icons"] else {"parent": name}
         if set(alias) - {"parent", "hFlip"}:
             raise ValueError(f"{name}: expected an icon as it is or mirrored, found {alias}")
-        icon = {**{key: icons[key] for key in ("width", "height")}, **icons["icons"][alias["parent"]]}
-        box = " ".join(str(icon.get(key, 0)) for key in ("left", "top", "width", "height"))
+        body, box = iconify.body_and_box(icons, alias["parent"])
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}" '
-            f'width="{RENDERED}" height="{RENDERED}">{icon["body"]}</svg>'
+            f'width="{RENDERED}" height="{RENDERED}">{body}</svg>'
         )
-        # no dependency of this project: nothing else may import it
-        png = importlib.import_module("resvg_py").svg_to_bytes(svg_string=svg)
-        drawing = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+        drawing = iconify.rendered(svg)
         white = Image.new("RGBA", (RENDERED, RENDERED), "white")
         pixels = np.asarray(Image.alpha_composite(white, drawing).convert("RGB"))
         return pixels[:, ::-1] if alias.get("hFlip") else pixels

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,27 +41,34 @@ def load_suite(config: Path) -> Suite:
 
 def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list[str] | None) -> list[Experiment]:
     """The experiments that ``-b`` and ``-m`` choose; all of the suite by default. Raises BadInput for other names, and
-    where both are given, for a row that is not trained on the benchmark.
+    for a row that is trained on none of the chosen benchmarks.
     """
     from mola.experiment.spec import experiment
 
+    # a benchmark without rows is none of the suite's: with any row it is refused below
+    rows = {name: suite.rows(name) or list(suite.methods) for name in benchmarks or suite.benchmarks}
+    trained = {label for labels in rows.values() for label in labels}
     return [
         experiment(suite, benchmark, label)
-        for benchmark in benchmarks or suite.benchmarks
-        for label in methods or suite.rows(benchmark)
-        if benchmarks or label not in suite.methods or label in suite.rows(benchmark)
+        for benchmark, labels in rows.items()
+        for label in methods or labels
+        if label in labels or label not in trained
     ]
 
 
 def choose_kernels(suite: Suite) -> None:
     """Set the environment for portable runs where the suite asks for them: before torch and NumPy are imported.
 
-    Raises BadInput on a machine that has no such kernels.
+    Raises BadInput on a machine that has no such kernels, and where NumPy, which is asked for its loops, does not work.
     """
     if suite.is_portable:
         from mola import portable
 
-        portable.prepare()
+        try:
+            portable.prepare()
+        except (CalledProcessError, OSError) as error:
+            lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            raise BadInput(f"{portable.KEY}: expected a NumPy that can be imported, found: {lines[-1]}") from None
 
 
 def write_file(path: Path, text: str, option: str) -> None:

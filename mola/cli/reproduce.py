@@ -66,11 +66,12 @@ def reproduce(
         if certify and value is not None:
             raise BadInput(f"{option}: expected --sample N with it, found --certify")
     suite = load_suite(config)
-    experiments = chosen_experiments(suite, benchmark, method)
+    # before planning, as in train
     if certify:
         choose_kernels(suite)
     else:
         _choose_kernels_or_say(suite.is_portable)
+    experiments = chosen_experiments(suite, benchmark, method)
     # hashed before it is imported, as in train
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018

@@ -42,8 +42,9 @@ def train(
     Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
     """
     suite = load_suite(config)
-    experiments = chosen_experiments(suite, benchmark, method)
+    # planning may import NumPy, to ask a benchmark for its sources
     choose_kernels(suite)
+    experiments = chosen_experiments(suite, benchmark, method)
     if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
         raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
     for other in sorted({*(seed or [])} - {*suite.seeds}):
@@ -79,8 +80,9 @@ def tune(
     Example: mola tune -c config/tuned.yaml -b digits -m mola_grad
     """
     suite = load_suite(config)
-    experiments = chosen_experiments(suite, benchmark, method)
+    # planning may import NumPy, to ask a benchmark for its sources
     choose_kernels(suite)
+    experiments = chosen_experiments(suite, benchmark, method)
     if suite.tune is not None:
         for experiment in experiments:
             experiment.study  # noqa: B018  # hashed before it is imported, as in train

@@ -48,6 +48,8 @@ class Features:
     def __init__(self, images: Benchmark, prefix: nn.Module, views: int, key: Mapping[str, object]) -> None:
         self.images, self.prefix, self.views, self.key = copy(images), prefix, views, key
         self.limit, self.images.limit = images.limit, None
+        # entries that differ in their number of training images share a cache: the fewer are the first of the more
+        self.images.options = images.options.model_copy(update={"train": None})
         self.device = next(prefix.parameters()).device
 
     @cached_property
@@ -60,6 +62,8 @@ class Features:
         """All that the bits depend on, as plain data."""
         gpu = self.device.type == "cuda"
         kernels = torch.cuda.get_device_name(self.device) if gpu else torch.backends.cpu.get_cpu_capability()
+        # how a sum is divided among threads decides its last bits
+        threads = "" if gpu else f", threads: {torch.get_num_threads()}"
         return {
             "format": FORMAT,
             "benchmark": self.images.name,
@@ -68,7 +72,7 @@ class Features:
             "pixels": self._pixels_sha256(),
             "views": self.views,
             "weights": _state_sha256(self.prefix),
-            "device": f"{self.device.type} {kernels}",
+            "device": f"{self.device.type} {kernels}{threads}",
             "versions": {package: version(package) for package in PACKAGES},
             **self.key,
         }

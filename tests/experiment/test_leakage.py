@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from mola.benchmarks.scenes import Scenes
 from mola.config import load
 from mola.experiment import spec
-from mola.types import BadInput
+from mola.pretrained import TINY, metadata
+from mola.types import BadInput, Source
 
 
 @pytest.fixture
 def planned(suite_file, tmp_path):
     """A function that plans a benchmark with weights whose metadata say what they saw."""
 
-    def plan(saw, benchmark="digits"):
+    def plan(saw, benchmark="digits", **entries):
         file = tmp_path / "w.safetensors"
-        save_file({"weight": torch.zeros(2)}, file, metadata=None if saw is None else {"saw": saw})
+        save_file({"weight": torch.zeros(2)}, file, metadata=entries | ({} if saw is None else {"saw": saw}))
         suite = load(suite_file(benchmarks={benchmark: {}}, backbone={"name": "test_resnet", "weights": str(file)}))
         return spec.experiments(suite)
 
@@ -58,10 +62,50 @@ def test_what_is_refused(planned, saw, benchmark):
         ("glyphs.letters", "digits"),
         ("digits", "scenes"),
         ("pacs", "digits"),
+        # data that no benchmark reads
+        ("coco, cifar10, other:digit, other:fmnist", "digits"),
     ],
 )
 def test_what_is_not(planned, saw, benchmark):
     assert len(planned(saw, benchmark)) == 1
+
+
+@pytest.mark.parametrize(
+    ("saw", "message"),
+    [
+        ("digit", "which no benchmark has, did you mean 'digits'? For other data write 'other:digit'"),
+        ("imagenet, Digits", "'Digits', which no benchmark has, did you mean 'digits'?"),
+        ("pac", "did you mean 'pacs'?"),
+        ("optdigit", "did you mean 'optdigits'?"),
+        ("glyph.letters", "did you mean 'glyphs.letters'?"),
+        (
+            "glyphs.leters",
+            "'glyphs.leters', which is no task of it, did you mean 'letters'?; it has letters",
+        ),
+        ("emoji.smileys", "which is no task of it; it has twemoji"),
+    ],
+)
+def test_what_is_misspelt_is_refused_whatever_the_benchmark(planned, saw, message):
+    for benchmark in ("scenes", "medmnist"):
+        with pytest.raises(BadInput, match=r"^backbone\.weights: .*w\.safetensors saw '") as error:
+            planned(saw, benchmark)
+        assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_weights_are_refused_for_what_is_drawn_from_their_packages(planned, suite_file, monkeypatch):
+    trained_on = json.dumps([{"name": "@iconify-json/noto"}, {"name": "npm-of-nobody"}])
+    expected = r"w\.safetensors was trained on '@iconify-json/noto', from which 'emoji' is drawn; expected weights"
+    with pytest.raises(BadInput, match=expected):
+        planned(None, "emoji", trained_on=trained_on)
+    assert planned(None, "digits", trained_on=trained_on)
+    for other in ("photographs", "[1]", "[{}]", json.dumps([{"name": "@iconify-json/not"}])):
+        assert planned("imagenet", "emoji", trained_on=other)
+    package = json.loads(metadata(TINY)["trained_on"])[0]["name"]
+    icons = Source("icons", f"npm: {package} 9.9.9", "MIT", "0" * 64)
+    monkeypatch.setattr(Scenes, "sources", (replace(icons, origin="npm: elsewhere"), icons))
+    tiny = suite_file(benchmarks={"scenes": {}}, backbone={"name": "resnet10t", "weights": "tiny"})
+    with pytest.raises(BadInput, match=f"^backbone.weights: tiny was trained on '{package}', from which 'scenes' is"):
+        spec.experiments(load(tiny))
 
 
 def test_tiny_serves_every_packaged_benchmark(suite_file):

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.text import Text
 from synthetic import experiment, fill, make_suite
 
+from mola import registry
 from mola.config import load
 from mola.reporting.figures import amounts, length
 from mola.reporting.figures._labels import spread_out
@@ -97,10 +98,25 @@ def test_what_makes_a_series(tmp_path):
     assert series(tmp_path, both).empty, "50 and 100 are both cut to 40"
     two = {label: AMOUNTS[label] for label in ("digits_25", "digits_50")}
     assert series(tmp_path, two).empty, "two amounts are no line"
-    assert series(tmp_path, two | {"digits": {}}).empty, "nor with an entry that names none"
+    whole = series(tmp_path, two | {"digits": {}})
+    assert dict(zip(whole["entry"], whole["images"], strict=True)) == {"digits_25": 25, "digits_50": 50, "digits": 500}
+    alone = series(tmp_path, AMOUNTS | {"digits": {"balancer": "dwa"}})
+    assert list(alone["benchmark"].unique()) == ["digits"], "an entry alone is no series of its own"
+    far = series(tmp_path, two | {"digits_9999": {"benchmark": "digits", "train": 9999}, "digits": {}})
+    assert far.empty, "both have all images"
     assert series(tmp_path, {**AMOUNTS, "again": {"benchmark": "digits", "train": 25}}).empty, "one amount twice"
     other = {**two, "digits_100": {"benchmark": "digits", "train": 100, "backbone": {"name": "resnet10t"}}}
     assert series(tmp_path, other).empty, "another backbone is another line"
+
+
+def test_an_amount_is_what_the_tasks_really_have(tmp_path):
+    entries = {f"glyphs_{n}": {"benchmark": "glyphs", "train": n} for n in (100, 200, 500)} | {"glyphs": {}}
+    lengths = registry.create("benchmarks", "glyphs", tmp_path, options={}).lengths("train").values()
+    assert min(lengths) < 500 < max(lengths)
+    expected = [100, 200, round(sum(min(n, 500) for n in lengths) / 4), round(sum(lengths) / 4)]
+    frame = series(tmp_path, entries)
+    assert list(frame["images"].unique()) == expected
+    assert list(frame["entry"].unique()) == ["glyphs_100", "glyphs_200", "glyphs_500", "glyphs"]
 
 
 def test_series_of_one_benchmark_with_other_options_have_their_titles(tmp_path):
@@ -198,4 +214,5 @@ def test_the_committed_suite_is_one_series_for_each_benchmark():
     assert {title: list(amounts_) for title, amounts_ in amounts._series(entries)} == {
         "digits": [25, 50, 100, 200, 500],
         "glyphs": [25, 50, 100, 200],
+        "emoji": [25, 50, 100, 200, 500],
     }

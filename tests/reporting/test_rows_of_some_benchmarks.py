@@ -9,6 +9,7 @@ from mola.config import load
 from mola.experiment.spec import experiments
 from mola.reporting.figures._write import write_figures
 from mola.reporting.render import to_markdown
+from mola.reporting.results.read import aligned
 from mola.reporting.tables.ranking import critical_of
 from mola.reporting.write import read_results, tables, write_tables
 from mola.types import BadInput
@@ -37,10 +38,24 @@ def test_a_benchmark_has_its_rows_and_the_summary_all(suite):
     assert every["digits"].labels == ("single_task", "shared", "mola_grad")
     assert every["glyphs"].labels == ("single_task", "late", "shared", "mola_grad")
     summary = every["summary"]
-    assert summary.labels == ("single_task", "shared", "late", "mola_grad")
+    assert summary.labels == ("single_task", "late", "shared", "mola_grad"), "in the suite's order"
     assert not summary.incomplete
     late = lines(summary)["late"].split("|")
     assert late[2].strip() == late[3].strip() == "–" and "±" in late[4]
+
+
+def test_rows_of_the_first_benchmark_do_not_come_first(tmp_path):
+    rows = {
+        "single_task": {"group": "a"},
+        "early": {"method": "shared", "benchmarks": ["glyphs"], "group": "b"},
+        "shared": {"group": "c"},
+        "mola_grad": {"group": "b"},
+    }
+    suite = make_suite(tmp_path, methods=rows, benchmarks=("digits", "glyphs"), seeds=1)
+    every = aligned(read_results(suite))
+    # the heading "b" comes before "c" although digits has "c" first
+    assert every["digits"].labels == every["glyphs"].labels == ("single_task", "early", "mola_grad", "shared")
+    assert every["digits"].groups == ("a", "b", "b", "c")
 
 
 def test_what_is_over_all_benchmarks_leaves_it_out(suite):
@@ -62,6 +77,13 @@ def test_what_is_chosen(suite):
     assert len(chosen_experiments(suite, ["digits"], None)) == 3
     with pytest.raises(BadInput, match=r"methods\.late\.benchmarks: the row is not trained on 'digits'"):
         chosen_experiments(suite, ["digits"], ["late"])
+    both = chosen_experiments(suite, ["digits", "glyphs"], ["late", "shared"])
+    assert [e.name for e in both] == ["digits/shared", "glyphs/late", "glyphs/shared"]
+    for methods in (None, ["shared"]):
+        with pytest.raises(BadInput, match="benchmark 'glyph' is not in suite 'synthetic', did you mean 'glyphs'"):
+            chosen_experiments(suite, ["digits", "glyph"], methods)
+    with pytest.raises(BadInput, match="method 'lat' is not in suite 'synthetic', did you mean 'late'"):
+        chosen_experiments(suite, None, ["late", "lat"])
 
 
 @pytest.mark.parametrize(

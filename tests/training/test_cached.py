@@ -153,7 +153,7 @@ def test_costs_are_those_of_the_whole_backbone(name, suite, root):
         assert ours == plain
 
 
-def test_one_cache_serves_methods_seeds_and_smaller_limits(suite, root):
+def test_one_cache_serves_methods_seeds_amounts_and_smaller_limits(suite, root):
     loaded = suite(views=2, methods={"shared": None, "mola_router": None})
     built(settings_of(loaded), root)
     (folder,) = folders(root)
@@ -161,6 +161,11 @@ def test_one_cache_serves_methods_seeds_and_smaller_limits(suite, root):
     built(settings_of(loaded, "mola_router"), root, seed=1)
     # whole blocks are computed, so another limit within them needs nothing
     built(settings_of(suite(views=2, benchmarks={"digits": {"limit": 9}})), root)
+    few = suite(views=2, benchmarks={"digits": {"limit": 16, "train": 4}}, methods={"mmoe": None})
+    fewer, _, _ = built(settings_of(few, "mmoe"), root)
+    batches = list(fewer.batches("train", size=8, seed=0, epoch=0))
+    assert len(batches) == 2 and batches[0].x.shape[0] == batches[0].pixels.shape[0] == 8
+    assert fewer.inner.group_sizes("train") == dict.fromkeys(fewer.inner.groups, 4)
     assert folders(root) == [folder]
     assert stamps == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
@@ -176,7 +181,7 @@ def test_a_limit_changes_no_bit(suite, root, monkeypatch):
     assert len(folders(root)) == 2 and torch.equal(small, large)
 
 
-@pytest.mark.parametrize("what", ["views", "stages", "weights", "augmentation", "data"])
+@pytest.mark.parametrize("what", ["views", "stages", "weights", "augmentation", "data", "threads"])
 def test_what_decides_the_bits_decides_the_folder(what, suite, root, tmp_path, monkeypatch):
     built(settings_of(suite(views=1)), root)
     (before,) = folders(root)
@@ -190,6 +195,8 @@ def test_what_decides_the_bits_decides_the_folder(what, suite, root, tmp_path, m
         state["layer1.0.conv1.weight"] *= 1.01
         torch.save(state, tmp_path / "other.pth")
         changes["backbone"] = {"weights": str(tmp_path / "other.pth")}
+    elif what == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     else:
         digits = registry.load("benchmarks", "digits")
         if what == "augmentation":

@@ -205,6 +205,14 @@ def test_a_row_that_fixes_what_the_grid_tries_is_refused(suite_file):
     config.load(suite_file(methods=methods, tune={"grid": {"batch_size": [8, 16]}}))
 
 
+def test_a_benchmark_that_fixes_what_the_grid_tries_is_refused(suite_file):
+    benchmarks = {"few": {"benchmark": "digits", "limit": 16, "training": {"epochs": 1, "lr": 0.1}}}
+    expected = "benchmarks.few.training.lr: expected none where tune.grid tries values, found 0.1"
+    with pytest.raises(BadInput, match=expected):
+        config.load(suite_file(benchmarks=benchmarks, tune={"grid": {"lr": RATES}}))
+    config.load(suite_file(benchmarks=benchmarks, tune={"grid": {"batch_size": [8, 16]}}))
+
+
 KILLED = """
 import os, signal, sys
 import torch

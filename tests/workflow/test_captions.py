@@ -24,6 +24,16 @@ def test_what_is_said_about_reading_test_follows_the_oracle_selection(file, figu
         assert "scored after every epoch" not in caption(file, figure, **plain)
 
 
+def test_what_is_said_about_the_learning_rate_follows_tuning():
+    of = {"file": "figures.rst", "figure": "amounts"}
+    words = (
+        "number of epochs. Nothing is tuned: rows and amounts train with the learning rate that the configuration gives"
+    )
+    for plain in ({}, {"tune": None}, {"tune": False}):
+        assert words in caption(**of, **plain)
+    assert "Nothing is tuned" not in caption(**of, tune={"grid": {"lr": [0.1]}})
+
+
 def test_what_is_said_about_budgets_follows_the_pruner():
     of = {"file": "figures.rst", "figure": "tuning_history"}
     assert "the same number of epochs, so that numbers of trials differ" in caption(**of, tune={"pruner": "median"})

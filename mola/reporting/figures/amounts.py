@@ -1,26 +1,31 @@
 """Gain against the amount of data: how far a row is from the row that it is compared with, at several numbers of
-training images.
+training images. The number of an entry is what its tasks really have, as a mean over the tasks.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mola import registry
 from mola.metrics import averageable
 from mola.reporting.figures._labels import labelled, zero_line
 from mola.reporting.figures._source import ALL, Source, estimate, row_groups
 from mola.reporting.figures._style import PAGE, Style, Styles, limit_around_zero, panels
 from mola.reporting.tables.significance import paired
+from mola.sections import Settings
+from mola.types import BadInput
 
 NEEDS = (
     "a row to compare with (compare_to or reference), and one benchmark in three entries or more that differ in their "
-    "number of training images (train, or limit), each in another one"
+    "number of training images (train, limit, or all of them), each in another one"
 )
 FEWEST = 3
 # inches, of a panel
@@ -85,16 +90,29 @@ def _series(sources: Sequence[Source]) -> Iterator[tuple[str, Mapping[int, Sourc
         entry = source.suite.benchmarks[source.benchmark]
         settings = source.suite.settings(source.benchmark, source.suite.rows(source.benchmark)[0])
         options = dict(settings.benchmark_options)
-        amounts = [n for n in (options.pop("train"), options.pop("limit")) if n is not None]
-        if amounts:
+        named = [n for n in (options.pop("train"), options.pop("limit")) if n is not None]
+        if images := _images(settings, source.suite.data) or min(named, default=None):
             key = json.dumps([settings.benchmark, options, entry.backbone, entry.balancer], sort_keys=True, default=str)
-            grouped.setdefault(key, []).append((min(amounts), source))
+            grouped.setdefault(key, []).append((images, source))
+    # an entry alone is no series whose title another one's has to differ from
+    grouped = {key: entries for key, entries in grouped.items() if len(entries) > 1}
     names = [json.loads(key)[0] for key in grouped]
     for name, entries in zip(names, grouped.values(), strict=True):
         by_amount = dict(sorted(entries, key=lambda pair: pair[0]))
         if len(by_amount) == len(entries):
             others = names.count(name) > 1
             yield f"{name}, from {entries[0][1].benchmark}" if others else name, by_amount
+
+
+def _images(settings: Settings, data: Path) -> int | None:
+    """The training images of a task: a mean over the tasks, as ``train`` may be more than some of them have. None where
+    the data have to be prepared to be counted, and are not.
+    """
+    benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
+    try:
+        return round(fmean(benchmark.sizes("train").values()))
+    except BadInput:
+        return None
 
 
 def _differences(title: str, images: int, source: Source) -> Iterator[dict[str, Any]]:

@@ -69,15 +69,17 @@ def read_results(suite: Suite, drafts: bool = False) -> dict[str, Results]:
 
 
 def aligned(benchmarks: Mapping[str, Results]) -> dict[str, Results]:
-    """The same results, all with the same rows in the same order: a row that is not trained on a benchmark is empty
-    there.
+    """The same results, all with the same rows in the suite's order, groups together: a row that is not trained on a
+    benchmark is empty there.
     """
     groups: dict[str, str | None] = {}
     for results in benchmarks.values():
         groups |= {row.label: row.group for row in results.rows}
-    headings = list(dict.fromkeys(groups.values()))
-    # a row that the first benchmark lacks joins its group
-    labels = sorted(groups, key=lambda label: headings.index(groups[label]))
+    suites = (row.experiment.suite for results in benchmarks.values() for row in results.rows if row.experiment)
+    suite = next(suites, None)
+    order = [label for label in suite.methods if label in groups] if suite else list(groups)
+    headings = list(dict.fromkeys(groups[label] for label in order))
+    labels = sorted(order, key=lambda label: headings.index(groups[label]))
     every = {}
     for name, results in benchmarks.items():
         rows = {row.label: row for row in results.rows}
