@@ -29,10 +29,11 @@ def produced(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     content = yaml.safe_load((ROOT / CONFIG).read_text())
     path = folder / "suite.yaml"
-    elsewhere = {"results": str(folder), "data": str(folder / "data"), "seeds": 1}
+    # what is drawn of tuning is no part of dvc.yaml
+    elsewhere = {"results": str(folder), "data": str(folder / "data"), "seeds": 1, "tune": None}
     path.write_text(yaml.safe_dump(content | elsewhere, sort_keys=False))
     suite = load(path)
-    fill(suite, lambda benchmark, method, seed: 0.5)
+    fill(suite, lambda benchmark, method, seed: 0.5, epochs=2)
     return {source.benchmark: source for source in sources(suite)}
 
 
