@@ -7,10 +7,9 @@ rule tune:
         suite.folder / "{benchmark}/{method}/optuna/study.json",
         prepared=ancient(prepared),
     output:
-        # the journal is no output: Snakemake would delete it before it runs the job again
+        # the journal is no output: Snakemake would delete it before it runs the job again; history.csv and importance.csv
+        # are none, as a clone's files are as new as their names are late, and these come before study.json
         TUNED,
-        suite.folder / "{benchmark}/{method}/optuna/history.csv",
-        suite.folder / "{benchmark}/{method}/optuna/importance.csv",
     log:
         f"logs/{suite.suite}/tune/{{benchmark}}.{{method}}.log",
     threads: LOADERS
