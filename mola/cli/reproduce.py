@@ -22,7 +22,7 @@ from mola.cli.common import (
 from mola.types import BadInput
 
 if TYPE_CHECKING:
-    from mola.experiment.reproduce import Drawn
+    from mola.experiment.reproduce import SampledRun
     from mola.experiment.spec import Experiment
 
 # other bits alone moved short runs, in the steep part of training, by up to 2.8 points (docs/protocol.md)
@@ -54,9 +54,10 @@ def reproduce(
     the record. Others have to agree within --tolerance. What differs of machine, versions and threads is said first.
     The exit code is 1 if a run differs.
 
-    --certify is for records that are stale only because code was edited: it trains one seed of every benchmark and
-    method. Where that gives the same bits, the other records are stamped with the code of today and say by which seed
-    (docs/protocol.md); where it does not, all seeds are trained again. The code has to be committed.
+    --certify is for records that are stale only because code was edited: it trains one seed of every benchmark, method
+    and old code, and the best trial of a tuned one. Where that gives the same bits, the other records are stamped with
+    the code of today and say by which seed (docs/protocol.md); where it does not, their seeds are trained again. The
+    code has to be committed. The exit code is 1 if a record is left that does not count.
 
     Examples: mola reproduce --sample 3; mola reproduce --sample 1 -b digits --draw 7; mola reproduce --certify
     """
@@ -90,11 +91,10 @@ def _choose_kernels_or_say(is_portable: bool) -> None:
 
 
 def _sample(experiments: list[Experiment], number: int, seed: int, tolerance: float | None, folder: Path) -> None:
-    from mola.experiment.reproduce import compare
-    from mola.experiment.reproduce import draw as drawn
+    from mola.experiment.reproduce import compare, draw
 
     points = TOLERANCE if tolerance is None else tolerance
-    runs, total = drawn(experiments, number, seed)
+    runs, total = draw(experiments, number, seed)
     if not runs:
         raise BadInput(f"{folder}: expected finished runs of the suite as it is now, found none; see mola status")
     typer.echo(f"{len(runs)} of {total} finished runs, --draw {seed}")
@@ -110,21 +110,22 @@ def _sample(experiments: list[Experiment], number: int, seed: int, tolerance: fl
         raise typer.Exit(1)
 
 
-def _expectation(run: Drawn, points: float) -> str:
+def _expectation(run: SampledRun, points: float) -> str:
     """What a run of the sample is held to, and why."""
     kind = "portable" if run.is_portable else "not portable"
     if run.exact:
         return f"{kind}, with the versions and threads of here: every bit has to be equal"
-    where = f", made with {'; '.join(run.surroundings)}" if run.surroundings else ""
+    where = f", what differs or may: {'; '.join(run.may_differ)}" if run.may_differ else ""
     return f"{kind}{where}: the mean test score has to agree within {points:g} points"
 
 
 def _certify(experiments: list[Experiment]) -> None:
     from mola.experiment.certify import certify
+    from mola.tuning.again import differences
 
     failed = 0
     with log_lines():
-        for line, fine in certify(experiments):
+        for line, fine in certify(experiments, differences):
             typer.echo(line)
             failed += not fine
     if failed:

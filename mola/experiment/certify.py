@@ -1,5 +1,5 @@
-"""Records that a change of code alone made stale: one seed of every row is trained once more, and where it gives the
-same bits, the records of the row count for the code of today, and say so.
+"""Records that a change of code alone made stale: of every row one seed of each code is trained once more, and where
+it gives the same bits, the records of that code count for the code of today, and say so.
 
 Every file is written by renaming, and the record of the seed that was trained comes last: after a kill, records that
 are not stamped yet are as stale as they were, and the same command goes on.
@@ -9,58 +9,54 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mola.experiment import record as records
 from mola.experiment import tuned
+from mola.experiment.edited import Retuned, RowState, state
 from mola.experiment.inputs import write_inputs
-from mola.experiment.provenance import commit, uncommitted
+from mola.experiment.provenance import commit, git, uncommitted
 from mola.experiment.record import Certified, Fingerprint, Record, Tuned
 from mola.experiment.rerun import differences, listed, other_surroundings, prepared, rerun
-from mola.experiment.run import ANALYSIS, train_seeds, write_index, writing
+from mola.experiment.run import ANALYSIS, finished, train_seeds, write_index, writing
 from mola.experiment.spec import Experiment
 from mola.files import write_json
 from mola.types import BadInput
 
 Line = tuple[str, bool]  # what happened, and whether it is as it should be
+# of a study with the code of today, trained in a scratch folder: see mola.tuning.again.differences
+StudyDifferences = Callable[[Retuned, Path], list[str]]
 
 
 @dataclass(frozen=True)
-class Retuned(Experiment):
-    """An experiment whose ``tuned.json`` counts although the code of its study was edited since."""
+class Proof:
+    """Stale records of one code by seed, and the first of them trained once more."""
 
-    result: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def tuning_result(self) -> dict[str, Any] | None:
-        """The content of ``tuned.json``."""
-        return self.result
-
-
-@dataclass(frozen=True)
-class RowState:
-    """The records of a row, by seed.
-
-    stale:    those that only a change of code made stale.
-    problems: why the other seeds have none that counts.
-    """
-
-    experiment: Experiment
     stale: dict[int, Record]
-    problems: dict[int, str]
+    again: Record
+
+    @property
+    def failed(self) -> bool:
+        """Whether training failed, which says nothing of bits: the old record is of a run that did not."""
+        return self.again.status == "failed"
+
+    @property
+    def old(self) -> Record:
+        """The stale record of the seed that was trained."""
+        return self.stale[self.again.seed]
 
 
-def certify(experiments: Sequence[Experiment]) -> Iterator[Line]:
+def certify(experiments: Sequence[Experiment], study_differences: StudyDifferences) -> Iterator[Line]:
     """Certify the rows whose records a change of code alone made stale, and train those again whose bits changed.
 
-    Raises BadInput, with nothing written, where the code of one of them is in no commit, or data can't be had.
+    Raises BadInput, with nothing written, where the code of one of them is in no commit, or data can't be had; and
+    where another commit is checked out meanwhile, with nothing written of that row.
     """
-    rows = [_state(_with_result(prepared(experiment))) for experiment in experiments]
-    due = [row for row in rows if row.stale]
+    head = str(commit())
+    rows = [state(prepared(experiment)) for experiment in experiments]
+    due = [row for row in rows if row.is_due]
     for row in due:
         more = ["mola.tuning.budget"] if row.experiment.suite.tune is not None else []
         if files := uncommitted(row.experiment, *more):
@@ -68,60 +64,114 @@ def certify(experiments: Sequence[Experiment]) -> Iterator[Line]:
     if not due:
         yield "nothing to certify: no record is stale by a change of code alone", True
     for row in due:
-        yield from _certified(row)
-        _touch_run_times(row.experiment)
+        with tempfile.TemporaryDirectory(prefix="mola-certify-") as folder:
+            yield from _certified(row, head, study_differences, Path(folder))
     for row in rows:
         for seed, problem in row.problems.items():
-            yield f"{row.experiment.name} seed {seed}: not certified: {problem}; mola train makes it", True
+            yield f"{row.experiment.name} seed {seed}: not certified: {problem}; mola train makes it", False
 
 
-def _certified(row: RowState) -> Iterator[Line]:
-    name, seed = row.experiment.name, next(iter(row.stale))
-    with tempfile.TemporaryDirectory(prefix="mola-certify-") as folder:
-        scratch = Path(folder)
-        again = rerun(row.experiment, seed, scratch)
-        changes = differences(row.stale[seed], again)
-        if not changes:
-            _stamp(row, again, scratch)
-            others = len(row.stale) - 1
-            what = f"{others} {'record' if others == 1 else 'records'} certified by seed {seed} at {str(commit())[:7]}"
-            yield f"{name}: {what} (weights {str(again.weights_sha256)[:8]}…)", True
+def _certified(row: RowState, head: str, study_differences: StudyDifferences, scratch: Path) -> Iterator[Line]:
+    experiment, name = row.experiment, row.experiment.name
+    first = f"mola tune --restart -b {experiment.benchmark} -m {experiment.label} first, and mola train with these then"
+    if isinstance(experiment, Retuned) and (changes := study_differences(experiment, scratch)):
+        yield f"{name}: its study gives another result: {listed(changes)}", True
+        yield f"{name}: {first}", False
+        return
+    proofs = [Proof(group, rerun(experiment, next(iter(group)), scratch)) for group in row.groups()]
+    _check_commit(name, head)
+    for proof in proofs:
+        if proof.failed:
+            yield f"{name}: seed {proof.again.seed} failed: {proof.again.reason}; no record of that code changed", False
+        elif changes := differences(proof.old, proof.again):
+            where = other_surroundings(proof.old, proof.again.model_dump())
+            yield f"{name}: seed {proof.again.seed} gives other bits: {listed(where + changes)}", True
+    settled = [proof for proof in proofs if not proof.failed]
+    if isinstance(experiment, Retuned):
+        if any(differences(proof.old, proof.again) for proof in settled):
+            yield f"{name}: {first}", False
             return
-        where = other_surroundings(row.stale[seed], again.model_dump())
-        yield f"{name}: seed {seed} gives other bits: {listed(where + changes)}", True
-        if isinstance(row.experiment, Retuned):
-            options = f"-b {row.experiment.benchmark} -m {row.experiment.label}"
-            yield f"{name}: mola tune --restart {options} first, and mola train {options} then", False
+        # the records count for what the study found
+        if len(settled) < len(proofs):
             return
-        write_inputs([row.experiment])
-        if again.status == "done":
-            _replace(row.experiment, again, scratch)
-    failed = train_seeds(row.experiment, row.experiment.suite.seeds)
-    yield f"{name}: trained again, {f'seeds {failed} failed' if failed else 'all seeds'}", not failed
+    elif not settled:
+        return
+    yield from _settle(experiment, settled, head, scratch)
 
 
-def _stamp(row: RowState, again: Record, scratch: Path) -> None:
-    """Let the records of a row count for the code of today.
+def _settle(experiment: Experiment, proofs: Sequence[Proof], head: str, scratch: Path) -> Iterator[Line]:
+    """Let records count for the code of today, or make new ones.
 
     The order is that in which the workflow makes these files, so that none is older than what it depends on.
     """
-    experiment = row.experiment
     write_inputs([experiment])
     if isinstance(experiment, Retuned):
-        _stamp_study(experiment)
-    for seed, record in row.stale.items():
-        if seed != again.seed:
-            _write(experiment, _stamped(experiment, record, again), experiment.run_folder(seed) / ANALYSIS)
-    _replace(experiment, again, scratch)
+        if not _stamp_study(experiment):
+            yield f"{experiment.name}: left alone: it was tuned anew meanwhile", False
+            return
+        yield f"{experiment.name}: its study is certified at {head[:7]}", True
+    for proof in proofs:
+        if differences(proof.old, proof.again):
+            yield from _train(experiment, proof, scratch)
+        else:
+            yield from _stamp(experiment, proof, head, scratch)
     write_index(experiment)
+    _touch_run_times(experiment)
 
 
-def _stamp_study(experiment: Retuned) -> None:
+def _train(experiment: Experiment, proof: Proof, scratch: Path) -> Iterator[Line]:
+    """Train again all seeds whose records are of one code; the one of the proof is trained already."""
+    if not _replace(experiment, proof, scratch):
+        yield _left_alone(experiment, proof.again.seed)
+    failed = train_seeds(experiment, [*proof.stale])
+    trained = f"seeds {', '.join(map(str, proof.stale))}"
+    yield f"{experiment.name}: trained again: {trained}{f'; failed: {failed}' if failed else ''}", not failed
+
+
+def _stamp(experiment: Experiment, proof: Proof, head: str, scratch: Path) -> Iterator[Line]:
+    """Let the records of one code count for that of today."""
+    again, count = proof.again, 0
+    for seed, record in proof.stale.items():
+        if seed == again.seed:
+            continue
+        if _write(experiment, record, _stamped(experiment, record, again.seed, head), experiment.run_folder(seed)):
+            count += 1
+        else:
+            yield _left_alone(experiment, seed)
+    if not _replace(experiment, proof, scratch):
+        yield _left_alone(experiment, again.seed)
+    what = f"{count} {'record' if count == 1 else 'records'} certified by seed {again.seed} at {head[:7]}"
+    yield f"{experiment.name}: {what} (weights {str(again.weights_sha256)[:8]}…)", True
+
+
+def _check_commit(name: str, head: str) -> None:
+    """Raise BadInput where another commit is checked out than when certifying began: records would name the wrong."""
+    now = (git("rev-parse", "HEAD") or b"").decode().strip()
+    if now != head:
+        raise BadInput(
+            f"{name}: expected commit {head[:7]} to stay checked out, found {now[:7]}; nothing of it changed"
+        )
+
+
+def _left_alone(experiment: Experiment, seed: int) -> Line:
+    text = f"{experiment.name} seed {seed}: left alone: its record is another one by now"
+    return text, finished(experiment, seed) is not None
+
+
+def _stamp_study(experiment: Retuned) -> bool:
+    """Let ``tuned.json`` count for the code of today; False, with nothing written, where it is another one by now."""
     result = experiment.study_folder / tuned.NAME
-    write_json(result, {**experiment.result, "fingerprint": experiment.study["fingerprint"]})
-    # written with it, and older than the study's inputs by now
-    for path in experiment.study_folder.glob("*.csv"):
-        path.touch()
+    with writing(experiment.study_folder):
+        try:
+            if json.loads(result.read_text()) != experiment.result:
+                return False
+        except (OSError, ValueError):
+            return False
+        write_json(result, {**experiment.result, "fingerprint": experiment.study["fingerprint"]})
+        # written with it, and older than the study's inputs by now
+        for path in experiment.study_folder.glob("*.csv"):
+            path.touch()
+    return True
 
 
 def _touch_run_times(experiment: Experiment) -> None:
@@ -131,84 +181,48 @@ def _touch_run_times(experiment: Experiment) -> None:
         path.touch()
 
 
-def _stamped(experiment: Experiment, record: Record, again: Record) -> Record:
+def _stamped(experiment: Experiment, record: Record, seed: int, head: str) -> Record:
     """The record, certified by another seed's of the same code."""
     trained = record.certified.trained_fingerprint if record.certified else record.fingerprint.code
-    certified = Certified(seed=again.seed, commit=str(again.commit), trained_fingerprint=trained)
+    certified = Certified(seed=seed, commit=head, trained_fingerprint=trained)
     return record.model_copy(update={"fingerprint": Fingerprint(**experiment.fingerprint), "certified": certified})
 
 
-def _replace(experiment: Experiment, again: Record, scratch: Path) -> None:
-    """Put the record of a run that was trained in ``scratch`` in its place."""
+def _replace(experiment: Experiment, proof: Proof, scratch: Path) -> bool:
+    """Put the record of the run that was trained in ``scratch`` in its place; False as :func:`_write`."""
     summary = experiment.tuned_summary
-    record = again.model_copy(
+    record = proof.again.model_copy(
         update={
             "fingerprint": Fingerprint(**experiment.fingerprint),
             "tuned": Tuned.model_validate(summary) if summary else None,
         }
     )
-    folder = experiment.run_folder(again.seed).relative_to(experiment.suite.results)
-    _write(experiment, record, scratch / folder / ANALYSIS)
+    folder = experiment.run_folder(record.seed).relative_to(experiment.suite.results)
+    return _write(experiment, proof.old, record, scratch / folder)
 
 
-def _write(experiment: Experiment, record: Record, analysis: Path) -> None:
-    """Write a record, and before it what its probes measured, from another file if that is elsewhere."""
+def _write(experiment: Experiment, old: Record, record: Record, source: Path) -> bool:
+    """Write a record, and before it what its probes measured, from the folder ``source`` if that is elsewhere.
+
+    False, with nothing written, where ``old`` is not the record that is there by now.
+    """
     folder = experiment.run_folder(record.seed)
     with writing(folder):
+        if not _is_there(old, folder):
+            return False
         try:
-            measured = json.loads(analysis.read_text())
+            measured = json.loads((source / ANALYSIS).read_text())
         except FileNotFoundError:
             (folder / ANALYSIS).unlink(missing_ok=True)
         else:
             write_json(folder / ANALYSIS, {**measured, "fingerprint": record.fingerprint.all}, indent=None)
         records.write(folder / records.NAME, record)
+    return True
 
 
-def _state(experiment: Experiment) -> RowState:
-    row = RowState(experiment, {}, {})
-    for seed in experiment.suite.seeds:
-        try:
-            record = records.read(experiment.run_folder(seed) / records.NAME)
-        except FileNotFoundError:
-            row.problems[seed] = "no record"
-            continue
-        except BadInput as error:
-            row.problems[seed] = str(error)
-            continue
-        reason = experiment.stale(record, seed)
-        if record.status == "failed":
-            row.problems[seed] = f"failed: {record.reason}"
-        elif reason and _counts_but_for_code(experiment, record, seed):
-            row.stale[seed] = record
-        elif reason:
-            row.problems[seed] = reason
-    return row
-
-
-def _counts_but_for_code(experiment: Experiment, record: Record, seed: int) -> bool:
-    """Whether a record would count, were it of the code of today."""
-    if not _same_but_code(record.fingerprint.model_dump(exclude_none=True), experiment.fingerprint):
-        return False
-    fingerprint = Fingerprint(**experiment.fingerprint)
-    return experiment.stale(record.model_copy(update={"fingerprint": fingerprint}), seed) is None
-
-
-def _same_but_code(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    without = ({key: part for key, part in parts.items() if key not in ("code", "all")} for parts in (old, new))
-    return next(without) == next(without)
-
-
-def _with_result(experiment: Experiment) -> Experiment:
-    """The experiment; where its tuning is of other code alone, as if that counted."""
-    if experiment.is_tuned:
-        return experiment
-    path = experiment.study_folder / tuned.NAME
+def _is_there(old: Record, folder: Path) -> bool:
     try:
-        stored = json.loads(path.read_text())["fingerprint"]
-        # all else that is wrong with the file
-        result = tuned.read(experiment.study_folder, {**experiment.study, "fingerprint": stored})
-        if not _same_but_code(stored, experiment.study["fingerprint"]):
-            return experiment
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return experiment
-    return Retuned(experiment.suite, experiment.benchmark, experiment.label, experiment.configured, result)
+        record = records.read(folder / records.NAME)
+    except (FileNotFoundError, BadInput):
+        return False
+    return (record.fingerprint.all, record.time) == (old.fingerprint.all, old.time)

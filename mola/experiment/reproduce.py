@@ -20,17 +20,24 @@ from mola.training.devices import claim
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledRun:
     """A run of the sample.
 
     surroundings: what differs between where it was made and here, a text each.
+    unknown:      what may differ, too, as its record does not say it.
     is_portable:  whether its bits are to be the same on every processor with AVX2.
     """
 
     experiment: Experiment
     record: Record
     surroundings: tuple[str, ...]
+    unknown: tuple[str, ...]
     is_portable: bool
+
+    @property
+    def may_differ(self) -> tuple[str, ...]:
+        """What differs of the surroundings, or may."""
+        return self.surroundings + self.unknown
 
     @property
     def exact(self) -> bool:
@@ -38,7 +45,7 @@ class Drawn:
         return self.is_portable and not self.surroundings
 
 
-def draw(experiments: Sequence[Experiment], number: int, seed: int) -> tuple[list[Drawn], int]:
+def draw(experiments: Sequence[Experiment], number: int, seed: int) -> tuple[list[SampledRun], int]:
     """A sample of the finished runs of experiments as they are now, without repetition, and of how many it is one.
 
     number: of the sample; all runs where there are fewer.
@@ -46,10 +53,10 @@ def draw(experiments: Sequence[Experiment], number: int, seed: int) -> tuple[lis
     """
     runs = [(e, record) for e in experiments for s in e.suite.seeds if (record := finished(e, s))]
     chosen = random.Random(seed).sample(runs, min(number, len(runs)))
-    return [_drawn(experiment, record) for experiment, record in chosen], len(runs)
+    return [_sampled(experiment, record) for experiment, record in chosen], len(runs)
 
 
-def compare(sample: Sequence[Drawn], tolerance: float) -> Iterator[tuple[str, bool]]:
+def compare(sample: Sequence[SampledRun], tolerance: float) -> Iterator[tuple[str, bool]]:
     """Train the runs of a sample once more; of each a line that says how it compares, and whether it agrees.
 
     tolerance: in points of the mean test score, for runs that need not be equal to the last bit.
@@ -68,16 +75,23 @@ def compare(sample: Sequence[Drawn], tolerance: float) -> Iterator[tuple[str, bo
         yield f"{name}: {text}, {time.perf_counter() - began:.0f} s)", agrees
 
 
-def _drawn(experiment: Experiment, record: Record) -> Drawn:
+def _sampled(experiment: Experiment, record: Record) -> SampledRun:
     with claim(experiment.suite.device) as device:
         surroundings = other_surroundings(record, machine(device))
     is_portable = record.settings["training"].get("deterministic") == "portable"
     if is_portable and (reason := portable.unsupported()):
         surroundings.insert(0, f"processor x86-64 with AVX2 and FMA, here {reason}")
-    return Drawn(experiment, record, tuple(surroundings), is_portable)
+    unknown = () if is_portable or _names_processor(record.device) else ("processor not recorded",)
+    return SampledRun(experiment, record, tuple(surroundings), unknown, is_portable)
 
 
-def _verdict(run: Drawn, again: Record, tolerance: float) -> tuple[str, bool]:
+def _names_processor(device: str) -> bool:
+    """Whether a record's device says more of a processor than its architecture, ``cpu: x86_64``, which is one word."""
+    kind, _, name = device.partition(": ")
+    return kind != "cpu" or len(name.split()) > 1
+
+
+def _verdict(run: SampledRun, again: Record, tolerance: float) -> tuple[str, bool]:
     """How a run compares, up to the time that stands last in the brackets, and whether it agrees."""
     tasks = run.experiment.data.tasks
     title = "average" if averageable(tasks) else "score"
@@ -88,9 +102,10 @@ def _verdict(run: Drawn, again: Record, tolerance: float) -> tuple[str, bool]:
         return f"differs: failed here: {again.reason} (", False
     old, new = (100 * overall(record.test, tasks) for record in (run.record, again))
     scores = f"{title} {old:.2f}, here {new:.2f}"
-    # on one machine weights and losses are equal, or neither is: a record that says otherwise was changed
-    changed = not run.surroundings and (
-        run.record.weights_sha256 == again.weights_sha256 or all(c.startswith("weights ") for c in changes)
+    # equal weights give equal scores everywhere, and on one machine equal scores and losses come of equal weights: a
+    # record that says otherwise was changed
+    changed = run.record.weights_sha256 == again.weights_sha256 or (
+        not run.may_differ and all(c.startswith("weights ") for c in changes)
     )
     if run.exact or changed or not (math.isfinite(new) and abs(new - old) <= tolerance):
         return f"differs: {listed(changes)} ({scores}", False

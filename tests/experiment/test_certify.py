@@ -2,18 +2,13 @@
 
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 
 import pytest
-import yaml
+from edited_copy import Copy
 
 from mola.experiment import record as records
-from mola.source import ROOT
 
-STEP, ADAPTER = "mola/training/step.py", "mola/layers/adapter.py"
+STEP, ADAPTER, TRIAL = "mola/training/step.py", "mola/layers/adapter.py", "mola/tuning/trial.py"
 # kills the process at its n-th record, as it is put in its place
 KILLER = """
 import os, pathlib, signal
@@ -28,69 +23,6 @@ pathlib.Path.replace = replaced
 """
 
 pytestmark = pytest.mark.slow
-
-
-class Copy:
-    """A git repository with the package, prepared digits and a suite of two methods and three seeds."""
-
-    def __init__(self, folder, data_root):
-        self.folder, self.results = folder, folder / "results/tiny/digits"
-        listed = self.git("ls-files", "-co", "--exclude-standard", "mola", "data/splits", where=ROOT)
-        for name in listed.splitlines():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-        shutil.copytree(data_root / "digits", folder / "data/digits")
-        (folder / ".gitignore").write_text("/data/digits\n/results\n__pycache__\n")
-        suite = {
-            "suite": "tiny",
-            "seeds": 3,
-            "reference": None,
-            "device": "cpu",
-            "benchmarks": {"digits": {"limit": 16}},
-            "training": {"epochs": 1, "batch_size": 16, "lr": 0.002},
-            "backbone": {"name": "test_resnet"},
-            "probes": {"gradients": 1},
-            "methods": {"shared": None, "mola_grad": {"rank": 2, "where": r"layer[1-4]\..*conv\d"}},
-        }
-        (folder / "suite.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
-        self.git("init", "-q")
-        self.commit()
-        self.mola("train")
-
-    def git(self, *words, where=None):
-        name = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        return subprocess.run(
-            ["git", *name, *words], cwd=where or self.folder, check=True, capture_output=True, text=True
-        ).stdout
-
-    def commit(self):
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", "an edit")
-        return self.git("rev-parse", "HEAD").strip()
-
-    def edit(self, name, before, after):
-        path = self.folder / name
-        text = path.read_text()
-        assert before in text
-        path.write_text(text.replace(before, after))
-
-    def mola(self, *words, code=0, **variables):
-        places = f"{variables.pop('first', '')}{os.pathsep}{self.folder}".strip(os.pathsep)
-        environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"} | variables
-        command = [sys.executable, "-m", "mola.cli", *words, "-c", "suite.yaml"]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == code and "Traceback" not in done.stderr, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def path(self, label, seed):
-        return self.results / label / f"seed{seed}/record.json"
-
-    def records(self, label):
-        return [records.read(self.path(label, seed)) for seed in range(3)]
-
-    def counts(self):
-        """The last line of ``mola status``."""
-        return self.mola("status").splitlines()[-1]
 
 
 @pytest.fixture
@@ -146,11 +78,11 @@ def test_a_renamed_variable_certifies_and_a_constant_trains_again(copy):
     copy.edit(STEP, "value", "loss")
     copy.path("shared", 2).unlink()
     third = copy.commit()
-    text = copy.mola("reproduce", "--certify")
+    text = copy.mola("reproduce", "--certify", code=1)
     assert f"digits/shared: 1 record certified by seed 0 at {third[:7]}" in text
     assert "digits/shared seed 2: not certified: no record; mola train makes it" in text
     assert "digits/mola_grad: seed 0 gives other bits: test.mnist." in text
-    assert "digits/mola_grad: trained again, all seeds" in text
+    assert "digits/mola_grad: trained again: seeds 0, 1, 2" in text
     assert copy.counts() == "5 done, 1 to do"
     kept = records.read(copy.path("shared", 1))
     assert (kept.certified.commit, kept.certified.trained_fingerprint) == (third, before["shared"][1].fingerprint.code)
@@ -174,3 +106,31 @@ def test_a_kill_while_stamping_leaves_whole_records_and_the_same_command_goes_on
     assert copy.counts() == "6 done"
     assert [bool(record.certified) for record in copy.records("shared")] == [False, True, True]
     assert (copy.results / "shared/runs.json").is_file()
+
+
+def test_an_edit_of_a_trial_alone_is_certified_where_its_score_is_the_same(tmp_path, data_root):
+    """Of a grid, by parts; no record is stale by it."""
+    grid = {"grid": {"lr": [0.002, 0.001]}, "seeds": 2}
+    copy = Copy(tmp_path, data_root, seeds=1, methods={"single_task": None}, tune=grid, probes={})
+    study = copy.results / "single_task/optuna/tuned.json"
+    before, record = json.loads(study.read_text()), copy.path("single_task", 0).read_bytes()
+    assert len(before["parts"]) == 4
+    copy.edit(TRIAL, "for score in scores", "for one in scores")
+    copy.edit(TRIAL, "fmean(score.", "fmean(one.")
+    copy.commit()
+    assert copy.counts() == "1 to tune"
+    assert "digits/single_task: its study is certified at " in copy.mola("reproduce", "--certify")
+    assert copy.counts() == "1 done"
+    after = json.loads(study.read_text())
+    assert after.pop("fingerprint") != before.pop("fingerprint") and after == before
+    assert copy.path("single_task", 0).read_bytes() == record
+    assert "nothing to certify" in copy.mola("reproduce", "--certify")
+
+    copy.edit(TRIAL, "Score(statistics.fmean(one.value for one in scores)", "Score(0.5 * scores[0].value")
+    copy.commit()
+    files = {p: p.read_bytes() for p in copy.results.rglob("*") if p.is_file()}
+    text = copy.mola("reproduce", "--certify", code=1)
+    assert "digits/single_task: its study gives another result: score " in text
+    assert "digits/single_task: mola tune --restart -b digits -m single_task first" in text
+    assert {p: p.read_bytes() for p in copy.results.rglob("*") if p.is_file()} == files, "nothing is written"
+    assert copy.counts() == "1 to tune"

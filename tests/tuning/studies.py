@@ -37,6 +37,16 @@ def pretend(monkeypatch, value=near):
     return drawn
 
 
+def pretend_parts(monkeypatch, score):
+    """As ``pretend``, with a function that gives the score of a trial and those of its parts."""
+
+    def pretended(settings, *_):
+        value, parts = score(settings)
+        return scored(value, **parts)
+
+    monkeypatch.setattr(budget, "score", pretended)
+
+
 def trials(suite, label="shared"):
     """(values, parameters, user attributes but the seconds) of the finished trials, in order."""
     finished = store.finished(opened(suite, label))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from studies import METHODS, opened, pretend, scored, trials
+from studies import METHODS, opened, pretend, pretend_parts, trials
 
 from mola import config
 from mola.experiment import record as records
@@ -30,14 +30,6 @@ def of_parts(settings):
     """Known scores of the parts; their mean is highest for the last rate."""
     scores = {part: SCORES[part][RATES.index(settings.training.lr)] for part in PARTS}
     return sum(scores.values()) / len(scores), scores
-
-
-def pretend_parts(monkeypatch, score=of_parts):
-    def pretended(settings, *_):
-        value, parts = score(settings)
-        return scored(value, **parts)
-
-    monkeypatch.setattr(budget, "score", pretended)
 
 
 def test_every_row_has_the_grids_points_in_their_order_and_no_others(suite_of, monkeypatch):
@@ -92,7 +84,7 @@ def test_a_point_that_fails_counts_with_its_reason(suite_of, monkeypatch, error)
 def test_every_part_has_its_best_rate_and_the_run_trains_with_it(suite_of, monkeypatch):
     suite = suite_of(methods={"single_task": None}, tune={"grid": {"lr": RATES}})
     row = experiment(suite, "digits", "single_task")
-    pretend_parts(monkeypatch)
+    pretend_parts(monkeypatch, of_parts)
     result = study.tune(row)
     # of equals the earliest: optdigits
     best = {"mnist": 0.001, "optdigits": 0.004, "mnistm": 0.002, "printed": 0.004}
@@ -147,7 +139,7 @@ def test_a_rate_at_which_training_diverges_is_no_parts_choice(suite_of, monkeypa
 
 def test_without_a_grid_nothing_is_chosen_by_part(suite_of, monkeypatch):
     suite = suite_of(methods={"single_task": None}, tune={"trials": 3, "space": {"lr": RATES}})
-    pretend_parts(monkeypatch)
+    pretend_parts(monkeypatch, of_parts)
     result = study.tune(experiment(suite, "digits", "single_task"))
     assert isinstance(result["parameters"]["training"]["lr"], float) and "parts" not in result
     assert "value.mnist" not in (experiment(suite, "digits", "single_task").study_folder / "history.csv").read_text()

@@ -7,7 +7,7 @@ import sys
 import pytest
 from running import environment, planned, snakemake, write_suite
 
-STEP = "mola/training/step.py"
+STEP, TRIAL = "mola/training/step.py", "mola/tuning/trial.py"
 TUNE = {"trials": 2, "epochs": 1, "space": {"weight_decay": None}}
 
 
@@ -49,7 +49,7 @@ def test_a_tuned_suite_is_certified_and_nothing_is_left_to_do(repository):
     code, text = mola(repository, "reproduce", "--certify")
     assert code == 0 and "digits/shared: 1 record certified by seed 0 at " in text, text
     assert not {"tune", "train"} & {*planned(repository)}
-    assert mola(repository, "status")[1].endswith("2 done\n")
+    assert "\n2 done;" in mola(repository, "status")[1]
     stamped = json.loads((folder / "optuna/tuned.json").read_text())
     assert stamped.pop("fingerprint")["code"] != result.pop("fingerprint")["code"] and stamped == result
     record = json.loads((folder / "seed0/record.json").read_text())
@@ -57,6 +57,15 @@ def test_a_tuned_suite_is_certified_and_nothing_is_left_to_do(repository):
     snakemake(repository)
     assert planned(repository) == {}
     assert "1 of 2 records certified by seed 0" in (repository / "results/tuned/tables/digits.md").read_text()
+
+    # of a trial alone: no record is stale, but the study is
+    trial = repository / TRIAL
+    trial.write_text(trial.read_text().replace("for score in scores", "for one in scores").replace("(score.", "(one."))
+    git(repository, "commit", "-q", "-a", "-m", "of a trial")
+    assert "tune" in planned(repository)
+    code, text = mola(repository, "reproduce", "--certify")
+    assert code == 0 and "digits/shared: its study is certified at " in text, text
+    assert not {"tune", "train"} & {*planned(repository)}
 
     # other bits: what tuning found is of no use for them
     step.write_text(step.read_text().replace("self.optimizer.step()", "self.optimizer.step() or self.optimizer.step()"))
