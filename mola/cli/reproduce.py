@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from mola.cli.common import (
 from mola.types import BadInput
 
 if TYPE_CHECKING:
+    from mola.config import Suite
     from mola.experiment.reproduce import SampledRun
     from mola.experiment.spec import Experiment
 
@@ -71,7 +73,7 @@ def reproduce(
     if certify:
         choose_kernels(suite)
     else:
-        _choose_kernels_or_say(suite.is_portable)
+        _choose_kernels_or_say(suite)
     experiments = chosen_experiments(suite, benchmark, method)
     # hashed before it is imported, as in train
     for experiment in experiments:
@@ -82,12 +84,12 @@ def reproduce(
         _sample(experiments, sample, secrets.randbelow(100_000) if draw is None else draw, tolerance, suite.folder)
 
 
-def _choose_kernels_or_say(is_portable: bool) -> None:
+def _choose_kernels_or_say(suite: Suite) -> None:
     """Portable kernels where this machine has them; the sample says where it has not, and compares within bounds."""
     from mola import portable
 
-    if is_portable and not portable.unsupported():
-        portable.prepare()
+    if not portable.unsupported():
+        choose_kernels(suite)
 
 
 def _sample(experiments: list[Experiment], number: int, seed: int, tolerance: float | None, folder: Path) -> None:
@@ -100,12 +102,7 @@ def _sample(experiments: list[Experiment], number: int, seed: int, tolerance: fl
     typer.echo(f"{len(runs)} of {total} finished runs, --draw {seed}")
     for expectation, count in Counter(_expectation(run, points) for run in runs).items():
         typer.echo(f"{count} {'run' if count == 1 else 'runs'}: {expectation}")
-    different = 0
-    with log_lines():
-        for line, agrees in compare(runs, points):
-            typer.echo(line)
-            different += not agrees
-    if different:
+    if different := _echoed(compare(runs, points)):
         typer.echo(f"mola: {different} of {len(runs)} runs differ from their records", err=True)
         raise typer.Exit(1)
 
@@ -123,10 +120,15 @@ def _certify(experiments: list[Experiment]) -> None:
     from mola.experiment.certify import certify
     from mola.tuning.again import differences
 
+    if _echoed(certify(experiments, differences)):
+        raise typer.Exit(1)
+
+
+def _echoed(lines: Iterable[tuple[str, bool]]) -> int:
+    """Show lines as they come; returns how many of them are not as they should be."""
     failed = 0
     with log_lines():
-        for line, fine in certify(experiments, differences):
+        for line, fine in lines:
             typer.echo(line)
             failed += not fine
-    if failed:
-        raise typer.Exit(1)
+    return failed

@@ -57,3 +57,27 @@ def opened(suite, label="shared"):
     path = experiment(suite, "digits", label).folder / "optuna" / "journal.log"
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path.resolve())))
     return optuna.load_study(study_name=None, storage=storage)
+
+
+# tunes a row of a suite on digits, and dies by SIGKILL after so many checkpoints: FILE NUMBER ROW
+KILLED = """
+import os, signal, sys
+import torch
+from mola.config import load
+from mola.experiment.spec import experiment
+from mola.training.checkpoint import Checkpoint
+from mola.tuning import study
+
+torch.set_num_threads(1)
+suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, Checkpoint.save
+
+def save(self, epoch, curve):
+    global saved
+    real(self, epoch, curve)
+    saved += 1
+    if saved == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoint.save = save
+study.tune(experiment(suite, "digits", sys.argv[3]))
+"""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from studies import METHODS, opened, pretend, pretend_parts, trials
+from studies import KILLED, METHODS, opened, pretend, pretend_parts, trials
 
 from mola import config
 from mola.experiment import record as records
@@ -205,29 +205,6 @@ def test_a_benchmark_that_fixes_what_the_grid_tries_is_refused(suite_file):
     config.load(suite_file(benchmarks=benchmarks, tune={"grid": {"batch_size": [8, 16]}}))
 
 
-KILLED = """
-import os, signal, sys
-import torch
-from mola.config import load
-from mola.experiment.spec import experiment
-from mola.training.checkpoint import Checkpoint
-from mola.tuning import study
-
-torch.set_num_threads(1)
-suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, Checkpoint.save
-
-def save(self, epoch, curve):
-    global saved
-    real(self, epoch, curve)
-    saved += 1
-    if saved == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Checkpoint.save = save
-study.tune(experiment(suite, "digits", "single_task"))
-"""
-
-
 @pytest.mark.slow
 def test_kill_9_in_the_middle_of_a_point_changes_no_choice(suite_file):
     changes = {"methods": {"single_task": None}, "training": {"epochs": 2, "batch_size": 16}}
@@ -236,7 +213,7 @@ def test_kill_9_in_the_middle_of_a_point_changes_no_choice(suite_file):
     expected = study.tune(experiment(whole, "digits", "single_task"))
     path = suite_file(suite="cut", tune=tune, **changes)
     # the second point's second seed, after its first epoch
-    command = [sys.executable, "-c", KILLED, str(path), "7"]
+    command = [sys.executable, "-c", KILLED, str(path), "7", "single_task"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -8,7 +8,7 @@ import sys
 
 import optuna
 import pytest
-from studies import near, opened, pretend, scored, trials
+from studies import KILLED, near, opened, pretend, scored, trials
 
 from mola.config import load
 from mola.experiment.spec import experiment
@@ -79,29 +79,6 @@ def test_older_journals_that_hold_optunas_version_apart_go_on_or_are_refused_in_
         study.tune(experiment(suite_of(), "digits", "shared"))
 
 
-KILLED = """
-import os, signal, sys
-import torch
-from mola.config import load
-from mola.experiment.spec import experiment
-from mola.training.checkpoint import Checkpoint
-from mola.tuning import study
-
-torch.set_num_threads(1)
-suite, saved, real = load(__import__("pathlib").Path(sys.argv[1])), 0, Checkpoint.save
-
-def save(self, epoch, curve):
-    global saved
-    real(self, epoch, curve)
-    saved += 1
-    if saved == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Checkpoint.save = save
-study.tune(experiment(suite, "digits", "mola_grad"))
-"""
-
-
 @pytest.mark.slow
 def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, tmp_path):
     """It kills itself after the first epoch of the third trial."""
@@ -112,7 +89,11 @@ def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, 
     cut = load(path)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), "5"], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", KILLED, str(path), "5", "mola_grad"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     folder = experiment(cut, "digits", "mola_grad").folder / "optuna"
