@@ -148,10 +148,6 @@ class Suite(Section):
         training = changed(self.training, base.training, f"{place}.training")
         backbone = changed(self.backbone, base.backbone, f"{place}.backbone")
         method_options = registry.check_options("methods", method, options, row)
-        if method_options.get("norm") == "task" and backbone.freeze_stages:
-            raise BadInput(
-                f"{row}.norm: expected shared with backbone.freeze_stages, whose statistics stay, found 'task'"
-            )
         return Settings(
             benchmark=name,
             benchmark_options=registry.check_options("benchmarks", name, base.options, place),

@@ -42,7 +42,10 @@ class Section(BaseModel):
 class Training(Section):
     """How a model is trained. The defaults are the paper's for VLCS and OfficeHome, but for the number of epochs."""
 
-    epochs: PositiveInt = Field(10, description="passes over the training split")
+    epochs: PositiveInt = Field(10, description="each ends with validation and a checkpoint")
+    passes: PositiveInt = Field(
+        1, description="over the training split in an epoch; several where few images make validation the larger part"
+    )
     batch_size: PositiveInt = Field(32, description="samples of a step, over all tasks")
     sampling: Sampling = Field(
         "balanced", description="balanced: every batch holds every task; proportional: one shuffled pool"

@@ -134,10 +134,6 @@ def test_an_integer_counts_seeds(suite_file):
         ({"balancer": {"beta": 1}}, r"balancer\.name: expected the name of a balancer, found None"),
         ({"balancer": 5}, r"balancer: .*string.*found 5"),
         ({"shared_options": {"rnk": 3}}, r"shared_options\.rnk: no method has this option, did you mean 'rank'\?"),
-        (
-            {"backbone": {"freeze_stages": 1}, "methods": {"shared": {"norm": "task"}}},
-            r"methods\.shared\.norm: expected shared with backbone\.freeze_stages",
-        ),
         ({"methods": {}}, r"methods: "),
     ],
 )

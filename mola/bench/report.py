@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from mola.bench.measure import Work, flops, interleaved, peak_bytes, rate_of_products, ratios, wall_ratio
 from mola.bench.workloads import Setting, Workload
+from mola.training.devices import processor
 
 
 @dataclass
@@ -130,7 +130,7 @@ def surroundings(device: str) -> dict[str, Any]:
     import timm
 
     # with what decides which kernels torch takes
-    cpu = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+    cpu = f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
     name = torch.cuda.get_device_name() if device.startswith("cuda") else cpu
     return {
         "machine": {"device": name, "threads": torch.get_num_threads()},
@@ -148,11 +148,3 @@ def _kept_bytes(entry: Entry) -> int:
 def shown(value: float | None) -> str:
     """A ratio; small ones with a digit more."""
     return "–" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

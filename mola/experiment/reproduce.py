@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mola import portable
 from mola.experiment.record import Record
-from mola.experiment.rerun import differences, listed, other_surroundings, prepared, rerun
+from mola.experiment.rerun import differences, is_portable, listed, other_surroundings, prepared, rerun
 from mola.experiment.run import finished, machine
 from mola.experiment.spec import Experiment
 from mola.metrics import averageable, overall
@@ -78,11 +78,10 @@ def compare(sample: Sequence[SampledRun], tolerance: float) -> Iterator[tuple[st
 def _sampled(experiment: Experiment, record: Record) -> SampledRun:
     with claim(experiment.suite.device) as device:
         surroundings = other_surroundings(record, machine(device))
-    is_portable = record.settings["training"].get("deterministic") == "portable"
-    if is_portable and (reason := portable.unsupported()):
+    if is_portable(record) and (reason := portable.unsupported()):
         surroundings.insert(0, f"processor x86-64 with AVX2 and FMA, here {reason}")
-    unknown = () if is_portable or _names_processor(record.device) else ("processor not recorded",)
-    return SampledRun(experiment, record, tuple(surroundings), unknown, is_portable)
+    unknown = () if is_portable(record) or _names_processor(record.device) else ("processor not recorded",)
+    return SampledRun(experiment, record, tuple(surroundings), unknown, is_portable(record))
 
 
 def _names_processor(device: str) -> bool:

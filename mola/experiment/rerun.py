@@ -64,10 +64,20 @@ def computed(record: Record) -> dict[str, Any]:
 
 
 def other_surroundings(record: Record, here: dict[str, Any]) -> list[str]:
-    """What differs of machine, threads and versions, to the last digit; ``here`` as ``mola.experiment.run.machine``."""
+    """What differs of machine, threads and versions, to the last digit; ``here`` as ``mola.experiment.run.machine``.
+
+    One processor is as good as another for portable runs.
+    """
     pairs = {"device": (record.device, here["device"]), "threads": (record.threads, here["threads"])}
+    if is_portable(record) and record.device.startswith("cpu") and here["device"].startswith("cpu"):
+        del pairs["device"]
     pairs |= {name: (record.versions.get(name), here["versions"].get(name)) for name in COMPUTING}
     return [f"{name} {old}, here {new}" for name, (old, new) in pairs.items() if old != new]
+
+
+def is_portable(record: Record) -> bool:
+    """Whether a run's bits are to be the same on every processor with AVX2."""
+    return bool(record.settings["training"].get("deterministic") == "portable")
 
 
 def listed(items: list[str], most: int = 3) -> str:

@@ -32,7 +32,7 @@ from mola.sections import Settings
 from mola.terminal import progress
 from mola.training.build import build
 from mola.training.cost import costs, peak_memory_bytes
-from mola.training.devices import claim
+from mola.training.devices import claim, processor
 from mola.training.fit import OnStep, Outcome, fit
 from mola.training.probes import Probe, probes
 from mola.types import BadInput, Balancer, Benchmark
@@ -124,7 +124,7 @@ def _origin(experiment: Experiment, seed: int) -> dict[str, Any]:
 def machine(device: torch.device) -> dict[str, Any]:
     """The part of the record that tells on what it was made."""
     cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if cuda else processor()
     versions = {package: importlib.metadata.version(package) for package in RECORDED}
     return {
         "versions": {"python": platform.python_version(), **versions},

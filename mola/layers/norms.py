@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mola.layers.frozen import is_frozen
 from mola.types import BadInput, Batch
 
 if TYPE_CHECKING:
@@ -39,19 +40,20 @@ class TaskNorms(nn.Module):
 
     def divide(self, backbone: nn.Module) -> nn.Module:
         """Replace every BatchNorm of a backbone by one for each task, all with its weights and statistics; returns the
-        same backbone. Raises BadInput where there is none.
+        same backbone. What is frozen stays common to the tasks. Raises BadInput where there is none to replace.
         """
         modules = dict(backbone.named_modules(remove_duplicate=False))
         divided: dict[nn.Module, TaskBatchNorm] = {}
         for name, module in modules.items():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _BatchNorm) and not is_frozen(module):
                 if module not in divided:
                     divided[module] = TaskBatchNorm(module, self.rows)
                     self.layers.append(divided[module].norms)
                 backbone.set_submodule(name, divided[module])
         if not divided:
             kind = type(backbone).__name__
-            raise BadInput(f"norm: expected shared with a backbone that has no BatchNorm, as {kind}, found 'task'")
+            message = f"expected shared with a backbone that has no BatchNorm to train, as {kind}, found 'task'"
+            raise BadInput(f"norm: {message}")
         return backbone
 
     def follow(self, method: nn.Module) -> None:

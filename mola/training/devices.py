@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mola.types import BadInput
 
 log = logging.getLogger(__name__)
 POLL = 5.0  # seconds between two looks for a free GPU
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -39,6 +41,16 @@ def claim(kind: str) -> Iterator[torch.device]:
         yield torch.device("cuda", index)
     finally:
         held.release()
+
+
+def processor() -> str:
+    """The name of this machine's processor; its architecture where the system knows no name."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def loader_threads(device: torch.device) -> int:

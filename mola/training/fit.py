@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from mola.training.optim import make_optimizer, make_schedule
 from mola.training.probes import Probe
 from mola.training.selection import Selection
 from mola.training.step import TrainingStep
-from mola.types import Balancer, Benchmark, Split
+from mola.types import Balancer, Batch, Benchmark, Split
 
 log = logging.getLogger(__name__)
 Curve = list[dict[str, Any]]  # an entry an epoch, with the keys of mola.experiment.record.Epoch
@@ -94,19 +94,22 @@ def fit(
     def scores(split: Split) -> Scores:
         return evaluate(method, benchmark, split, size=4 * training.batch_size, device=device, amp=amp)
 
-    per_epoch = benchmark.steps(size=training.batch_size, sampling=training.sampling)
+    def batches(epoch: int) -> Iterator[Batch]:
+        for each in range(epoch * training.passes, (epoch + 1) * training.passes):
+            yield from load(
+                benchmark, "train", device,
+                size=training.batch_size, seed=derive(seed, "data"), epoch=each, sampling=training.sampling,
+            )  # fmt: skip
+
+    per_epoch = training.passes * benchmark.steps(size=training.batch_size, sampling=training.sampling)
     start, outcome.curve = checkpoint.resume()
     on_epoch(outcome.curve)
     for epoch in range(start, training.epochs):
         began, lr = time.perf_counter(), schedule.get_last_lr()[0]
         totals: dict[str, list[Tensor]] = defaultdict(list)
         method.train()
-        batches = load(
-            benchmark, "train", device,
-            size=training.batch_size, seed=derive(seed, "data"), epoch=epoch, sampling=training.sampling,
-        )  # fmt: skip
         steps = 0
-        for steps, batch in enumerate(batches, 1):
+        for steps, batch in enumerate(batches(epoch), 1):
             for name, loss in step(batch).items():
                 totals[name].append(loss)
             on_step(epoch * per_epoch + steps, training.epochs * per_epoch)

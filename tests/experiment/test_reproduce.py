@@ -12,7 +12,7 @@ from mola import portable
 from mola.config import load
 from mola.experiment import record as records
 from mola.experiment import reproduce, run, spec
-from mola.experiment.rerun import differences
+from mola.experiment.rerun import differences, other_surroundings
 from mola.source import ROOT
 
 needs_avx2 = pytest.mark.skipif(portable.unsupported() is not None, reason="portable kernels need x86-64 with AVX2")
@@ -96,7 +96,7 @@ def test_the_same_process_gives_the_same_bits(experiment):
     drawn, line, agrees = compared(experiment)
     assert agrees and "digits/shared seed 0: equal (weights" in line
     assert not drawn.is_portable and drawn.surroundings == ()
-    # of a CPU a record has the architecture alone, where Python knows no more
+    # where the system knows no name of the processor, a record has its architecture alone
     one_word = len(drawn.record.device.split()) == 2
     assert drawn.unknown == (("processor not recorded",) if one_word else ())
 
@@ -149,6 +149,21 @@ def test_another_processor_is_said_and_compared_within_the_tolerance(suite_file,
     assert drawn.is_portable and not drawn.exact
     assert drawn.surroundings == ("processor x86-64 with AVX2 and FMA, here aarch64",)
     assert agrees and f"equal (weights {again.weights_sha256[:8]}…" in line
+
+
+def test_another_processor_excuses_no_difference_of_portable_runs(experiment):
+    record = records.read(record_of(experiment))
+    here = run.machine(torch.device("cpu"))
+    other = record.model_copy(update={"device": "cpu: another processor"})
+    (text,) = other_surroundings(other, here)
+    assert text.startswith("device cpu: another processor, here cpu: ")
+    settings = {**record.settings, "training": {**record.settings["training"], "deterministic": "portable"}}
+    portable_run = other.model_copy(update={"settings": settings})
+    assert other_surroundings(portable_run, here) == []
+    (text,) = other_surroundings(portable_run.model_copy(update={"device": "cuda: a GPU"}), here)
+    assert text.startswith("device cuda: a GPU, here cpu: ")
+    (text,) = other_surroundings(portable_run.model_copy(update={"threads": 7}), here)
+    assert text == "threads 7, here 1"
 
 
 def test_a_draw_is_repeatable_and_takes_finished_runs_that_are_not_stale(suite_file):

@@ -67,6 +67,19 @@ def test_same_seed_same_bits_and_another_seed_others(suite_file, tmp_path, label
     assert hashes[0][0] != hashes[2][0]
 
 
+def test_an_epoch_of_several_passes_is_as_many_epochs_of_one(suite_file, tmp_path):
+    """But for the validation between them: same batches, same weights."""
+    records = []
+    for epochs, passes in ((4, 1), (2, 2)):
+        training = {"epochs": epochs, "passes": passes, "batch_size": 16, "lr": 0.002, "schedule": "constant"}
+        suite = load(suite_file(training=training, results=str(tmp_path / f"of{passes}")))
+        records.append(runs.train(experiment(suite, "digits", "shared"), 0))
+    one, two = records
+    assert [epoch.valid for epoch in two.curve] == [epoch.valid for epoch in one.curve[1::2]]
+    assert [epoch.steps for epoch in two.curve] == [2 * epoch.steps for epoch in one.curve[1::2]]
+    assert one.curve[0].valid != one.curve[1].valid
+
+
 def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch):
     changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch_size": 16, "lr": 0.002}}
     whole = load(suite_file(results=str(tmp_path / "whole"), **changes))

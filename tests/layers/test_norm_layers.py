@@ -10,6 +10,7 @@ from torch import nn
 
 import mola
 from mola.layers.expand import every_expert
+from mola.layers.frozen import freeze
 from mola.layers.norms import TaskBatchNorm, TaskNorms, keep_task
 from mola.types import BadInput, Batch
 
@@ -182,8 +183,18 @@ def test_only_the_layers_of_one_task_are_kept():
     assert model(torch.randn(2, 4)).shape == (2, 4)
 
 
+def test_frozen_layers_stay_common_to_the_tasks():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+    freeze(model[0])
+    frozen = model[0]
+    model, norms = divided(model)
+    assert model[0] is frozen and isinstance(model[1], TaskBatchNorm) and len(norms.layers) == 1
+    with pytest.raises(BadInput, match="no BatchNorm to train"):
+        TaskNorms(NAMES).divide(nn.Sequential(frozen))
+
+
 def test_refusals_are_one_line():
-    with pytest.raises(BadInput, match=r"^norm: expected shared with a backbone that has no BatchNorm, as Linear"):
+    with pytest.raises(BadInput, match=r"^norm: expected .* that has no BatchNorm to train, as Linear"):
         TaskNorms(NAMES).divide(nn.Linear(2, 2))
     model, norms = divided(nn.Sequential(nn.BatchNorm2d(4)))
     with pytest.raises(BadInput, match="inside its method alone"):

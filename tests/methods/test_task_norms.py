@@ -279,7 +279,7 @@ def trained(config):
         ),
         (
             {"backbone": {"name": "test_vit", "options": {"img_size": 32}}},
-            "norm: expected shared with a backbone that has no BatchNorm, as VisionTransformer, found 'task'",
+            "norm: expected shared with a backbone that has no BatchNorm to train, as VisionTransformer, found 'task'",
         ),
         (
             {"backbone": {"name": "levit_128s", "options": {"img_size": 32}}},

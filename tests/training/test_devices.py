@@ -17,6 +17,15 @@ def two_gpus(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
+def test_the_processor_has_its_name_and_else_its_architecture(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices.platform, "processor", lambda: "")
+    monkeypatch.setattr(devices.platform, "machine", lambda: "riscv64")
+    assert devices.processor() == "riscv64"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: another\n")
+    assert devices.processor() == "Some CPU @ 2 GHz"
+
+
 def test_each_run_gets_a_gpu_of_its_own_and_the_third_waits(two_gpus):
     got = []
 

@@ -8,10 +8,22 @@ import pytest
 from running import ROOT
 
 
+@pytest.fixture
+def repository(tmp_path, data_root) -> Path:
+    """A copy of the tree as it is now, with prepared data, and without results.
+
+    Each test has its own: what is planned depends on what was done before, and the order of tests is not fixed.
+    """
+    return copied_tree(tmp_path / "repository", data_root)
+
+
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory, data_root) -> Path:
-    """A copy of the tree as it is now, with prepared data, and without results."""
-    copy = tmp_path_factory.mktemp("repository")
+def module_repository(tmp_path_factory, data_root) -> Path:
+    """One for the tests of a module, which read what one of its fixtures computed there."""
+    return copied_tree(tmp_path_factory.mktemp("module") / "repository", data_root)
+
+
+def copied_tree(copy: Path, data_root: Path) -> Path:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )

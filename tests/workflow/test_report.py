@@ -14,11 +14,11 @@ PROBES = {"oracle_selection": True, "gradients": 1, "routing": 8}
 
 
 @pytest.fixture(scope="module")
-def report(repository):
+def report(module_repository):
     """A suite run by Snakemake, and its page."""
-    write_suite(repository, suite="shown", probes=PROBES, methods={"shared": None, "mola_router": None})
-    snakemake(repository)
-    return bind(repository)
+    write_suite(module_repository, suite="shown", probes=PROBES, methods={"shared": None, "mola_router": None})
+    snakemake(module_repository)
+    return bind(module_repository)
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,9 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def report(repository):
+def report(module_repository):
     changes = {"tune": {"trials": 3, "pruner": "median"}, "probes": {"oracle_selection": True}}
-    suite = make_suite(repository, methods=ROWS, benchmarks=BENCHMARKS, seeds=2, **changes)
+    suite = make_suite(module_repository, methods=ROWS, benchmarks=BENCHMARKS, seeds=2, **changes)
     for name in BENCHMARKS:
         for label in suite.methods:
             tune(suite, name, label, finished=5, pruned=2)
@@ -44,8 +44,8 @@ def report(repository):
         patch.setattr(_write, "names", lambda: sum(FIGURES.values(), ()))
         _write.write_figures(suite)
     (suite.folder / "about.html").write_text(about(suite, ""))
-    assert not (repository / ".snakemake").exists()
-    return bind(repository, "suite.yaml")
+    assert not (module_repository / ".snakemake").exists()
+    return bind(module_repository, "suite.yaml")
 
 
 def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browser):  # noqa: F811

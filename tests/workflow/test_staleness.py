@@ -7,11 +7,11 @@ METHODS = {"shared": None, "mola_grad": {"rank": 2, "where": r"layer[1-4]\..*con
 
 
 @pytest.fixture(scope="module")
-def trained(repository):
+def trained(module_repository):
     """The copy of the repository with a finished suite of two methods."""
-    write_suite(repository, methods=METHODS)
-    snakemake(repository)
-    return repository
+    write_suite(module_repository, methods=METHODS)
+    snakemake(module_repository)
+    return module_repository
 
 
 def replaced(old, new):
