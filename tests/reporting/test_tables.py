@@ -117,7 +117,7 @@ def test_a_dirty_run_counts_once_its_code_is_committed(suite, monkeypatch):
     assert "| shared † | 45.00 ± 63.53 (n = 2) |" in text  # of .40 and .50
     drafts = table(suite, drafts=True)
     assert "seeds 2: trained with code that is in no commit (mola/methods/shared.py): a draft" in to_markdown(drafts)
-    assert "| shared | 45.00 ± 12.42 |" in to_markdown(drafts)
+    assert "| shared (draft) | 45.00 ± 12.42 |" in to_markdown(drafts)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "high"])
