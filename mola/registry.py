@@ -55,7 +55,7 @@ def plugin(kind: Kind, name: str) -> Plugin | None:
     every = plugins.candidates(kind).get(name, [])
     origins = [*(["built in"] if name in _built_in(kind) else []), *(one.origin for one in every)]
     if len(origins) > 1:
-        raise BadInput(f"{kind[:-1]} '{name}': expected one of this name, found two: {' and '.join(origins)}; rename one")
+        raise BadInput(f"{kind[:-1]} '{name}': expected one of this name, found {' and '.join(origins)}; rename one")
     if every and not name.isidentifier():
         raise BadInput(f"{every[0].origin}: expected a name of letters, digits and _, found '{name}'")
     return every[0] if every else None

@@ -33,7 +33,7 @@ def of_user(suite: Suite) -> list[Part]:
 
 def lie_nearby(suite: Suite) -> bool:
     """Whether the suite needs what lies in the folder of its plugins."""
-    beside = [plugin for part in of_user(suite) if (plugin := registry.plugin(*part)) and plugin.place]
+    nearby = [plugin for part in of_user(suite) if (plugin := registry.plugin(*part)) and plugin.place]
     modules = [settings.backbone.module for settings in every_settings(suite) if settings.backbone.module]
     files = [path for module in modules if (path := module_file(module))]
-    return bool(beside) or any(plugins.shown(path) for path in files)
+    return bool(nearby) or any(plugins.shown(path) for path in files)

@@ -37,7 +37,7 @@ def lines(table: Table) -> tuple[str, ...]:
             "(n = …): the seeds that a mean is over, where it lacks some; such a mean is never marked as best."
         )
     if table.drafts:
-        legend.append("(draft): trained with code that is in no commit; once it is committed as it is, the row is none.")
+        legend.append("(draft): trained with code that is in no commit; a commit of it as it is makes the row count.")
     return (*legend, *table.notes)
 
 
