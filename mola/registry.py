@@ -77,11 +77,15 @@ def load(kind: Kind, name: str) -> Any:
 
 def options_of(kind: Kind, name: str) -> type[Options]:
     """The typed options of a registered class, read without importing torch. Raises BadInput for an unknown name."""
-    given = plugin(kind, name)
-    file = _file(kind, name)
+    given, title = plugin(kind, name), _class_name(kind, name)
     try:
-        with faults.named(file) if given else nullcontext():
-            return options_class(module(kind, name), _class_name(kind, name))
+        with faults.named(given.file) if given else nullcontext():
+            return options_class(module(kind, name), title)
+    except faults.PluginError as error:
+        # no class of the kind has no options, which is said in other words
+        if given and isinstance(error.__cause__, AttributeError):
+            guarded(given, title)
+        raise
     except (NameError, PydanticUserError) as error:
         message = str(error).splitlines()[0]
         raise BadInput(f"mola/{kind}/{name}.py: expected Options with types and defaults, found: {message}") from None
