@@ -59,7 +59,7 @@ def test_a_name_of_the_package_is_refused_where_it_is_used(folder, data_root):
 
 def test_a_name_that_python_cannot_import_is_refused(folder):
     (folder / "methods/my-method.py").write_text("class MyMethod: pass\n")
-    with pytest.raises(BadInput, match="methods/my-method.py: expected a name of letters, digits and _"):
+    with pytest.raises(BadInput, match=r"methods/my-method.py: expected a name of letters, digits and _"):
         registry.options_of("methods", "my-method")
 
 
@@ -71,7 +71,7 @@ def test_a_package_of_the_same_name_that_hides_the_folder_is_named(folder, tmp_p
     registry.look_in(None)
     registry.look_in(folder)
     with pytest.raises(
-        BadInput, match="methods/task_bias.py: expected to be imported as methods.task_bias, found none"
+        BadInput, match=r"methods/task_bias.py: expected to be imported as methods.task_bias, found none"
     ):
         registry.load("methods", "task_bias")
 
