@@ -137,8 +137,8 @@ class GateSlot:
             return
         sizes = [len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim()]
         if sizes and all(opened.copies * size != opened.gate.size for size in sizes):
-            number, found = opened.gate.size // opened.copies, " or ".join(map(str, sizes))
-            raise BadInput(f"gate: expected one entry per sample, found {number} for {found} samples")
+            number, actual = opened.gate.size // opened.copies, " or ".join(map(str, sizes))
+            raise BadInput(f"gate: expected one entry per sample, found {number} for {actual} samples")
 
     def check_batch_first(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The forward pre-hook of a module that takes sequences first. Raises BadInput where samples and steps are

@@ -179,17 +179,17 @@ def test_a_thread_sees_no_gate_of_the_one_that_started_it(layer, x):
 def test_asyncio_tasks_have_gates_of_their_own(layer, x):
     async def work(expert):
         with mola.gate(layer, torch.tensor([expert] * 2)):
-            seen = []
+            outputs_of_task = []
             for _ in range(5):
                 await asyncio.sleep(0)
-                seen.append(layer(x))
-            return seen
+                outputs_of_task.append(layer(x))
+            return outputs_of_task
 
     async def all_of_them():
         return await asyncio.gather(*(work(expert) for expert in range(3)))
 
-    for expert, seen in enumerate(asyncio.run(all_of_them())):
-        assert all(torch.equal(y, outputs(layer, x, expert)) for y in seen)
+    for expert, outputs_of_task in enumerate(asyncio.run(all_of_them())):
+        assert all(torch.equal(y, outputs(layer, x, expert)) for y in outputs_of_task)
 
 
 def test_generators_may_end_in_any_order(layer, x):
