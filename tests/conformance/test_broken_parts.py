@@ -1,5 +1,6 @@
-"""Every check of a part can fail: a part that breaks one rule is found out by it, with file and line where code raises."""
+"""Every check of a part can fail: a part that breaks one rule is found out, with file and line where its code raises."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -98,7 +99,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 )
 def test_a_method_that_breaks_a_rule_is_found_out(cls, message):
     line = findings(cls, methods.gradients_reach_every_parameter)
-    assert __import__("re").search(message, line), line
+    assert re.search(message, line), line
 
 
 def test_a_method_that_breaks_none_is_fine():
@@ -161,9 +162,13 @@ def test_a_forward_pass_that_goes_wrong_names_file_and_line(folder, kind):
 )
 def test_a_file_that_cannot_be_used_is_named(folder, text, message):
     registry.look_in(user_folder.fill(folder, methods__mine=text))
-    with pytest.raises(BadInput, match=message):
+
+    def used():
         registry.options_of("methods", "mine")
         registry.create("methods", "mine", TASKS, small_backbone(), options={})
+
+    with pytest.raises(BadInput, match=message):
+        used()
 
 
 def balancer_findings(cls):

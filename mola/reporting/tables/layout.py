@@ -55,6 +55,7 @@ class Table:
     asked:      number of seeds that a mean should be over. One over fewer shows its n, and is never best; 0: none does.
     csv_only:   columns that the CSV has behind the others, and no other form.
     drafts:     rows with runs of code that is in no commit: they are marked.
+    first:      what the labels are.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Table:
     asked: int = 0
     csv_only: tuple[Column, ...] = ()
     drafts: frozenset[str] = frozenset()
+    first: str = "method"
 
     def short(self, column: Column, row: int) -> bool:
         """Whether a mean is over fewer seeds than asked, of its row or of the row that it is compared with."""
