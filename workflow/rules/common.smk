@@ -59,7 +59,9 @@ plugins_folder = (
     if files and not suite.plugins and mola.experiment.own_parts.lie_nearby(suite)
     else {}
 )
-text = yaml.safe_dump({**content, **plugins_folder}, sort_keys=False, allow_unicode=True)
+text = yaml.safe_dump(
+    {**content, **plugins_folder}, sort_keys=False, allow_unicode=True
+)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     mola.files.write_text(CONFIG, text)
 
@@ -133,7 +135,11 @@ def tables():
         ending=["csv", "md", "tex", "html"],
     )
     if suite.answers:
-        names += expand("{name}.answer.{ending}", name=suite.benchmarks, ending=["csv", "md", "tex", "html"])
+        names += expand(
+            "{name}.answer.{ending}",
+            name=suite.benchmarks,
+            ending=["csv", "md", "tex", "html"],
+        )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     return [
         str(suite.folder / "tables" / name)
