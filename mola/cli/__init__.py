@@ -12,6 +12,7 @@ import typer
 import mola
 from mola.cli import data, report, reproduce, train
 from mola.cli.bench import bench
+from mola.cli.estimate import estimate
 from mola.types import BadInput, one_line
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status, reproduce.reproduce):
+for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
     app.command()(command)
 for command in (report.table, report.figures, report.about, report.report):
     app.command()(command)
