@@ -17,7 +17,15 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
 from mola.plain import LABEL, check_benchmark_label, check_label, check_path
-from mola.section_checks import changed, check_answers, check_tune, validated
+from mola.section_checks import (
+    changed,
+    check_answers,
+    check_backbone,
+    check_shared_options,
+    check_tune,
+    look_in,
+    validated,
+)
 from mola.sections import (
     Backbone,
     Balancing,
@@ -60,6 +68,10 @@ class Suite(Section):
     )
     paper_numbers: Location | None = Field(
         None, description="YAML file of cited numbers, in table columns of their own"
+    )
+    plugins: Location | None = Field(
+        None,
+        description="folder with methods, balancers, benchmarks and backbones of your own; null: where this file lies",
     )
     training: Training = Training()
     backbone: Backbone = Backbone()
@@ -166,21 +178,27 @@ class Suite(Section):
         )
 
 
+def plugins_folder(path: Path) -> Path:
+    """Where the plugins of a configuration file lie, whatever else is in it. Raises BadInput for what is no YAML."""
+    return Path(str(yaml_file.read(path).get("plugins") or path.parent))
+
+
 def load(path: Path, changes: Mapping[str, object] | None = None) -> Suite:
     """Read and check a configuration file, with top-level ``changes`` on top. Raises BadInput."""
-    return parse(yaml_file.read(path) | dict(changes or {}), str(path))
+    return parse(yaml_file.read(path) | dict(changes or {}), str(path), path.parent)
 
 
-def parse(content: Mapping[str, Any], origin: str) -> Suite:
-    """Check a configuration that was read from ``origin``, down to the options of every method and benchmark."""
+def parse(content: Mapping[str, Any], origin: str, folder: Path | None = None) -> Suite:
+    """Check a configuration that was read from ``origin``, down to the options of every method and benchmark.
+
+    folder: where plugins are looked for, unless the configuration names another place.
+    """
     try:
         # Snakemake reads the file itself
         plain.check(content)
         suite = validated(Suite, renamed(content), "")
-        for key in suite.shared_options:
-            known = {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
-            if key not in known:
-                raise BadInput(f"shared_options.{key}: no method has this option{registry.did_you_mean(key, known)}")
+        look_in(suite.plugins, folder)
+        check_shared_options(suite.shared_options, suite.methods)
         for label, entry in suite.methods.items():
             check_label(label, "methods")
             _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
@@ -189,7 +207,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
             if not suite.rows(benchmark):
                 raise BadInput(f"benchmarks.{benchmark}: expected a row that is trained on it, found none")
             for label in suite.rows(benchmark):
-                suite.settings(benchmark, label)
+                check_backbone(suite.settings(benchmark, label).backbone)
         if suite.tune is not None:
             check_tune(suite.tune, suite.methods, suite.benchmarks)
         for key, named in (("reference", suite.reference), ("compare_to", suite.compare_to)):

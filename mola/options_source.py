@@ -14,15 +14,22 @@ from functools import cache
 from typing import Any
 
 from mola.options import Configurable, Options
+from mola.plugins import is_ours
 from mola.source import Import, absolute, import_targets, module_file, syntax_tree
 from mola.types import BadInput
 
-# packages whose modules import torch
+# packages whose modules import torch, as those of plugins may
 WITH_TORCH = ("mola.methods", "mola.balancers", "mola.benchmarks")
 
 
 class _NotSimple(Exception):
     """The source alone does not tell."""
+
+
+def forget() -> None:
+    """Read everything anew: modules of other files have the names of those that were read."""
+    for cached in (options_class, _stand_in, _value, _definitions):
+        cached.cache_clear()
 
 
 @cache
@@ -43,7 +50,7 @@ def _stand_in(module: str, name: str) -> Any:
     node = _definition(module, name)
     if isinstance(node, ast.ImportFrom):
         origin, original = _origin(node, module, name)
-        if origin.startswith(WITH_TORCH):
+        if _is_read(origin):
             return _stand_in(origin, original)
         return Configurable if (origin, original) == ("mola.options", "Configurable") else object
     if not isinstance(node, ast.ClassDef) or node.decorator_list:
@@ -56,6 +63,11 @@ def _stand_in(module: str, name: str) -> Any:
             raise _NotSimple
     bases = [_base(module, base) for base in node.bases]
     return type(name, tuple(base for base in bases if base is not object), body)
+
+
+def _is_read(module: str) -> bool:
+    """Whether a module is read as source, and not imported."""
+    return module.startswith(WITH_TORCH) or is_ours(module)
 
 
 def _base(module: str, base: ast.expr) -> Any:
@@ -106,7 +118,7 @@ def _value(module: str, name: str) -> Any:
         return importlib.import_module(import_targets(node)[name])
     if isinstance(node, ast.ImportFrom):
         origin, original = _origin(node, module, name)
-        if origin.startswith(WITH_TORCH):
+        if _is_read(origin):
             return _value(origin, original)
         return getattr(importlib.import_module(origin), original)
     return _executed(node, name, module)

@@ -1,5 +1,5 @@
 """A file's name is its registration: ``mola/methods/mola_grad.py`` is the method ``mola_grad``; its class is named
-alike (``MoLAGrad``).
+alike (``MoLAGrad``). The same holds for files in ``methods/`` beside a suite's configuration (:mod:`mola.plugins`).
 
 Listing, describing and checking options read the source text only, so ``mola list`` and the workflow's planning never
 pay for ``import torch``.
@@ -11,40 +11,81 @@ import ast
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 from pydantic import PydanticUserError
 
+from mola import faults, options_source, plugins, source
+from mola.guards import guarded
 from mola.options import Options
 from mola.options_source import options_class
 from mola.plain import NAME
+from mola.plugins import KINDS, Kind, Plugin
 from mola.source import syntax_tree
 from mola.types import BadInput, one_line
 
-Kind = Literal["methods", "benchmarks", "balancers"]
 PACKAGE = Path(__file__).parent
+__all__ = ["KINDS", "Kind"]
 
 
-@cache
+def look_in(folder: Path | None) -> None:
+    """Look for plugins in the folder of a suite's configuration, and in no other; None: in none."""
+    if plugins.look_in(folder):
+        source.forget()
+        options_source.forget()
+
+
 def names(kind: Kind) -> tuple[str, ...]:
-    """The registered names of a kind, sorted."""
-    return tuple(sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")))
+    """The registered names of a kind, sorted: of this package, of the suite's folder and of installed packages."""
+    return tuple(sorted({*_built_in(kind), *plugins.candidates(kind)}))
+
+
+def plugin(kind: Kind, name: str) -> Plugin | None:
+    """What a name stands for that is not of this package; None for what is. Raises BadInput for a name that is not
+    registered, stands for two things, or can't be imported.
+    """
+    if name not in names(kind):
+        raise BadInput(
+            f"unknown {kind[:-1]} '{name}'{did_you_mean(name, names(kind))}; registered: {', '.join(names(kind))}"
+        )
+    every = plugins.candidates(kind).get(name, [])
+    origins = [*(["built in"] if name in _built_in(kind) else []), *(one.origin for one in every)]
+    if len(origins) > 1:
+        raise BadInput(f"{kind[:-1]} '{name}': expected one of this name, found {' and '.join(origins)}; rename one")
+    if every and not name.isidentifier():
+        raise BadInput(f"{every[0].origin}: expected a name of letters, digits and _, found '{name}'")
+    return every[0] if every else None
+
+
+def module(kind: Kind, name: str) -> str:
+    """The dotted name of the module with a registered class. Raises BadInput for an unknown name."""
+    given = plugin(kind, name)
+    return given.module if given else f"mola.{kind}.{name}"
 
 
 def load(kind: Kind, name: str) -> Any:
     """Import and return the class a name stands for. Raises BadInput with the nearest name for an unknown one."""
-    check_name(kind, name)
+    given = plugin(kind, name)
+    if given:
+        return guarded(given, _class_name(kind, name))
     return getattr(importlib.import_module(f"mola.{kind}.{name}"), _class_name(kind, name))
 
 
 def options_of(kind: Kind, name: str) -> type[Options]:
     """The typed options of a registered class, read without importing torch. Raises BadInput for an unknown name."""
-    check_name(kind, name)
+    given, title = plugin(kind, name), _class_name(kind, name)
     try:
-        return options_class(f"mola.{kind}.{name}", _class_name(kind, name))
+        with faults.named(given.file) if given else nullcontext():
+            return options_class(module(kind, name), title)
+    except faults.PluginError as error:
+        # no class of the kind has no options, which is said in other words
+        if given and isinstance(error.__cause__, AttributeError):
+            guarded(given, title)
+        raise
     except (NameError, PydanticUserError) as error:
         message = str(error).splitlines()[0]
         raise BadInput(f"mola/{kind}/{name}.py: expected Options with types and defaults, found: {message}") from None
@@ -52,15 +93,11 @@ def options_of(kind: Kind, name: str) -> type[Options]:
 
 def create(kind: Kind, name: str, *arguments: Any, options: Mapping[str, object]) -> Any:
     """An object of the class that a name stands for, with these options. Raises BadInput for an unknown name."""
-    return load(kind, name).create(*arguments, **options)
-
-
-def check_name(kind: Kind, name: str) -> None:
-    """Raise BadInput for a name that is not registered."""
-    if name not in names(kind):
-        raise BadInput(
-            f"unknown {kind[:-1]} '{name}'{did_you_mean(name, names(kind))}; registered: {', '.join(names(kind))}"
-        )
+    cls = load(kind, name)
+    if plugin(kind, name) is None:
+        return cls.create(*arguments, **options)
+    with faults.named(*faults.definition(cls.__base__)):
+        return cls.create(*arguments, **options)
 
 
 def describe(kind: Kind, name: str) -> tuple[str, str]:
@@ -128,14 +165,21 @@ def _is_branch(part: object) -> bool:
 
 
 def _file(kind: Kind, name: str) -> Path:
-    return PACKAGE / kind / f"{name}.py"
+    given = plugin(kind, name)
+    return given.file if given else PACKAGE / kind / f"{name}.py"
 
 
 @cache
+def _built_in(kind: Kind) -> tuple[str, ...]:
+    return tuple(sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_")))
+
+
 def _class_name(kind: Kind, name: str) -> str:
+    given = plugin(kind, name)
+    if given and given.attribute:
+        return given.attribute
     for node in syntax_tree(_file(kind, name)).body:
         if isinstance(node, ast.ClassDef) and node.name.lower() == name.replace("_", ""):
             return node.name
-    raise BadInput(
-        f"mola/{kind}/{name}.py: expected a class named like the file (any case, no underscores), found none"
-    )
+    place = given.origin if given else f"mola/{kind}/{name}.py"
+    raise BadInput(f"{place}: expected a class named like the file (any case, no underscores), found none")

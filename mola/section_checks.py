@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from mola import registry
-from mola.sections import BenchmarkEntry, Entry, Interval, MethodEntry, Section, Training, Tune
+from mola.sections import Backbone, BenchmarkEntry, Entry, Interval, MethodEntry, Section, Training, Tune
+from mola.source import module_file
 from mola.types import BadInput
 
 S = TypeVar("S", bound="Section")
@@ -26,6 +28,33 @@ def validated(model: type[S], content: Mapping[str, Any], where: str) -> S:
         return model.model_validate(content)
     except ValidationError as error:
         raise BadInput(registry.explain(error, where)) from None
+
+
+def look_in(plugins: Path | None, folder: Path | None) -> None:
+    """Look for plugins where the key of this name says, or else in the configuration's folder."""
+    if plugins is not None and not plugins.is_dir():
+        raise BadInput(f"plugins: expected a folder, found none at {plugins}")
+    registry.look_in(plugins or folder)
+
+
+def check_shared_options(options: Mapping[str, Any], methods: Mapping[str, MethodEntry]) -> None:
+    """Raise BadInput for an option that no method has. Those of the suite are asked first: another one's file may be
+    in the making.
+    """
+    names = [entry.method or label for label, entry in methods.items()]
+    known = {option for name in names for option in registry.option_names("methods", name)}
+    for key in options:
+        if key not in known:
+            known |= {o for name in registry.names("methods") for o in registry.option_names("methods", name)}
+        if key not in known:
+            raise BadInput(f"shared_options.{key}: no method has this option{registry.did_you_mean(key, known)}")
+
+
+def check_backbone(backbone: Backbone) -> None:
+    """Raise BadInput where the module of a callable that makes the backbone is not there."""
+    if backbone.module is not None and module_file(backbone.module) is None:
+        wish = "a module in a file beside the configuration or installed"
+        raise BadInput(f"backbone.name: expected {wish}, found no '{backbone.module}'")
 
 
 def check_tune(tune: Tune, methods: Mapping[str, MethodEntry], benchmarks: Mapping[str, BenchmarkEntry]) -> None:

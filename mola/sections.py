@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,8 @@ from mola.types import Sampling
 ADDED_LATER: dict[str, set[str]] = {
     "backbone": {"freeze_stages", "cached_views"},
 }
+# of a backbone: module:function
+CALLABLE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 # a balancer's name, or {name: …} with its options
 Balancing = str | dict[str, Any]
 
@@ -75,10 +78,16 @@ class Training(Section):
 
 
 class Backbone(Section):
-    """The feature extractor: any timm model."""
+    """The feature extractor: any timm model, or one of the user's own."""
 
-    name: str = Field("resnet18", description="timm's name of the model")
-    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of timm.create_model")
+    name: str = Field(
+        "resnet18",
+        description="timm's name of the model; or module:function, a callable that returns a module whose output are "
+        "features, in a file beside the configuration or installed",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of timm.create_model, or of that callable"
+    )
     weights: str | None = Field(
         None,
         description="null: random; tiny: a quarter-width resnet10t, pretrained on icons; timm: its hub; "
@@ -105,12 +114,34 @@ class Backbone(Section):
             raise ValueError("expected null where weights are random, other ones for every seed")
         return value
 
+    @field_validator("name")
+    @classmethod
+    def _module_and_function(cls, value: str) -> str:
+        if ":" in value and not re.fullmatch(CALLABLE, value):
+            raise ValueError("expected timm's name of a model, or module:function")
+        return value
+
+    @field_validator("weights", "cached_views")
+    @classmethod
+    def _of_timm_models(cls, value: str | int | None, info: ValidationInfo) -> str | int | None:
+        name = info.data.get("name", "")
+        if ":" in name and (value in ("tiny", "timm", "packaged") or isinstance(value, int)):
+            wish = "null, a model of timm or weights in a file" if info.field_name == "weights" else "null"
+            raise ValueError(f"expected {wish} where {name} makes the backbone")
+        return value
+
     @field_validator("options")
     @classmethod
     def _no_weights_among_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         if wrong := {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"} & options.keys():
             raise ValueError(f"expected weights under backbone.weights, not in {min(wrong)}")
         return options
+
+    @property
+    def module(self) -> str | None:
+        """The module of a callable that makes the backbone; None for timm's models."""
+        module, colon, _ = self.name.partition(":")
+        return module if colon else None
 
     @property
     def weights_file(self) -> Path | None:

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from mola.types import BadInput
@@ -26,12 +27,15 @@ def modules_along(name: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
     module = ""
     for part in name.split(".") if first not in sys.builtin_module_names else ():
         path = located(part, places)
+        if path is None and not module and first != PACKAGE:
+            path = _by_finders(part)
         if path is None:
             return
         module = f"{module}.{part}".strip(".")
         yield module, path
-        # nothing lies in a plain module
-        places = (str(path.parent),) if path.name == "__init__.py" else () if path.suffix else (str(path),)
+        # nothing lies in a plain module; a namespace package lies in all folders of its name
+        folders = [str(Path(place, part)) for place in places if Path(place, part).is_dir()] or [str(path)]
+        places = (str(path.parent),) if path.name == "__init__.py" else () if path.suffix else tuple(folders)
 
 
 def module_file(name: str) -> Path | None:
@@ -46,6 +50,28 @@ def located(name: str, places: tuple[str, ...]) -> Path | None:
     folders = [Path(place, name) for place in places]
     files = (path for folder in folders for path in (folder / "__init__.py", folder.with_suffix(".py")))
     return next((p for p in files if p.is_file()), next((f for f in folders if f.is_dir()), None))
+
+
+@cache
+def _by_finders(name: str) -> Path | None:
+    """The file or folder of a package at the top that ``sys.path`` alone does not lead to: one that is installed to be
+    edited. Nothing is imported.
+    """
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.origin and Path(spec.origin).suffix == ".py":
+        return Path(spec.origin)
+    return next((Path(place) for place in spec.submodule_search_locations or []), None)
+
+
+def forget() -> None:
+    """Read everything anew: modules of other files have the names of those that were read."""
+    for cached in (located, syntax_tree, _by_finders):
+        cached.cache_clear()
 
 
 @cache

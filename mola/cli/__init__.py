@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mola
-from mola.cli import data, report, reproduce, train
+from mola.cli import check, data, new, report, reproduce, train
 from mola.cli.bench import bench
 from mola.cli.estimate import estimate
 from mola.types import BadInput, one_line
@@ -31,6 +31,8 @@ for command in (data.fetch, data.prepare, train.train, train.tune, train.status,
 for command in (report.table, report.figures, report.about, report.report):
     app.command()(command)
 app.command("list")(report.list_names)
+app.command()(check.check)
+app.add_typer(new.new, name="new")
 app.add_typer(bench, name="bench")
 
 
@@ -59,6 +61,13 @@ def main() -> None:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; the same command goes on where this one stopped", 130)
+    except Exception as error:
+        from mola.faults import line_of
+
+        # the code of a plugin; an error of ours keeps its traceback
+        if (line := line_of(error)) is None:
+            raise
+        _fail(line)
     sys.exit(code if isinstance(code, int) else 0)
 
 

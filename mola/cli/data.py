@@ -58,7 +58,29 @@ def prepare(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks
     """
     for name, data in _benchmarks(config, [*(names or []), *(benchmark or [])]):
         data.fetch()
+        if path := _split_written(config, data):
+            typer.echo(f"{name}: its split is written to {path}, and is part of every run's fingerprint: commit it")
         typer.echo(f"{name}: prepared in {data.prepare()}")
+
+
+def _split_written(config: Path, data: Any) -> Path | None:
+    """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one.
+
+    The workflow has planned without it: what it wrote then of experiments is written anew.
+    """
+    from mola import registry
+    from mola.data.splits.manifest import manifest_path
+
+    is_plugin = data.name in registry.names("benchmarks") and registry.plugin("benchmarks", data.name) is not None
+    if not is_plugin or not hasattr(data, "write_manifest") or manifest_path(data.name).is_file():
+        return None
+    path: Path = data.write_manifest()
+    from mola.experiment.inputs import NAME, write_inputs
+    from mola.experiment.spec import experiments
+
+    planned = [e for e in experiments(load_suite(config)) if e.configured.benchmark == data.name]
+    write_inputs(e for e in planned if (e.folder / NAME).is_file())
+    return path
 
 
 def _benchmarks(config: Path, chosen: list[str]) -> Iterator[tuple[str, Any]]:

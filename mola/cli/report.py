@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mola.cli.common import DEFAULT, Config, Drafts, load_suite, write_file
 from mola.files import write_text
 from mola.types import BadInput
+
+if TYPE_CHECKING:
+    from mola.registry import Kind
 
 
 def table(config: Config = DEFAULT, drafts: Drafts = False) -> None:
@@ -110,19 +113,42 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         write_file(out, forms[out.suffix](), "--out")
 
 
-def list_names() -> None:
-    """Show the methods, balancers and benchmarks, with their sources and options."""
+Beside = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Also what lies beside this configuration.")
+]
+
+
+def list_names(config: Beside = None) -> None:
+    """Show the methods, balancers and benchmarks, with where they come from, their sources and options.
+
+    Those of your own lie in methods/, balancers/ and benchmarks/ beside a configuration, or in installed packages.
+
+    Example: mola list -c my.yaml
+    """
     from mola import registry
 
-    kinds: tuple[registry.Kind, ...] = ("methods", "balancers", "benchmarks")
-    for kind in kinds:
+    if config is not None:
+        from mola.config import plugins_folder
+
+        registry.look_in(plugins_folder(config))
+    for kind in registry.KINDS:
         typer.echo(f"{kind}:")
         names = registry.names(kind)
         width = max(map(len, names))
         for name in names:
-            summary, source = registry.describe(kind, name)
-            lines = [summary, source, f"options: {', '.join(registry.option_names(kind, name))}"]
-            typer.echo(f"  {name:<{width}}  {lines[0]}")
-            for line in lines[1:]:
-                if line not in ("", "options: "):
-                    typer.echo(f"  {'':<{width}}  {line}")
+            for number, line in enumerate(_described(kind, name)):
+                typer.echo(f"  {'' if number else name:<{width}}  {line}")
+
+
+def _described(kind: Kind, name: str) -> list[str]:
+    """What a name stands for, a line each; of one that can't be read, why."""
+    from mola import registry
+
+    try:
+        plugin = registry.plugin(kind, name)
+        summary, source = registry.describe(kind, name)
+        options = ", ".join(registry.option_names(kind, name))
+    except BadInput as error:
+        return [f"can't be used: {error}"]
+    origin = f"from {plugin.origin}" if plugin else "built in"
+    return [line for line in (summary, source, f"options: {options}" if options else "", origin) if line]

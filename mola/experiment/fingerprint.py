@@ -22,10 +22,11 @@ from pathlib import Path
 
 from mola.experiment import imports
 from mola.experiment.normal_form import pruned, written
+from mola.faults import named
+from mola.plugins import INSTALLED
 from mola.source import PACKAGE, ROOT, Import, located, modules_along
 from mola.types import BadInput
 
-INSTALLED = {"site-packages", "dist-packages"}
 STANDARD = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib")}
 
 # Modules that decide which runs there are, or read and write files around them, but compute nothing in them: what they
@@ -35,6 +36,9 @@ PLANNING = (
     "mola.sections",
     "mola.section_checks",
     "mola.registry",
+    "mola.plugins",
+    "mola.faults",
+    "mola.guards",
     "mola.options",
     "mola.options_source",
     "mola.old_keys",
@@ -85,15 +89,16 @@ def fingerprint(
 def closure(modules: Iterable[str]) -> dict[str, Path]:
     """Name and file of every module that the given ones import, themselves and the packages around them included.
 
-    Modules of this package count, and others that belong neither to Python nor to an installed distribution: a
-    method's own helpers, on ``sys.path``. Left out are PLANNING modules that are not given themselves, and imports
-    under ``if TYPE_CHECKING:``.
+    Modules of this package count, those of packages that the given ones are in, and others that belong neither to
+    Python nor to an installed distribution: a method's own helpers, on ``sys.path``. Left out are PLANNING modules that
+    are not given themselves, and imports under ``if TYPE_CHECKING:``.
     """
     given = set(modules)
+    packages = frozenset(name.partition(".")[0] for name in given)
     files: dict[str, Path] = {}
     waiting = list(given)
     while waiting:
-        for name, path in _along(waiting.pop()):
+        for name, path in _along(waiting.pop(), packages):
             if name not in files and (name in given or not _is_planning(name)):
                 files[name] = path
                 waiting += _imported(name, _text(path), path.name == "__init__.py")
@@ -106,10 +111,14 @@ def check_unchanged(modules: Iterable[str], files: Mapping[str, Path] | None = N
 
     Modules that were unchanged once are not read again: an edit after the import does not reach this process.
     """
-    depends = closure(modules)
-    for name in depends:
+    given = set(modules)
+    depends = closure(given)
+    for name, path in depends.items():
         if name.partition(".")[0] == PACKAGE:
             importlib.import_module(name)
+        elif name in given:
+            with named(path):
+                importlib.import_module(name)
     for name, path in depends.items():
         if path not in _checked:
             source = _read(path)
@@ -135,20 +144,20 @@ def _code(modules: frozenset[str], root: Path, places: tuple[str, ...]) -> str:
     return _sha256("".join(f"# {name}\n{_normal_form(name, _text(path))}" for name, path in closure(modules).items()))
 
 
-def _along(target: str) -> Iterator[tuple[str, Path]]:
-    """The modules that are imported on the way to a dotted name, but for Python's and those of installed packages: of
-    ``a.b.c`` a, a.b, and where c is lazily offered by a.b, those on the way to it.
+def _along(target: str, packages: frozenset[str]) -> Iterator[tuple[str, Path]]:
+    """The modules that are imported on the way to a dotted name, but for Python's and those of installed packages that
+    are none of ``packages``: of ``a.b.c`` a, a.b, and where c is lazily offered by a.b, those on the way to it.
     """
     name, package = "", None
     for name, path in modules_along(target, ROOT):
-        if name.partition(".")[0] != PACKAGE and not _is_local(path):
+        if name.partition(".")[0] not in {PACKAGE, *packages} and not _is_local(path):
             return
         package = path if path.name == "__init__.py" else None
         if path.suffix:
             yield name, path
     missing = target[len(name) + 1 :].partition(".")[0]
     if package and missing and missing in (offered := _exports(name, _text(package))):
-        yield from _along(offered[missing])
+        yield from _along(offered[missing], packages)
 
 
 @cache

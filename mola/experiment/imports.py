@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 
 from mola.experiment.normal_form import is_type_checking, last_name
+from mola.registry import KINDS, module, names
 from mola.source import PACKAGE, Import, absolute, import_targets
 
 IMPORTERS = {"importlib.import_module", "import_module", "__import__"}
-REGISTERED = ("methods", "benchmarks", "balancers")
 
 
 def imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:
@@ -78,8 +78,11 @@ def _by_call(call: ast.Call, package: str, texts: dict[str, str]) -> set[str]:
 
 def _registered(call: ast.Call) -> set[str]:
     """Of ``registry.load("methods", "mmoe")``, and of ``registry.create`` alike."""
-    kind, name = (_text(argument, {}) for argument in (*call.args[:2], None, None)[:2])
-    return {f"{PACKAGE}.{kind}.{name}"} if kind in REGISTERED and name else set()
+    text, name = (_text(argument, {}) for argument in (*call.args[:2], None, None)[:2])
+    kind = next((kind for kind in KINDS if kind == text), None)
+    if kind is None or not name:
+        return set()
+    return {module(kind, name) if name in names(kind) else f"{PACKAGE}.{kind}.{name}"}
 
 
 def _texts(tree: ast.Module) -> dict[str, str]:

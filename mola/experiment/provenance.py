@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from mola.data.splits.manifest import manifest_path
+from mola.data.splits.manifest import SPLITS, manifest_path
 from mola.experiment.fingerprint import closure
 from mola.experiment.spec import Experiment, modules
+from mola.plugins import INSTALLED, shown
 from mola.pretrained import TINY
 from mola.source import ROOT
 
@@ -47,6 +48,13 @@ def changed() -> frozenset[str] | None:
     return frozenset(filter(None, os.fsdecode(tracked + untracked).split("\0")))
 
 
+@cache
+def is_committed(path: Path) -> bool:
+    """Whether a file outside the package is in a commit of whatever repository it lies in, as it is now."""
+    tracked = git("ls-files", "--error-unmatch", "--", path.name, folder=path.parent)
+    return tracked is not None and git("diff", "--quiet", "HEAD", "--", path.name, folder=path.parent) is not None
+
+
 def uncommitted(experiment: Experiment, *more: str) -> str | None:
     """Which files of those that decide a run's fingerprint differ from the last commit, as they are now; None where
     none does. ``more``: dotted names of further modules that have to be committed, with what they import.
@@ -57,9 +65,33 @@ def uncommitted(experiment: Experiment, *more: str) -> str | None:
     paths = changed()
     if paths is None:
         return "no git here to tell which"
-    sources: Iterable[Path] = closure([*modules(experiment.settings), *more]).values()
-    # files outside the package are the user's; their content stands in the fingerprint
+    return ", ".join(sorted({*_of_package(experiment, more, paths), *_of_user(experiment, more)})) or None
+
+
+def only_of_user(experiment: Experiment) -> bool:
+    """Whether all that is in no commit is the user's own: files of plugins, and not of this package."""
+    return not _of_package(experiment, (), changed() or frozenset()) and bool(_of_user(experiment, ()))
+
+
+def _of_package(experiment: Experiment, more: Iterable[str], paths: frozenset[str]) -> set[str]:
+    # weights outside the package are the user's; their content stands in the fingerprint
     weights = [path for path in experiment.settings.weights_files.values() if path == TINY]
-    manifest = manifest_path(experiment.configured.benchmark)
-    depends = {os.path.relpath(path, ROOT) for path in [*sources, *weights, manifest]}
-    return ", ".join(sorted(depends & paths)) or None
+    depends = [path for path in _files(experiment, more) if not _is_of_user(path)]
+    return {os.path.relpath(path, ROOT) for path in [*depends, *weights]} & paths
+
+
+def _of_user(experiment: Experiment, more: Iterable[str]) -> set[str]:
+    depends = [path for path in _files(experiment, more) if _is_of_user(path) and path.is_file()]
+    return {shown(path) or str(path) for path in depends if not is_committed(path)}
+
+
+def _files(experiment: Experiment, more: Iterable[str]) -> list[Path]:
+    sources = closure([*modules(experiment.settings), *more]).values()
+    return [*sources, manifest_path(experiment.configured.benchmark)]
+
+
+def _is_of_user(path: Path) -> bool:
+    """Whether a file is neither this repository's nor an installed package's."""
+    if INSTALLED & {*path.parts} or path.is_relative_to(SPLITS):
+        return False
+    return not path.is_relative_to(ROOT) or shown(path) is not None

@@ -205,12 +205,21 @@ def modules(settings: Settings) -> list[str]:
     """Where the code that a run executes starts."""
     return [
         "mola.experiment.run",
-        f"mola.benchmarks.{settings.benchmark}",
-        f"mola.methods.{settings.method}",
-        f"mola.balancers.{settings.balancer}",
+        registry.module("benchmarks", settings.benchmark),
+        registry.module("methods", settings.method),
+        registry.module("balancers", settings.balancer),
+        *_custom(settings),
         *(["mola.training.cached"] if settings.backbone.cached_views else []),
         *(f"mola.training.probes.{name}" for name, on in settings.probes if on),
     ]
+
+
+def _custom(settings: Settings) -> list[str]:
+    """What a backbone of the user's own adds; packages whose versions are recorded count by these."""
+    module = settings.backbone.module
+    if module is None:
+        return []
+    return ["mola.models.custom", *([] if module.partition(".")[0] in COMPUTING else [module])]
 
 
 def _plain_tune(tune: Tune) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def builder(
     """
     if not timm.is_model(name):
         raise BadInput(f"backbone.name: timm has no model '{name}'{did_you_mean(name, timm.list_models())}")
-    loader = _loader(name, weights)
+    load = loader(name, weights)
     unpooled: dict[str, Any] = {"global_pool": ""} if dense else {}
 
     def build() -> nn.Module:
@@ -65,7 +65,7 @@ def builder(
                 expected = "expected weights that timm can download or has in its cache, or a file of them"
                 raise BadInput(f"backbone.weights: {expected}, found for {name}: {error}") from None
             raise BadInput(f"backbone.name: timm can't make {name}: {error}") from None
-        loader(model)
+        load(model)
         if dense:
             model.register_forward_hook(partial(_as_map, name))
             model.dense_head_width = head_width  # type: ignore[assignment]
@@ -108,7 +108,8 @@ def _as_map(name: str, model: Any, args: tuple[Tensor, ...], output: Tensor) -> 
     return output
 
 
-def _loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
+def loader(name: str, weights: str | None) -> Callable[[nn.Module], None]:
+    """What loads weights, named as :func:`builder` takes them, into a backbone of timm's ``name``. Raises BadInput."""
     if weights in (None, "timm"):
         return lambda model: None
     if weights == "packaged":

@@ -10,8 +10,8 @@ import torch
 from mola import portable, registry
 from mola.methods import Method
 from mola.metrics.kinds import KINDS
-from mola.models.backbones import builder
-from mola.sections import Settings
+from mola.models.backbones import Builder, builder
+from mola.sections import Backbone, Settings
 from mola.seeds import derive
 from mola.training.devices import loader_threads
 from mola.training.optim import check_rates
@@ -32,7 +32,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
         raise BadInput(f"norm: expected shared on {settings.benchmark}, where every image has every task, found 'task'")
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
-    backbone = builder(**settings.backbone.model_dump(exclude={"cached_views"}), dense=dense)
+    backbone = _backbone(settings.backbone, benchmark, dense)
     if settings.backbone.cached_views:
         # by a computed name: other runs do not depend on this code (see mola.experiment.spec.modules)
         cached = import_module(f"{__package__}.cached").cached
@@ -48,3 +48,15 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     # dropout draws the same whatever the method's weights drew
     seed_everything(derive(seed, "training"), bool(deterministic))
     return benchmark, method.to(device), balancer
+
+
+def _backbone(section: Backbone, benchmark: Benchmark, dense: bool) -> Builder:
+    """The builder of timm's model, or of the user's own, which is measured on images of the benchmark."""
+    values = section.model_dump(exclude={"cached_views"})
+    if section.module is None:
+        return builder(**values, dense=dense)
+    # by a computed name: other runs do not depend on this code (see mola.experiment.spec.modules)
+    custom = import_module(f"{builder.__module__.rpartition('.')[0]}.custom")
+    few = next(iter(benchmark.batches("valid", size=2, seed=0, epoch=0))).x
+    backbone: Builder = custom.builder(**values, dense=dense, images=benchmark.normalised(few))
+    return backbone

@@ -10,6 +10,7 @@ from linear import CONFLICT, NAMES, VALUES, Problem, make, tasks
 from torch import nn
 
 from mola import registry
+from mola.conformance import balancers as conformance
 from mola.losses import task_losses
 from mola.models.backbones import builder
 from mola.training.loading import load
@@ -23,6 +24,13 @@ every = pytest.mark.parametrize("name", BALANCERS)
 def _solver(request):
     if "cagrad" in request.node.name:
         pytest.importorskip("cvxpy")
+
+
+@every
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+def test_conformance(name, check):
+    """What ``mola check`` asks of a user's own balancers, too."""
+    check(lambda tasks_: registry.create("balancers", name, tasks_, None, options={}))
 
 
 @every
@@ -59,19 +67,6 @@ def test_the_order_of_the_tasks_says_nothing(name):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
         first.end_epoch()
         second.end_epoch()
-
-
-@every
-def test_a_batch_may_lack_tasks(name):
-    """And what is kept for the absent ones is there when they come back."""
-    balancer = make(name, 4)
-    rows = torch.cat([CONFLICT, -CONFLICT[:1] + 0.3])
-    for present in ([0, 1, 2, 3], [1, 3], [2], [0, 2, 3], [3, 1], [0, 1, 2, 3]):
-        names = tuple(NAMES[i] for i in present)
-        shared, private = Problem(rows[present], [1.0 + i for i in present], names).update(balancer)
-        assert shared.isfinite().all() and private.isfinite().all()
-        assert shared.abs().sum() > 0
-        balancer.end_epoch()
 
 
 def parts_of(state, name):
@@ -116,42 +111,17 @@ def test_a_loss_of_zero_without_gradient(name):
 
 
 @every
-def test_gradients_accumulate(name):
-    problem, balancer = Problem(CONFLICT, VALUES), make(name, 3)
-    torch.manual_seed(0)
-    once, private = problem.update(balancer)
-    balancer = make(name, 3)
-    for p in [*problem.shared, *problem.private.values()]:
-        p.grad = torch.ones_like(p)
-    torch.manual_seed(0)
-    losses, features = problem.losses(features=True)
-    balancer.backward(losses, None, problem.shared, list(problem.private.values()), features)
-    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in problem.shared]), once + 1)
-    torch.testing.assert_close(torch.stack([p.grad for p in problem.private.values()]), private + 1)
-
-
-@every
-def test_the_aux_loss_is_added_as_under_the_sum(name):
-    problem, direction = Problem(CONFLICT, VALUES), torch.tensor([1.0, -2.0]).double()[:, None]
-    torch.manual_seed(0)
-    without, _ = problem.update(make(name, 3))
-    torch.manual_seed(0)
-    added, _ = problem.update(make(name, 3), aux_loss=(direction * problem.shared[0]).sum())
-    torch.testing.assert_close(added - without, torch.tensor([1.0, -2.0, 0.0, 0.0]).double())
-
-
-@every
 def test_frozen_parameters_and_nothing_shared(name):
     problem = Problem(CONFLICT, VALUES)
     problem.shared[0].requires_grad_(False)
-    losses, features = problem.losses(features=True)
+    losses, features = problem.losses()
     make(name, 3).backward(losses, None, problem.shared, list(problem.private.values()), features)
     assert problem.shared[0].grad is None
     assert problem.shared[1].grad is not None
     for p in problem.shared:
         p.requires_grad_(False)
     problem.private["a"].grad = None
-    make(name, 3).backward(problem.losses(), None, [], list(problem.private.values()))
+    make(name, 3).backward(problem.losses()[0], None, [], list(problem.private.values()))
     assert problem.private["a"].grad is not None
 
 

@@ -431,11 +431,11 @@ def test_inner_products_of_long_gradients_keep_their_digits():
 def test_a_pass_that_fails_leaves_the_gradients_that_were_there():
     problem, before = Problem(CONFLICT), torch.full((2, 1), 7.0).double()
     problem.shared[0].grad = before
-    losses = problem.losses()
+    losses = problem.losses()[0]
     losses["b"] = losses["b"].detach()  # has no gradient
     with pytest.raises(RuntimeError, match="does not require grad"):
         make("pcgrad", 3).backward(losses, None, problem.shared, list(problem.private.values()))
     assert problem.shared[0].grad is before and problem.shared[1].grad is None
     problem.shared[0].grad = None
-    problem.losses()["a"].backward()  # as ever
+    problem.losses()[0]["a"].backward()  # as ever
     torch.testing.assert_close(problem.shared[0].grad[:, 0], CONFLICT[0, :2])

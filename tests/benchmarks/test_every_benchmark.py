@@ -12,12 +12,15 @@ import torch
 
 from mola import registry
 from mola.benchmarks._downloaded import Downloaded
+from mola.conformance import benchmarks as conformance
 from mola.data.splits.manifest import Manifest
 from mola.data.splits.rule import Rule
 from mola.metrics import METRICS
 from mola.types import BadInput
 
 BENCHMARKS = registry.names("benchmarks")
+# the bytes of all arrays are compared where each benchmark is prepared
+CHECKS = [check for check in conformance.CHECKS if check is not conformance.committed_split_fits_the_code]
 
 
 @pytest.fixture(params=BENCHMARKS)
@@ -42,6 +45,12 @@ def assert_measurable(task, y):
     else:
         length = y.norm(dim=1)
         assert torch.all((length == 0) | ((length - 1).abs() < 1e-3)) and (length > 0).any()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conformance(benchmark_, check):
+    """What ``mola check`` asks of a user's own benchmarks, too."""
+    check(benchmark_)
 
 
 def test_it_says_what_it_is(benchmark_):
@@ -91,19 +100,6 @@ def test_there_is_no_identity_before_the_data_is_prepared(name, tmp_path):
         archives.benchmark(name, tmp_path).identity  # noqa: B018
 
 
-def test_no_item_stands_in_two_splits(benchmark_):
-    if isinstance(benchmark_, Downloaded):
-        folder = benchmark_.folder
-        names = {part: (folder / f"{part}.txt").read_text().splitlines() for part in benchmark_.prepared.splits}
-        ids = {g: {s: names[f"{g}.{s}"] for s in ("train", "valid", "test")} for g in benchmark_.groups}
-    else:
-        ids = benchmark_.manifest.ids
-    for task, splits in ids.items():
-        items = [item for ids in splits.values() for item in ids]
-        assert len(set(items)) == len(items), task
-        assert set(splits) == {"train", "valid", "test"}
-
-
 def test_the_committed_manifest_fits_the_code(benchmark_):
     if isinstance(benchmark_, Downloaded):
         rule = Rule.read(benchmark_.name, benchmark_.version)
@@ -150,15 +146,6 @@ def test_training_batches(benchmark_, sampling):
             assert len(batch.x[batch.rows(name)]) == len(y)
         if sampling == "balanced":
             assert set(batch.y) == {task.name for task in benchmark_.tasks}
-
-
-def test_training_is_a_function_of_seed_and_epoch(benchmark_):
-    def first(seed, epoch):
-        return next(iter(benchmark_.batches("train", size=32, seed=seed, epoch=epoch))).x
-
-    assert torch.equal(first(0, 0), first(0, 0))
-    assert not torch.equal(first(0, 0), first(0, 1))
-    assert not torch.equal(first(0, 0), first(1, 0))
 
 
 def test_threads_change_no_value(benchmark_, monkeypatch):

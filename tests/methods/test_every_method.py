@@ -12,10 +12,11 @@ from fake_dense import FakeDense
 
 from mola import registry
 from mola.balancers.sum import Sum
+from mola.conformance import methods as conformance
+from mola.conformance.methods import live
 from mola.losses import task_losses
 from mola.training.cost import example_batch, flops_per_sample, parameter_counts
 from mola.training.loading import load
-from mola.types import Batch, Range
 
 METHODS = registry.names("methods")
 PASSES = 20  # within which a method that draws has drawn everything
@@ -31,73 +32,36 @@ def batch(benchmark):
     return next(iter(load(benchmark, "train", torch.device("cpu"), size=16 if benchmark.name == "digits" else 4)))
 
 
-def alone(batch, name):
-    """The batch with one task only."""
-    if batch.task is None:
-        return replace(batch, y={name: batch.y[name]})
-    kept = batch.rows(name)
-    return Batch(batch.x[kept], batch.task[kept], {name: batch.y[name]}, batch.tasks)
-
-
-def live(method):
-    """Nothing at zero: B = 0 hides the gradient of A, and zero gates that of the router."""
-    for parameter in method.parameters():
-        if (parameter == 0).all():
-            torch.nn.init.normal_(parameter, std=0.1)
-    return method
-
-
 def without_use(method, batch):
     """Parameters that nothing reaches: TwD's projection, where every sample has every task."""
     unused = getattr(method, "projection", torch.nn.Identity()) if batch.task is None else torch.nn.Identity()
-    return {id(p) for p in unused.parameters()}
+    names = {id(p): key for key, p in method.named_parameters()}
+    return {names[id(p)] for p in unused.parameters()}
+
+
+def subject(name, benchmark, batch):
+    return conformance.Subject(lambda seed: build(name, benchmark.tasks, seed=seed), benchmark.tasks, batch)
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", METHODS)
+def test_conformance(name, check, benchmark, batch):
+    """What ``mola check`` asks of a user's own methods, too."""
+    check(subject(name, benchmark, batch))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_predictions_for_every_task_present(name, benchmark, batch):
-    output = build(name, benchmark.tasks)(batch)
-    assert set(output.predictions) == set(batch.y)
-    for task in benchmark.tasks:
-        target = batch.y[task.name]
-        size = () if task.kind == "classes" else target.shape[-2:]
-        assert output.predictions[task.name].shape == (len(target), task.outputs, *size)
-    if output.routing is not None:
-        torch.testing.assert_close(output.routing.sum(1), torch.ones(len(batch.x)))
+def test_options_and_search_space(name):
+    conformance.options_are_as_declared("methods", name)
+    conformance.search_space_is_accepted("methods", name)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_may_lack_tasks(name, benchmark, batch):
-    method = build(name, benchmark.tasks)
-    for task in benchmark.tasks:
-        assert set(method(alone(batch, task.name)).predictions) == {task.name}
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_other_tasks_do_not_change_a_prediction_in_eval(name, benchmark, batch):
-    method = live(build(name, benchmark.tasks)).eval()
-    task = benchmark.tasks[1].name
-    torch.testing.assert_close(
-        method(batch).predictions[task], method(alone(batch, task)).predictions[task], rtol=1e-4, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_parameter_learns_and_belongs_to_one_side(name, benchmark, batch):
-    method = live(build(name, benchmark.tasks))
-    rest, shared = method.own_parameters(), method.shared_parameters()
-    assert {id(p) for p in rest}.isdisjoint({id(p) for p in shared})
-    assert {id(p) for p in rest} | {id(p) for p in shared} == {id(p) for p in method.parameters()}
-    assert all(p.requires_grad for p in shared)  # what is frozen is no task's
-    unused = without_use(method, batch)
-    silent = {key: p for key, p in method.named_parameters() if p.requires_grad and id(p) not in unused}
-    for _ in range(PASSES):
-        output = method(batch)
-        Sum.create().backward(task_losses(benchmark.tasks, output, batch), output.aux_loss, shared, rest)
-        silent = {key: p for key, p in silent.items() if p.grad is None or not p.grad.abs().sum() > 0}
-        if not silent:
-            break
-    assert list(silent) == []
-    assert all(p.grad is None for p in method.parameters() if not p.requires_grad)
+def test_every_parameter_learns(name, benchmark, batch):
+    given = subject(name, benchmark, batch)
+    assert conformance.silent_parameters(given) == without_use(given.method, batch)
+    frozen = [p for p in given.method.parameters() if not p.requires_grad]
+    assert all(p.grad is None for p in frozen)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -133,25 +97,6 @@ def test_adapters_and_their_sizes_are_those_of_the_layers(name, benchmark):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_parts_cover_all_tasks_once(name, benchmark):
-    method = build(name, benchmark.tasks)
-    covered = [task for _, tasks in method.parts().values() for task in tasks]
-    assert sorted(covered) == sorted(task.name for task in benchmark.tasks)
-    in_parts = {id(p) for module, _ in method.parts().values() for p in module.parameters()}
-    assert in_parts == {id(p) for p in method.parameters()}
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_weights_and_state_round_trip(name, benchmark, batch):
-    one, two, other = (build(name, benchmark.tasks, seed=seed) for seed in (0, 0, 1))
-    for key, value in one.state_dict().items():
-        assert torch.equal(value, two.state_dict()[key]), key
-    other.load_state_dict(one.state_dict())
-    for task in benchmark.tasks:
-        torch.testing.assert_close(other.eval()(batch).predictions[task.name], one.eval()(batch).predictions[task.name])
-
-
-@pytest.mark.parametrize("name", METHODS)
 def test_costs_are_counted_on_a_few_images(name, benchmark):
     method = build(name, benchmark.tasks)
     few = example_batch(benchmark, torch.device("cpu"))
@@ -168,16 +113,6 @@ def looks_at_the_image(method, batch):
     other = replace(batch, x=-batch.x)
     pairs = zip(method(batch).predictions.values(), method(other).predictions.values(), strict=True)
     return any(not torch.equal(one, two) for one, two in pairs)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_search_space_names_options_whose_values_are_accepted(name):
-    cls, known = registry.load("methods", name), registry.option_names("methods", name)
-    assert set(cls.search_space) <= set(known)
-    for key, space in cls.search_space.items():
-        ends = (space.low, space.high) if isinstance(space, Range) else space
-        for value in ends:
-            registry.check_options("methods", name, {key: value}, name)
 
 
 @pytest.mark.parametrize("kind", ["digits", "glyphs", "scenes"])

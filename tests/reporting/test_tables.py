@@ -11,6 +11,7 @@ from mola.config import load
 from mola.experiment import provenance
 from mola.experiment.spec import Experiment, experiments
 from mola.reporting.render import to_csv, to_html, to_latex, to_markdown
+from mola.reporting.results import records
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import collect
 from mola.reporting.tables.assemble import benchmark_table, summary_table
@@ -31,11 +32,11 @@ def write(suite, label, seed, accuracy, **changes):
     return synthetic.write(synthetic.experiment(suite, label), seed, scores, **changes)
 
 
-def fill(suite):
+def fill(suite, **changes):
     for seed, (single, shared, mola) in enumerate([(0.50, 0.40, 0.60), (0.50, 0.50, 0.55), (0.50, 0.45, 0.65)]):
-        write(suite, "single_task", seed, single)
-        write(suite, "shared", seed, shared)
-        write(suite, "mola_grad", seed, mola)
+        write(suite, "single_task", seed, single, **changes)
+        write(suite, "shared", seed, shared, **changes)
+        write(suite, "mola_grad", seed, mola, **changes)
 
 
 def table(suite, **options):
@@ -117,7 +118,30 @@ def test_a_dirty_run_counts_once_its_code_is_committed(suite, monkeypatch):
     assert "| shared † | 45.00 ± 63.53 (n = 2) |" in text  # of .40 and .50
     drafts = table(suite, drafts=True)
     assert "seeds 2: trained with code that is in no commit (mola/methods/shared.py): a draft" in to_markdown(drafts)
-    assert "| shared | 45.00 ± 12.42 |" in to_markdown(drafts)
+    assert "| shared (draft) | 45.00 ± 12.42 |" in to_markdown(drafts)
+
+
+def test_a_first_table_shows_drafts_and_says_so(suite, monkeypatch):
+    """Where nothing is committed yet there is no table but one of drafts; one run that counts ends that."""
+    fill(suite, dirty=True)
+    monkeypatch.setattr(provenance, "changed", lambda: frozenset({"mola/training/fit.py"}))
+    text = to_markdown(table(suite))
+    assert "| shared (draft) |" in text and "| mola_grad (draft) |" in text and "†" not in text
+    assert "(draft): trained with code that is in no commit" in text
+    assert "shared, seeds 0–2: trained with code that is in no commit (mola/training/fit.py): a draft" in text
+    write(suite, "mola_grad", 1, 0.6)
+    text = to_markdown(table(suite))
+    assert "(draft)" not in text and "| shared † | – |" in text and "| mola_grad † | 60.00 (n = 1) |" in text
+
+
+def test_code_of_the_users_own_alone_makes_a_row_a_draft(suite, monkeypatch):
+    fill(suite)
+    write(suite, "shared", 2, 0.45, dirty=True)
+    monkeypatch.setattr(records, "uncommitted", lambda experiment: "methods/mine.py")
+    monkeypatch.setattr(records, "only_of_user", lambda experiment: True)
+    text = to_markdown(table(suite))
+    assert "| shared (draft) | 45.00 ± 12.42 |" in text and "| mola_grad |" in text
+    assert "shared, seeds 2: trained with code that is in no commit (methods/mine.py): a draft" in text
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "high"])

@@ -11,7 +11,9 @@ from snakemake.utils import validate
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.config
 import mola.experiment.inputs
+import mola.experiment.own_parts
 import mola.experiment.spec
+import mola.faults
 import mola.files
 import mola.old_keys
 import mola.types
@@ -24,7 +26,11 @@ try:
     for path in files:
         mola.yaml_file.read(path)
     content = mola.old_keys.renamed(config)
-    suite = mola.config.parse(content, ", ".join(map(str, files)) or "configuration")
+    suite = mola.config.parse(
+        content,
+        ", ".join(map(str, files)) or "configuration",
+        files[-1].parent if files else None,
+    )
     # captions of the report read it
     config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
@@ -38,10 +44,22 @@ except OSError as error:
         file=sys.stderr,
     )
     sys.exit(2)
+except Exception as error:
+    # the code of the user's own; an error of ours keeps its traceback
+    line = mola.faults.line_of(error)
+    if line is None:
+        raise
+    print(f"mola: {line}", file=sys.stderr)
+    sys.exit(2)
 
-# the jobs read the configuration with the command line's changes in it
+# the jobs read the configuration with the command line's changes in it; it lies elsewhere than what is the user's own
 CONFIG = suite.folder / "config.yaml"
-text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+plugins_folder = (
+    {"plugins": str(files[-1].parent)}
+    if files and not suite.plugins and mola.experiment.own_parts.lie_nearby(suite)
+    else {}
+)
+text = yaml.safe_dump({**content, **plugins_folder}, sort_keys=False, allow_unicode=True)
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     mola.files.write_text(CONFIG, text)
 

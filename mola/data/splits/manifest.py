@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from mola import files
+from mola import files, registry
 from mola.types import BadInput
 
 SPLITS = Path(__file__).parent.parent.parent.parent / "data" / "splits"
@@ -65,8 +65,9 @@ class Manifest(Committed):
 
 
 def manifest_path(benchmark: str) -> Path:
-    """Return the file of a benchmark's committed manifest."""
-    return SPLITS / f"{benchmark}.json"
+    """Return the file of a benchmark's committed manifest: that of a plugin lies beside its code."""
+    given = registry.plugin("benchmarks", benchmark) if benchmark in registry.names("benchmarks") else None
+    return given.file.with_suffix(".json") if given else SPLITS / f"{benchmark}.json"
 
 
 def manifest_sha256(benchmark: str) -> str:

@@ -19,8 +19,9 @@ def text(table: Table, column: Column, row: int) -> str:
 
 
 def label(table: Table, row: int) -> str:
-    """A row's label, marked where it lacks seeds."""
-    return f"{table.labels[row]} †" if table.labels[row] in table.incomplete else table.labels[row]
+    """A row's label, marked where it is a draft and where it lacks seeds."""
+    plain = table.labels[row]
+    return f"{plain}{' (draft)' if plain in table.drafts else ''}{' †' if plain in table.incomplete else ''}"
 
 
 def one_line(plain: str) -> str:
@@ -35,6 +36,8 @@ def lines(table: Table) -> tuple[str, ...]:
         legend.append(
             "(n = …): the seeds that a mean is over, where it lacks some; such a mean is never marked as best."
         )
+    if table.drafts:
+        legend.append("(draft): trained with code that is in no commit; a commit of it as it is makes the row count.")
     return (*legend, *table.notes)
 
 

@@ -51,6 +51,11 @@ class Results:
         """Labels of the rows that lack seeds."""
         return frozenset(row.label for row in self.rows if not row.complete)
 
+    @property
+    def drafts(self) -> frozenset[str]:
+        """Labels of the rows with runs of code that is in no commit."""
+        return frozenset(row.label for row in self.rows if row.is_draft)
+
     def base(self, reference: str | None) -> Mapping[int, Record]:
         """The records of the reference row, by seed."""
         return next((row.records for row in self.rows if row.label == reference), {})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mola.experiment import record as stored
-from mola.experiment.provenance import uncommitted
+from mola.experiment.provenance import only_of_user, uncommitted
 from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
 from mola.metrics import overall
@@ -28,6 +28,7 @@ class Row:
     remarks:    what a reader must know of records that count, by seed: drafts, and other versions of packages.
     experiment: None for runs of a snapshot, which no configuration describes.
     group:      the heading that the row stands under.
+    drafts:     seeds whose record is of code that is in no commit, whether it counts or not.
     """
 
     label: str
@@ -36,6 +37,12 @@ class Row:
     remarks: dict[int, list[str]] = field(default_factory=dict)
     experiment: Experiment | None = None
     group: str | None = None
+    drafts: set[int] = field(default_factory=set)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether a record that counts is of code that is in no commit."""
+        return not self.drafts.isdisjoint(self.records)
 
     @property
     def complete(self) -> bool:
@@ -59,9 +66,12 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
 
     experiments: of one benchmark, in the suite's order.
     tasks:       whose metrics every record must have.
-    drafts:      also take runs of code that is in no commit.
+    drafts:      also take runs of code of this package that is in no commit, as is done where there are no others; runs
+                 of code of the user's own that is in no commit are always drafts.
     """
     rows = [_row(experiment, tasks, drafts) for experiment in experiments]
+    if not any(row.records for row in rows) and any(row.drafts for row in rows):
+        rows = [_row(experiment, tasks, True) for experiment in experiments]
     same_data(rows, "most runs of this table; train it anew")
     groups = list(dict.fromkeys(row.group for row in rows))
     return sorted(rows, key=lambda row: groups.index(row.group))
@@ -125,7 +135,8 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
         if not problem and record.dirty and (files := uncommitted(experiment)):
             code = f"trained with code that is in no commit ({files})"
             problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
-            if drafts:
+            row.drafts.add(seed)
+            if drafts or only_of_user(experiment):
                 problem, remarks = None, [f"{code}: a draft"]
         if problem:
             row.problems[seed] = problem

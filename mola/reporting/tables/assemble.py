@@ -41,7 +41,7 @@ def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference
     lines += cited_notes(results.cited, results.labels)
     return Table(
         name, results.labels, tuple(columns), caption, tuple(lines), results.incomplete, results.groups,
-        asked=len(seeds), csv_only=(*edges, plateau_column(rows, tasks)),
+        asked=len(seeds), csv_only=(*edges, plateau_column(rows, tasks)), drafts=results.drafts,
     )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
     columns: list[Column] = []
     lines: list[tuple[str, str]] = []
     incomplete: frozenset[str] = frozenset()
+    drafts: frozenset[str] = frozenset()
     every = aligned(benchmarks)
     for name, results in every.items():
         tasks, rows = results.tasks, results.rows
@@ -62,8 +63,10 @@ def summary_table(suite: str, benchmarks: Mapping[str, Results], seeds: Sequence
             columns += delta_columns(rows, base, tasks, reference, f"{name} ")
         lines += [(name, line) for line in (*results.remarks, *notes(results, reference), *moving_rows(results))]
         incomplete |= results.incomplete
+        drafts |= results.drafts
     caption = captions.of_summary(suite, benchmarks, seeds, reference)
     first = next(iter(every.values()))
     return Table(
-        "summary", first.labels, tuple(columns), caption, condensed(lines), incomplete, first.groups, asked=len(seeds)
-    )
+        "summary", first.labels, tuple(columns), caption, condensed(lines), incomplete, first.groups,
+        asked=len(seeds), drafts=drafts,
+    )  # fmt: skip

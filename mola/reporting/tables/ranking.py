@@ -57,7 +57,10 @@ def ranking_table(benchmarks: Benchmarks, reference: str | None, base: str | Non
     lines += [] if base else [NO_BASE]
     if reference is None:
         lines.append("no IQM: there is no reference for Δ")
-    return Table("summary: tests", first.labels, columns, caption, tuple(lines), incomplete, first.groups)
+    drafts = frozenset().union(*(r.drafts for r in results))
+    return Table(
+        "summary: tests", first.labels, columns, caption, tuple(lines), incomplete, first.groups, drafts=drafts
+    )
 
 
 def _names(benchmarks: Benchmarks) -> list[str]:

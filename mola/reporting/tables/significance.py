@@ -40,7 +40,10 @@ def tests_table(name: str, results: Results, base: str | None) -> Table:
         f"{name}: difference of the {unit(tasks)} from {base or 'a row'} by seed, with the {INTERVAL}; "
         f"{meaning_of_p(gains)}; P(better): the chance that a run beats one of {base or 'it'}, ties count half."
     )
-    return Table(f"{name}: tests", results.labels, columns, caption, tuple(lines), results.incomplete, results.groups)
+    return Table(
+        f"{name}: tests", results.labels, columns, caption, tuple(lines), results.incomplete, results.groups,
+        drafts=results.drafts,
+    )  # fmt: skip
 
 
 def paired(ours: Mapping[int, Record], theirs: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:

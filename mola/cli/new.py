@@ -1,0 +1,104 @@
+"""``mola new``: skeletons of methods, balancers, benchmarks and suites that train at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mola.types import BadInput
+
+if TYPE_CHECKING:
+    from mola.registry import Kind
+
+SKELETONS = Path(__file__).parent.parent / "skeletons"
+# as PEP 8 has names of modules
+MODULE = r"[a-z][a-z0-9_]*"
+
+new = typer.Typer(help="Write a commented skeleton that trains at once, into the working folder.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, in lower case; words are joined by _.")]
+SuiteName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the suite and of its file, NAME.yaml.")]
+
+
+@new.command()
+def method(name: Name) -> None:
+    """Write methods/NAME.py: a low-rank method that states its gate, with an option.
+
+    Example: mola new method colour_gate
+    """
+    _write_part("methods", name, f"methods: {{{name}: }}")
+
+
+@new.command()
+def balancer(name: Name) -> None:
+    """Write balancers/NAME.py: a weight for each task's loss, with an option.
+
+    Example: mola new balancer larger_first
+    """
+    _write_part("balancers", name, f"balancer: {name}")
+
+
+@new.command()
+def benchmark(name: Name) -> None:
+    """Write benchmarks/NAME.py: two domains that are drawn. mola prepare writes its split beside it.
+
+    Example: mola new benchmark stripes
+    """
+    _write_part("benchmarks", name, f"benchmarks: {{{name}: }}")
+
+
+@new.command()
+def suite(name: SuiteName) -> None:
+    """Write NAME.yaml: a suite on digits, with what the working folder has of methods, balancers and benchmarks.
+
+    Example: mola new suite mine && mola prepare -c mine.yaml && mola train -c mine.yaml
+    """
+    from mola.plain import check_label
+
+    check_label(name, "name")
+    text = (SKELETONS / "suite.yaml.txt").read_text().replace("NAME", name)
+    rows = [f"  {one}:" for one in _nearby("methods")]
+    rows += [f"  shared_{one}: {{method: shared, balancer: {one}}}" for one in _nearby("balancers")]
+    benchmarks = [f"  {one}: {{limit: 16}}" for one in _nearby("benchmarks")]
+    _write(Path(f"{name}.yaml"), _filled(_filled(text, "METHODS", rows), "BENCHMARKS", benchmarks))
+    typer.echo(f"next: mola prepare -c {name}.yaml; mola train -c {name}.yaml; mola table -c {name}.yaml")
+
+
+def _write_part(kind: Kind, name: str, entry: str) -> None:
+    from mola import registry
+
+    if not re.fullmatch(MODULE, name):
+        raise BadInput(f"NAME: expected a letter, then letters, digits and _, all in lower case, found '{name}'")
+    registry.look_in(None)
+    if name in registry.names(kind):
+        plugin = registry.plugin(kind, name)
+        raise BadInput(f"NAME: expected a new name, found {name}, which is {plugin.origin if plugin else 'built in'}")
+    title = "".join(word.capitalize() for word in name.split("_"))
+    text = (SKELETONS / f"{kind[:-1]}.py.txt").read_text().replace("NAME", name).replace("CLASS(", f"{title}(")
+    _write(Path(kind, f"{name}.py"), text)
+    typer.echo(f"next: name it in a suite of this folder, {entry}; then: mola check SUITE.yaml")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a new file. Raises BadInput where there is one, or none can be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise BadInput(f"{path}: expected a new file, found one; it is left as it is") from None
+    except OSError as error:
+        raise BadInput(f"{path}: expected a file that can be written, found: {error.strerror}") from None
+    typer.echo(path)
+
+
+def _nearby(kind: Kind) -> Iterator[str]:
+    """What the working folder has of a kind."""
+    return (path.stem for path in sorted(Path(kind).glob("*.py")) if not path.stem.startswith("_"))
+
+
+def _filled(text: str, mark: str, lines: list[str]) -> str:
+    return text.replace(f"{mark}\n", "".join(f"{line}\n" for line in lines) + ("\n" if mark == "BENCHMARKS" else ""))
