@@ -28,6 +28,7 @@ from mola.types import Sampling
 # default of a key that stands here must never change.
 ADDED_LATER: dict[str, set[str]] = {
     "backbone": {"freeze_stages", "cached_views"},
+    "benchmark_options": {"tasks"},
 }
 # a balancer's name, or {name: …} with its options
 Balancing = str | dict[str, Any]

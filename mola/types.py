@@ -185,6 +185,10 @@ class Benchmark(Protocol):
     threads: int  # that augment a batch; its values do not depend on it
 
     @property
+    def splits_sha256(self) -> str:
+        """A checksum of what fixes the splits."""
+
+    @property
     def identity(self) -> str:
         """A hash of the prepared arrays: records and checkpoints of other data are told apart by it."""
 
