@@ -55,12 +55,13 @@ class Benchmark(Configurable, ABC):
         )
 
     name: ClassVar[str]
-    heterogeneity: ClassVar[Literal["domain", "multi-input task", "single-input task"]]
+    heterogeneity: Literal["domain", "multi-input task", "single-input task"]
     tasks: tuple[Task, ...]
     sources: tuple[Source, ...]
     version: ClassVar[int]  # of the recipe: raise it when the prepared arrays come out differently
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
+    divides_by_itself: ClassVar[bool] = False  # whether it splits the user's images: nobody has published how
     held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
     threads: int = 1  # that augment a batch; its values do not depend on it
@@ -74,6 +75,19 @@ class Benchmark(Configurable, ABC):
     @abstractmethod
     def fetch(self) -> None:
         """Download the raw data, or look for it, and check it. Raises BadInput for what is missing or other data."""
+
+    def check_raw(self) -> None:
+        """Raise BadInput where raw data that lies with the user has changed since its splits were fixed, as far as that
+        can be said at once.
+        """
+
+    def verified(self) -> str:
+        """Say what ``fetch`` has checked."""
+        return f"{len(self.sources)} {'sources' if len(self.sources) > 1 else 'source'} verified"
+
+    def renew_splits(self) -> None:
+        """Forget how the user's raw data was split; ``prepare`` then splits it anew. Raises BadInput for other data."""
+        raise BadInput(f"--renew-split: expected images of the user, found '{self.name}', whose splits are published")
 
     def place(self, path: Path) -> None:
         """Take the raw data that the user has, a file or a folder, after the checks of ``fetch``. Raises BadInput."""

@@ -12,7 +12,7 @@ import typer
 import mola
 from mola.cli import data, report, reproduce, train
 from mola.cli.bench import bench
-from mola.types import BadInput, one_line
+from mola.types import BadInput, shown
 
 app = typer.Typer(
     add_completion=False,
@@ -62,5 +62,5 @@ def main() -> None:
 
 
 def _fail(message: object, code: int = 2) -> None:
-    print(f"mola: {one_line(message)}", file=sys.stderr)
+    print(f"mola: {shown(message)}", file=sys.stderr)
     sys.exit(code)

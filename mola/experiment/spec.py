@@ -5,7 +5,7 @@ is answered without torch: the workflow, ``mola status`` and the tables plan wit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
 from mola.experiment.record import Record
-from mola.sections import ADDED_LATER, Probes, Section, Settings, Tune
+from mola.sections import ADDED_LATER, PLACES, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
@@ -171,6 +171,12 @@ def experiments(suite: Suite) -> list[Experiment]:
     return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.rows(benchmark)]
 
 
+def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
+    """Raise BadInput where raw data of some benchmarks, by label, are the user's and changed since they were split."""
+    for benchmark in benchmarks:
+        experiment(suite, benchmark, suite.rows(benchmark)[0]).data.check_raw()
+
+
 def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
     """One experiment of a suite, by labels. Raises BadInput for those outside it, for what the benchmark refuses, and
     for weights whose pretraining saw what it tests.
@@ -183,11 +189,12 @@ def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data, without what does not change a result: where data comes from, and later keys that have
-    their default (:data:`mola.sections.ADDED_LATER`).
+    """Settings as plain data, without what does not change a result: where data comes from
+    (:data:`mola.sections.PLACES`), and later keys that have their default (:data:`mola.sections.ADDED_LATER`).
     """
     content = settings.model_dump(mode="json")
-    content["benchmark_options"].pop("mirror", None)
+    for place in PLACES:
+        content["benchmark_options"].pop(place, None)
     for section, keys in ADDED_LATER.items():
         fields = _fields(settings, section)
         for key in keys & content[section].keys():
