@@ -84,13 +84,13 @@ class ImageFolder(Benchmark):
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options = Path(root), options
         self.path = Path(options.manifest) if options.manifest else None
-        self.splits = ImageSplits.read(self.path) if self.path else None
+        self.manifest = ImageSplits.read(self.path) if self.path else None
         self._describe()
         super().__init__(root, options)
 
     def _describe(self) -> None:
         """Take tasks and classes from the manifest, or before there is one from the names of folders or the list."""
-        classes = self.splits.classes if self.splits else self.source.classes() if self.options.root else {}
+        classes = self.manifest.classes if self.manifest else self.source.classes() if self.options.root else {}
         self.tasks = tuple(Task(task, "classes", len(names), METRICS) for task, names in classes.items())
         if self.options.tasks is not None:
             self.tasks = chosen_tasks(self.name, self.tasks, self.options.tasks)
@@ -107,28 +107,28 @@ class ImageFolder(Benchmark):
     @property
     def splits_sha256(self) -> str:
         """A checksum of what the manifest says of the chosen tasks; "" as long as their images are not prepared."""
-        return self.splits.sha256(self.groups, self.options.size) if self.splits else ""
+        return self.manifest.sha256(self.groups, self.options.size) if self.manifest else ""
 
     def check_raw(self) -> None:
         """Raise BadInput where images were added, removed or changed since the manifest was written, as far as the
         names, sizes and times of files tell; without a manifest where there is no task.
         """
-        if self.splits is None:
+        if self.manifest is None:
             if not self.source.classes():
                 raise BadInput(f"{self.source.path}: expected folders <domain>/<class>/ with images, found none")
         elif self.options.root is None or self.source.path.exists():
             self._check_rule()
-            self.source.check_unchanged(self.splits, self._renewal, exact=False)
+            self.source.check_unchanged(self.manifest, self._renewal, exact=False)
 
     def fetch(self) -> None:
         """Open all images once, and raise BadInput with all that is wrong with them; where there is a manifest, where
         they are no longer those that it names.
         """
-        if self.splits is None:
+        if self.manifest is None:
             self.source.checked()
             return
         self._check_rule()
-        self.source.check_unchanged(self.splits, self._renewal, exact=True)
+        self.source.check_unchanged(self.manifest, self._renewal, exact=True)
 
     def verified(self) -> str:
         """Say how many images were checked."""
@@ -144,14 +144,14 @@ class ImageFolder(Benchmark):
     def renew_splits(self) -> None:
         """Divide the images anew when they are prepared next. Raises BadInput where there are none."""
         self.source.checked()
-        self.splits = None
+        self.manifest = None
         self._describe()
 
     def prepare(self) -> Path:
         """Prepare the chosen tasks, write the manifest where it is new, and return the folder of the arrays."""
         with disk.errors_as_bad_input(self.root, "prepared arrays"):
             self.root.mkdir(parents=True, exist_ok=True)
-        known, path = self._known, self._manifest
+        known, path = self._known, self._manifest_path
         folder = self._folder(known)
         with FileLock(f"{folder}.manifest.lock"):
             # another process may have prepared other tasks meanwhile
@@ -165,7 +165,7 @@ class ImageFolder(Benchmark):
                 with disk.errors_as_bad_input(path, "the split manifest"):
                     updated.write(path)
                 say(f"{path}: fixes the splits; keep it with the configuration")
-        self.splits = updated
+        self.manifest = updated
         for stale in ("arrays", "folder"):
             self.__dict__.pop(stale, None)
         return folder
@@ -204,7 +204,7 @@ class ImageFolder(Benchmark):
     @property
     def identity(self) -> str:
         """sha256 over the checksums of the arrays in the manifest. Raises BadInput where they are not known."""
-        checksums = self.splits.checksums(self.groups, self.options.size) if self.splits else None
+        checksums = self.manifest.checksums(self.groups, self.options.size) if self.manifest else None
         if checksums is None:
             raise BadInput(f"{self.path or self.name}: expected prepared arrays, found none; {self._advice}")
         return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
@@ -212,9 +212,9 @@ class ImageFolder(Benchmark):
     @cached_property
     def folder(self) -> Path:
         """Where the prepared arrays are. Raises BadInput as long as nothing fixes the splits."""
-        if self.splits is None:
+        if self.manifest is None:
             raise BadInput(f"{self.path or self.name}: expected a split manifest, found none; {self._advice}")
-        return self._folder(self.splits)
+        return self._folder(self.manifest)
 
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:
@@ -226,8 +226,8 @@ class ImageFolder(Benchmark):
         wrong = prepared.fault(self.folder)
         if (
             wrong is None
-            and self.splits
-            and prepared.checksums() != self.splits.checksums(self.groups, self.options.size)
+            and self.manifest
+            and prepared.checksums() != self.manifest.checksums(self.groups, self.options.size)
         ):
             wrong = f"{self.folder}: expected the arrays of {self.path}, found others"
         if wrong:
@@ -236,9 +236,9 @@ class ImageFolder(Benchmark):
 
     def lengths(self, split: Split) -> dict[str, int]:
         """Return the samples of each task in a split, as the manifest says."""
-        if self.splits is None:
+        if self.manifest is None:
             raise BadInput(f"{self.path or self.name}: expected a split manifest, found none; {self._advice}")
-        return {task: len(self.splits.files[task][split]) for task in self.groups}
+        return {task: len(self.manifest.files[task][split]) for task in self.groups}
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Augment as the option says: as photographs, mirror half of the images, or not at all."""
@@ -250,7 +250,7 @@ class ImageFolder(Benchmark):
 
     def remarks(self) -> tuple[str, ...]:
         """Return how the images were split, and what is odd about them."""
-        return tuple(self.splits.remarks) if self.splits else ()
+        return tuple(self.manifest.remarks) if self.manifest else ()
 
     def _folder(self, known: ImageSplits) -> Path:
         # by their content: entries and suites with the same splits share the arrays
@@ -259,10 +259,10 @@ class ImageFolder(Benchmark):
     @property
     def _known(self) -> ImageSplits:
         """The manifest, or what it will be."""
-        return self.splits or self.source.checked()
+        return self.manifest or self.source.checked()
 
     @property
-    def _manifest(self) -> Path:
+    def _manifest_path(self) -> Path:
         if self.path is None:
             raise BadInput("image_folder.manifest: expected a file that fixes the splits, found none")
         return self.path
@@ -273,8 +273,8 @@ class ImageFolder(Benchmark):
 
     def _check_rule(self) -> None:
         """Raise BadInput where the options ask for other splits than the manifest has."""
-        assert self.splits is not None
-        for key, value in self.splits.rule.items():
+        assert self.manifest is not None
+        for key, value in self.manifest.rule.items():
             if (actual := getattr(self.options, key)) != value:
                 message = f"expected {value}, as {self.path} was written with, found {actual}"
                 raise BadInput(f"image_folder.{key}: {message}; {self._renewal}")

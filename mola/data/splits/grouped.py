@@ -80,15 +80,23 @@ def _placed(
     order: Sequence[int], contents: Mapping[int, Counter[Hashable]], targets: Mapping[Hashable, Counts]
 ) -> dict[int, Split]:
     lacking = {stratum: dict(counts) for stratum, counts in targets.items()}
-    # a rare class counts as much as a frequent one
-    weight = {stratum: 1 / sum(counts.values()) for stratum, counts in targets.items()}
+    # shares of a class count, and not numbers: a rare class as much as a frequent one
+    weight = {stratum: 1 / sum(counts.values()) ** 2 for stratum, counts in targets.items()}
+    waiting = Counter(stratum for content in contents.values() for stratum in content)
+    # of classes that have a group for each split
+    empty = {stratum: set(ORDER) for stratum, number in waiting.items() if number >= len(ORDER)}
     placed: dict[int, Split] = {}
     for group in order:
         content = contents[group]
         gain = {s: sum(weight[k] * number * lacking[k][s] for k, number in content.items()) for s in ORDER}
-        split = placed[group] = max(ORDER, key=lambda s: gain[s])
+        # classes whose last groups are needed by the splits that have none of them yet
+        urgent = [stratum for stratum in content if waiting[stratum] <= len(empty.get(stratum, ()))]
+        needed = {s: sum(s in empty[stratum] for stratum in urgent) for s in ORDER}
+        split = placed[group] = max(ORDER, key=lambda s: (needed[s], gain[s]))
         for stratum, number in content.items():
             lacking[stratum][split] -= number
+            empty.get(stratum, set()).discard(split)
+        waiting.subtract(content.keys())
     return placed
 
 

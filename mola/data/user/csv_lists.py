@@ -76,7 +76,7 @@ def _check(listed: ImageList, rows: list[Row]) -> None:
     unfit = {image.file for image in listed.images if not image.file.isprintable()}
     listed.findings.add("names of files that are no text in UTF-8", sorted(map(repr, unfit)))
     files = dict.fromkeys(image.file for image in listed.images)
-    missing = {file for file in files if file not in unfit and not (listed.folder / file).is_file()}
+    missing = {file for file in files if file not in absolute | unfit and not (listed.folder / file).is_file()}
     listed.findings.add("files that are not there", [str(row) for row in rows if _file(row) in missing])
     first: dict[tuple[str, str], Row] = {}
     for row in rows:
