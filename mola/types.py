@@ -31,6 +31,29 @@ class BadInput(ValueError):
     """
 
 
+class Findings(BadInput):
+    """All that is wrong with the user's data, for one message of several lines.
+
+    lines: what was found, each in a line; those that begin with blanks belong to the one above.
+    """
+
+    def __init__(self, head: str, lines: list[str]) -> None:
+        super().__init__(head)
+        self.lines = lines
+
+    def __reduce__(self) -> tuple[type[Findings], tuple[str, list[str]]]:
+        return Findings, (str(self), self.lines)
+
+
+def shown(error: object) -> str:
+    """What a user reads of an error: one line, and of findings a line each."""
+    lines = error.lines if isinstance(error, Findings) else []
+    # blanks at the beginning of a line, and its paths, stay
+    return "\n".join(
+        [one_line(error), *(f"{' ' * (len(line) - len(line.lstrip()))}{one_line(line)}" for line in lines)]
+    )
+
+
 def one_line(text: object, longest: int = 294) -> str:
     """Text in one line of at most ``longest`` printable characters, shortened in the middle. With ``mola: `` before
     it, a message of the default length has 300.
@@ -185,8 +208,15 @@ class Benchmark(Protocol):
     threads: int  # that augment a batch; its values do not depend on it
 
     @property
+    def splits_sha256(self) -> str:
+        """A checksum of what fixes the splits."""
+
+    @property
     def identity(self) -> str:
         """A hash of the prepared arrays: records and checkpoints of other data are told apart by it."""
+
+    def check_raw(self) -> None:
+        """Raise BadInput where the user's raw data changed since its splits were fixed, as far as is said at once."""
 
     def fetch(self) -> None:
         """Bring the raw data and check it against the sources' checksums."""

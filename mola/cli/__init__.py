@@ -13,7 +13,7 @@ import mola
 from mola.cli import check, data, new, report, reproduce, train
 from mola.cli.bench import bench
 from mola.cli.estimate import estimate
-from mola.types import BadInput, one_line
+from mola.types import BadInput, shown
 
 app = typer.Typer(
     add_completion=False,
@@ -72,5 +72,5 @@ def main() -> None:
 
 
 def _fail(message: object, code: int = 2) -> None:
-    print(f"mola: {one_line(message)}", file=sys.stderr)
+    print(f"mola: {shown(message)}", file=sys.stderr)
     sys.exit(code)

@@ -15,9 +15,7 @@ Jobs = Annotated[
 ]
 
 
-def estimate(
-    config: Config = DEFAULT, benchmark: Benchmarks = None, method: Methods = None, jobs: Jobs = None
-) -> None:
+def estimate(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Methods = None, jobs: Jobs = None) -> None:
     """Measure a few training steps of every row, and say how long the suite will take.
 
     Every row's data must be prepared. Runs that are done are counted as if they were not; mola status has the others.
