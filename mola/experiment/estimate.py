@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import torch
 
 from mola.experiment.spec import Experiment
+from mola.methods import Method
 from mola.sections import Training
 from mola.seeds import derive
 from mola.training.build import build
 from mola.training.devices import claim
-from mola.training.evaluate import evaluate
 from mola.training.loading import load
 from mola.training.optim import make_optimizer
 from mola.training.step import TrainingStep
-from mola.types import Benchmark, Split
+from mola.types import Batch, Benchmark, Split
 
 T = TypeVar("T")
 STEPS = 3  # that are timed, after one that is not
-SCORED = 32  # images of each task whose evaluation is timed
+BATCHES = 3  # of validation
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,14 @@ def measured(experiment: Experiment) -> Pace:
         for _, batch in zip(range(1 + STEPS), batches, strict=False):
             seconds.append(_timed(partial(step, batch), device)[0])
         batches.close()
-        few = copy.copy(benchmark)
-        few.limit = min(SCORED, benchmark.limit or SCORED)
-        size = 4 * training.batch_size
-        evaluate(method, few, "valid", size=size, device=device, amp=False)
-        scoring, _ = _timed(lambda: evaluate(method, few, "valid", size=size, device=device, amp=False), device)
+        an_image = _scoring(method, load(benchmark, "valid", device, size=4 * training.batch_size), device)
     a_step = statistics.median(seconds[1:] or seconds)
-    an_image = scoring / max(1, _images(few, "valid"))
-    run = building + _run(benchmark, training, a_step, an_image, test=True)
+    images = experiment.data
+    run = building + _run(images, training, a_step, an_image, test=True)
     trials = 0.0
     if suite.tune is not None:
         tuned = training.model_copy(update={"epochs": suite.tune.epochs or training.epochs})
-        trial = building + _run(benchmark, tuned, a_step, an_image, test=False)
+        trial = building + _run(images, tuned, a_step, an_image, test=False)
         trials = suite.tune.budget * suite.tune.seeds * trial
     return Pace(imports, run, trials)
 
@@ -91,6 +87,21 @@ def _run(benchmark: Benchmark, training: Training, step: float, image: float, *,
     # after every epoch, and once more at the selected one
     scored = (training.epochs + 1) * _images(benchmark, "valid") + (_images(benchmark, "test") if test else 0)
     return training.epochs * steps * step + scored * image
+
+
+@torch.no_grad()
+def _scoring(method: Method, batches: Generator[Batch], device: torch.device) -> float:
+    """Seconds of evaluation an image, loading included."""
+    method.eval()
+    numbers = []
+    began = time.perf_counter()
+    for batch in islice(batches, BATCHES):
+        method(batch)
+        numbers.append(len(batch.x))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    batches.close()
+    return (time.perf_counter() - began) / sum(numbers)
 
 
 def _images(benchmark: Benchmark, split: Split) -> int:
