@@ -19,12 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from mola.source import PACKAGE, module_file
+from mola.source import PACKAGE, is_local, module_file
 from mola.types import BadInput
 
 Kind = Literal["methods", "balancers", "benchmarks"]
 KINDS: tuple[Kind, ...] = ("methods", "balancers", "benchmarks")
-INSTALLED = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,14 @@ def places() -> tuple[Path, ...]:
 
 
 def shown(path: Path) -> str | None:
-    """How messages call a file of a plugin: from the suite's folder, or from where its package lies; None for a file
-    that is no plugin's.
+    """How messages call a Python file of a plugin: from the suite's folder, or from where its package lies; None for a
+    file that is no plugin's, or none at all.
     """
-    for index, place in enumerate(places()):
-        is_suite = index == 0 and place == _Suite.folder
-        if path == place or _is_below(path, place, everything=not is_suite):
+    if path.suffix not in (".py", ".json") or not path.is_absolute() or not path.is_file():
+        return None
+    for place in places():
+        is_suite = place == _Suite.folder
+        if path == place or _is_below(path, place, installed=not is_suite):
             start = place.resolve() if is_suite else place.resolve().parent
             return str(path.resolve().relative_to(start))
     return None
@@ -151,14 +152,16 @@ def _installed(kind: Kind) -> tuple[Plugin, ...]:
     return tuple(known.values())
 
 
-def _is_below(path: Path, folder: Path | None, everything: bool = False) -> bool:
-    """Whether a file lies in a folder, and is neither this package's nor, unless ``everything`` counts, installed."""
+def _is_below(path: Path, folder: Path | None, installed: bool = False) -> bool:
+    """Whether a file lies in a folder and is neither this package's nor, unless ``installed`` counts, Python's or an
+    installed distribution's.
+    """
     if folder is None:
         return False
-    path, folder = path.resolve(), folder.resolve()
-    if not path.is_relative_to(folder) or path.is_relative_to(Path(__file__).resolve().parent):
+    path = path.resolve()
+    if not path.is_relative_to(folder.resolve()) or path.is_relative_to(Path(__file__).resolve().parent):
         return False
-    return everything or not INSTALLED & {*path.relative_to(folder).parts}
+    return installed or is_local(path)
 
 
 def _leave() -> None:

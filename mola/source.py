@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from mola.types import BadInput
 PACKAGE = "mola"
 ROOT = Path(__file__).parent.parent  # the folder that holds this package
 Import = ast.Import | ast.ImportFrom
+INSTALLED = {"site-packages", "dist-packages"}
+STANDARD = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib")}
 
 
 def modules_along(name: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
@@ -66,6 +69,13 @@ def _by_finders(name: str) -> Path | None:
     if spec.origin and Path(spec.origin).suffix == ".py":
         return Path(spec.origin)
     return next((Path(place) for place in spec.submodule_search_locations or []), None)
+
+
+@cache
+def is_local(path: Path) -> bool:
+    """Whether a module's file or folder is neither Python's nor an installed distribution's."""
+    path = path.resolve()
+    return not INSTALLED & {*path.parts} and not any(path.is_relative_to(folder) for folder in STANDARD)
 
 
 def forget() -> None:

@@ -1,12 +1,14 @@
 """Methods, balancers and benchmarks beside a suite are found, described and read as the package's own are."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import user_folder
 
-from mola import config, plugins, registry
+from mola import config, faults, plugins, registry
 from mola.types import BadInput
 
 
@@ -141,3 +143,25 @@ def test_a_package_may_not_take_a_name_of_this_one(package):
     with pytest.raises(BadInput, match="method 'shared': expected one of this name, found built in and their-package"):
         registry.load("methods", "shared")
     assert registry.load("methods", "mola_grad")
+
+
+def test_errors_of_others_are_no_plugins(folder, monkeypatch):
+    """Not even where the suite's folder is the working folder, or holds the environment."""
+    monkeypatch.chdir(folder)
+    script = folder / "bin/mola"
+    script.parent.mkdir()
+    script.write_text("import json\njson.loads('{')\n")
+
+    def line(code, name):
+        try:
+            exec(compile(code, name, "exec"), {})
+        except ValueError as error:
+            return faults.line_of(error)
+
+    assert line(script.read_text(), str(script)) is None
+    assert line(script.read_text(), "<frozen runpy>") is None
+    registry.look_in(Path(json.__file__).parent.parent)
+    assert line("import json\njson.loads('{')\n", "<string>") is None
+    registry.look_in(folder)
+    ours = folder / "methods/task_bias.py"
+    assert line("import json\njson.loads('{')\n", str(ours)).startswith("methods/task_bias.py:2: JSONDecodeError")

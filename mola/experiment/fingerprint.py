@@ -13,7 +13,6 @@ import hashlib
 import importlib
 import json
 import sys
-import sysconfig
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -23,11 +22,8 @@ from pathlib import Path
 from mola.experiment import imports
 from mola.experiment.normal_form import pruned, written
 from mola.faults import named
-from mola.plugins import INSTALLED
-from mola.source import PACKAGE, ROOT, Import, located, modules_along
+from mola.source import PACKAGE, ROOT, Import, is_local, located, modules_along
 from mola.types import BadInput
-
-STANDARD = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib")}
 
 # Modules that decide which runs there are, or read and write files around them, but compute nothing in them: what they
 # do to a run stands in its settings, so the closure leaves them out, with what they import. EXECUTED are exceptions.
@@ -151,7 +147,7 @@ def _along(target: str, packages: frozenset[str]) -> Iterator[tuple[str, Path]]:
     """
     name, package = "", None
     for name, path in modules_along(target, ROOT):
-        if name.partition(".")[0] not in {PACKAGE, *packages} and not _is_local(path):
+        if name.partition(".")[0] not in {PACKAGE, *packages} and not is_local(path):
             return
         package = path if path.name == "__init__.py" else None
         if path.suffix:
@@ -159,13 +155,6 @@ def _along(target: str, packages: frozenset[str]) -> Iterator[tuple[str, Path]]:
     missing = target[len(name) + 1 :].partition(".")[0]
     if package and missing and missing in (offered := _exports(name, _text(package))):
         yield from _along(offered[missing], packages)
-
-
-@cache
-def _is_local(path: Path) -> bool:
-    """Whether a module is neither Python's nor an installed distribution's."""
-    path = path.resolve()
-    return not INSTALLED & {*path.parts} and not any(path.is_relative_to(folder) for folder in STANDARD)
 
 
 def _is_planning(name: str) -> bool:

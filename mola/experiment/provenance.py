@@ -11,9 +11,9 @@ from pathlib import Path
 from mola.data.splits.manifest import SPLITS, manifest_path
 from mola.experiment.fingerprint import closure
 from mola.experiment.spec import Experiment, modules
-from mola.plugins import INSTALLED, shown
+from mola.plugins import shown
 from mola.pretrained import TINY
-from mola.source import ROOT
+from mola.source import ROOT, is_local
 
 
 def git(*words: str, folder: Path = ROOT, text: str = "") -> bytes | None:
@@ -92,6 +92,6 @@ def _files(experiment: Experiment, more: Iterable[str]) -> list[Path]:
 
 def _is_of_user(path: Path) -> bool:
     """Whether a file is neither this repository's nor an installed package's."""
-    if INSTALLED & {*path.parts} or path.is_relative_to(SPLITS):
+    if not is_local(path) or path.is_relative_to(SPLITS):
         return False
     return not path.is_relative_to(ROOT) or shown(path) is not None

@@ -1,4 +1,4 @@
-"""``mola new`` writes what trains at once, and ``mola check`` says of a user's parts what is wrong with them."""
+"""`mola new` writes what trains at once; `mola check` says what is wrong with parts of the user's own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every check of a part can fail: a part that breaks one rule is found out, with file and line where its code raises."""
+"""Each check can fail: a part that breaks one rule is named, with file and line where its code raises an error."""
 
 import re
 from dataclasses import replace
