@@ -129,7 +129,11 @@ def tables():
         ending=["csv", "md", "tex", "html"],
     )
     if suite.answers:
-        names += expand("{name}.answer.{ending}", name=suite.benchmarks, ending=["csv", "md", "tex", "html"])
+        names += expand(
+            "{name}.answer.{ending}",
+            name=suite.benchmarks,
+            ending=["csv", "md", "tex", "html"],
+        )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     return [
         str(suite.folder / "tables" / name)
