@@ -30,14 +30,14 @@ def photos(drawn, tmp_path):
     return shutil.copytree(drawn, tmp_path / "photos")
 
 
-def made(tmp_path, root, **options):
+def created(tmp_path, root, **options):
     return ImageFolder.create(
         tmp_path / "data", root=str(root), **{"manifest": str(tmp_path / "mine.splits.json"), "size": 16, **options}
     )
 
 
 def prepared(tmp_path, root, **options):
-    benchmark = made(tmp_path, root, **options)
+    benchmark = created(tmp_path, root, **options)
     benchmark.fetch()
     benchmark.prepare()
     return benchmark
@@ -91,9 +91,9 @@ def test_the_options_of_the_split(tmp_path, photos):
     assert one.manifest.files == again.manifest.files != other.manifest.files
     assert one.splits_sha256 == again.splits_sha256 != other.splits_sha256
     with pytest.raises(ValueError, match="expected train, valid and test, 100 together"):
-        made(tmp_path, photos, split={"train": 60, "test": 40})
+        created(tmp_path, photos, split={"train": 60, "test": 40})
     with pytest.raises(ValueError, match="expected train, valid and test, 100 together"):
-        made(tmp_path, photos, split={"train": 60, "valid": 20, "test": 30})
+        created(tmp_path, photos, split={"train": 60, "valid": 20, "test": 30})
 
 
 @pytest.mark.parametrize("kind", ["photos", "flip", "none"])
@@ -142,7 +142,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, photos):
     (photos / "indoors/nothing").mkdir()
     saved(photos / "indoors/shoe/1.png", pixels(500, 7))
     saved(photos / "indoors/hat/twice.bmp", pixels(0, 0))
-    benchmark = made(tmp_path, photos)
+    benchmark = created(tmp_path, photos)
     text = refused(benchmark.fetch)
     assert text == refused(benchmark.prepare)
     for part in (
@@ -158,7 +158,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, photos):
         assert part in text, text
     assert not (tmp_path / "mine.splits.json").exists() and not list((tmp_path / "data").glob("*/*.npy"))
     with pytest.raises(Findings):
-        made(tmp_path, photos).fetch()
+        created(tmp_path, photos).fetch()
 
 
 def test_unreadable_files_are_all_named_by_the_command(tmp_path, photos):
@@ -181,7 +181,7 @@ def test_unreadable_files_are_all_named_by_the_command(tmp_path, photos):
 
 def test_a_class_that_a_domain_lacks_may_be_allowed(tmp_path, photos):
     shutil.rmtree(photos / "out doors/key")
-    assert "out_doors: key" in refused(made(tmp_path, photos).fetch)
+    assert "out_doors: key" in refused(created(tmp_path, photos).fetch)
     benchmark = prepared(tmp_path, photos, missing_classes="allow")
     assert [task.outputs for task in benchmark.tasks] == [3, 3]
     assert set(benchmark.arrays["out_doors.train.labels"]) == {0, 1}
@@ -193,7 +193,7 @@ def test_without_a_root_there_is_one_line(tmp_path):
     assert benchmark.tasks == () and benchmark.splits_sha256 == ""
     for call in (benchmark.fetch, benchmark.prepare, benchmark.check_raw):
         assert refused(call) == "image_folder.root: expected a folder of images or a CSV list, found none"
-    nowhere = made(tmp_path, tmp_path / "no")
+    nowhere = created(tmp_path, tmp_path / "no")
     assert "expected folders <domain>/<class>/ with images, found none" in refused(nowhere.check_raw)
     assert "whose images are used where they are" in refused(benchmark.place, tmp_path)
 
@@ -235,22 +235,22 @@ def test_splits_of_a_list_that_divide_copies_or_groups_are_refused(tmp_path):
     some = rows(split=lambda i: given[i // 6 % 3], group=lambda i: f"p{i // 18}" if i < 18 else f"q{i}")
     path = write_list(tmp_path / "list.csv", some)
     shutil.copy(tmp_path / "pictures/30.png", tmp_path / "pictures/36.png")
-    text = refused(made(tmp_path, path).fetch)
+    text = refused(created(tmp_path, path).fetch)
     assert "  copies of one image in two splits: 1\n    pictures/36.png (train), pictures/30.png (test)" in text
     assert "  groups in two splits: 12\n    group p0: pictures/6.png (valid), pictures/0.png (train)\n" in text
 
 
 def test_splits_of_a_list_that_lack_classes_are_refused(tmp_path):
     path = write_list(tmp_path / "list.csv", rows(split=lambda i: "test" if i % 5 == 0 else "train"))
-    text = refused(made(tmp_path, path).fetch)
+    text = refused(created(tmp_path, path).fetch)
     assert "tasks whose splits lack classes: 2\n    one: expected two classes in valid, found none" in text
     other = write_list(tmp_path / "other.csv", rows(split=lambda i: "valid" if i // 2 % 3 == 2 else "train"))
-    assert "one: expected all classes in train, found x, y" in refused(made(tmp_path, other).fetch)
+    assert "one: expected all classes in train, found x, y" in refused(created(tmp_path, other).fetch)
 
 
 def test_classes_whose_groups_are_too_few_are_refused(tmp_path):
     path = write_list(tmp_path / "list.csv", rows(group=lambda i: "same" if i // 2 % 3 == 0 else f"p{i}"))
-    text = refused(made(tmp_path, path).fetch)
+    text = refused(created(tmp_path, path).fetch)
     assert "classes of fewer than 3 images or groups, one for each split: 2\n    one: x: 15 images in 1 group\n" in text
 
 
@@ -305,17 +305,17 @@ def test_changes_are_one_line_until_the_split_is_renewed(tmp_path, photos, chang
     old = prepared(tmp_path, photos)
     change(photos)
     for call in ("fetch", "check_raw"):
-        text = refused(getattr(made(tmp_path, photos), call))
+        text = refused(getattr(created(tmp_path, photos), call))
         assert text.startswith(f"{photos}: expected the images that the split manifest names, found {what}; to divide")
         assert "\n" not in text and "mola prepare -b image_folder --renew-split" in text
-    assert made(tmp_path, photos).identity == old.identity, "what is prepared stays"
-    renewed = made(tmp_path, photos)
+    assert created(tmp_path, photos).identity == old.identity, "what is prepared stays"
+    renewed = created(tmp_path, photos)
     renewed.renew_splits()
     renewed.fetch()
     renewed.prepare()
     assert renewed.identity != old.identity
-    made(tmp_path, photos).check_raw()
-    assert made(tmp_path, photos).splits_sha256 == renewed.splits_sha256 != old.splits_sha256
+    created(tmp_path, photos).check_raw()
+    assert created(tmp_path, photos).splits_sha256 == renewed.splits_sha256 != old.splits_sha256
 
 
 def test_deleting_the_manifest_renews_too(tmp_path, photos):
@@ -328,7 +328,7 @@ def test_deleting_the_manifest_renews_too(tmp_path, photos):
 def test_a_changed_list_is_noticed(tmp_path):
     def changed(some):
         write_list(tmp_path / "list.csv", some)
-        return refused(made(tmp_path, tmp_path / "list.csv").check_raw)
+        return refused(created(tmp_path, tmp_path / "list.csv").check_raw)
 
     some = rows(group=lambda i: f"p{i // 6}")
     prepared(tmp_path, write_list(tmp_path / "list.csv", some))
@@ -338,14 +338,14 @@ def test_a_changed_list_is_noticed(tmp_path):
     assert "with other groups" in changed([{**row, "group": "p"} for row in some])
     assert "found 1 removed" in changed(some[1:])
     write_list(tmp_path / "list.csv", some)
-    made(tmp_path, tmp_path / "list.csv").check_raw()
+    created(tmp_path, tmp_path / "list.csv").check_raw()
 
 
 def test_other_options_than_the_manifest_has_are_refused(tmp_path, photos):
     prepared(tmp_path, photos)
     for options in ({"seed": 1}, {"split": {"train": 50, "valid": 25, "test": 25}}, {"classes": "per_task"}):
         (key, value), *_ = options.items()
-        text = refused(made(tmp_path, photos, **options).fetch)
+        text = refused(created(tmp_path, photos, **options).fetch)
         assert text.startswith(f"image_folder.{key}: expected ") and "\n" not in text
         assert str(value)[:4] in text and "--renew-split" in text
 
@@ -353,13 +353,13 @@ def test_other_options_than_the_manifest_has_are_refused(tmp_path, photos):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"benchmark": "digits"}'])
 def test_a_damaged_manifest_is_one_line(tmp_path, photos, text):
     (tmp_path / "mine.splits.json").write_text(text)
-    assert "mine.splits.json: expected a split manifest of images, found: " in refused(made, tmp_path, photos)
+    assert "mine.splits.json: expected a split manifest of images, found: " in refused(created, tmp_path, photos)
 
 
 def test_sizes_and_tasks_share_one_manifest(tmp_path, photos):
     part = prepared(tmp_path, photos, tasks=["out_doors"])
     assert {name.split(".")[0] for name in content(part)} == {"out_doors"}
-    assert made(tmp_path, photos).splits_sha256 == "", "the other task is not prepared"
+    assert created(tmp_path, photos).splits_sha256 == "", "the other task is not prepared"
     before = {path.name: path.stat().st_mtime_ns for path in part.folder.glob("*.npy")}
     whole = prepared(tmp_path, photos)
     assert whole.folder == part.folder
@@ -368,7 +368,7 @@ def test_sizes_and_tasks_share_one_manifest(tmp_path, photos):
     assert large.folder != whole.folder and set(large.manifest.arrays) == {"16", "24"}
     assert large.manifest.files == whole.manifest.files
     for old in (part, whole):
-        again = made(tmp_path, photos, tasks=[task.name for task in old.tasks])
+        again = created(tmp_path, photos, tasks=[task.name for task in old.tasks])
         assert again.splits_sha256 == old.splits_sha256 and again.arrays
 
 
@@ -379,13 +379,13 @@ def test_arrays_that_other_software_makes_differently_are_refused(tmp_path, phot
     known["arrays"]["16"]["indoors.test.images"] = "0" * 64
     known["made_with"]["pillow"] = "1.0"
     path.write_text(json.dumps(known))
-    assert "run `mola prepare -b image_folder`" in refused(lambda: made(tmp_path, photos).arrays)
-    text = refused(made(tmp_path, photos).prepare)
+    assert "run `mola prepare -b image_folder`" in refused(lambda: created(tmp_path, photos).arrays)
+    text = refused(created(tmp_path, photos).prepare)
     assert "indoors.test.images of 16 pixels: expected sha256 000" in text and "was made with pillow 1.0" in text
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_noticed(tmp_path, photos):
-    benchmark = made(tmp_path, photos)
+    benchmark = created(tmp_path, photos)
     benchmark.fetch()
     change_content(photos)
     assert "1000.png: expected the file that was checked" in refused(benchmark.prepare)
@@ -434,12 +434,12 @@ def test_it_is_trained_and_resumed_with_its_manifest_beside_the_configuration(tm
 
 
 def test_entries_that_are_split_alike_share_a_manifest(suite_file, photos, tmp_path):
-    own = {"benchmark": "image_folder", "root": str(photos)}
+    photographs = {"benchmark": "image_folder", "root": str(photos)}
     entries = {
-        "mine": own,
-        "few": {**own, "train": 5, "size": 32, "tasks": ["indoors"]},
-        "other": {**own, "seed": 1},
-        "fixed": {**own, "manifest": "x.json"},
+        "mine": photographs,
+        "few": {**photographs, "train": 5, "size": 32, "tasks": ["indoors"]},
+        "other": {**photographs, "seed": 1},
+        "fixed": {**photographs, "manifest": "x.json"},
         "digits": {"limit": 16},
     }
     suite = load(suite_file(benchmarks=entries))
@@ -465,7 +465,7 @@ def test_planning_reads_no_pixels_and_imports_no_torch(own_suite, monkeypatch, t
 
 
 def test_images_are_opened_once(tmp_path, photos, monkeypatch):
-    made(tmp_path, photos).fetch()
+    created(tmp_path, photos).fetch()
     opened = []
     from mola.data.user import inspection
 
@@ -474,9 +474,9 @@ def test_images_are_opened_once(tmp_path, photos, monkeypatch):
     prepared(tmp_path, photos)
     assert opened == []
     change_added(photos)
-    refused(made(tmp_path, photos).fetch)
+    refused(created(tmp_path, photos).fetch)
     change_content(photos)
-    refused(made(tmp_path, photos).fetch)
+    refused(created(tmp_path, photos).fetch)
     assert [path.name for path in opened] == ["1000.png"], "those that the manifest does not name are not opened"
 
 

@@ -1,4 +1,4 @@
-"""A folder of images to its tables in one workflow, fetch → prepare → train → table; and what follows a change of it."""
+"""A folder of images to its tables in one workflow, fetch → prepare → train → table; what follows when it changes."""
 
 import json
 import os
