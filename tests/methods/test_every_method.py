@@ -1,5 +1,5 @@
-"""Every registered method passes through here on arrival, on a benchmark where each image has a task of its own and on
-a dense one where every image has every task.
+"""Every registered method passes through here on arrival: on a benchmark where each image has a task of its own, on a
+dense one where every image has every task, and on classes, several labels and a number of an image, in both ways.
 """
 
 import re
@@ -9,10 +9,12 @@ import pytest
 import torch
 from building import build
 from fake_dense import FakeDense
+from fake_labels import FakeLabels, FakeMixed
 
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.losses import task_losses
+from mola.metrics.kinds import KINDS
 from mola.training.cost import example_batch, flops_per_sample, parameter_counts
 from mola.training.loading import load
 from mola.types import Batch, Range
@@ -21,14 +23,18 @@ METHODS = registry.names("methods")
 PASSES = 20  # within which a method that draws has drawn everything
 
 
-@pytest.fixture(params=["classes", "dense"])
+FAKES = {"dense": FakeDense, "labels": FakeLabels, "mixed": FakeMixed}
+
+
+@pytest.fixture(params=["classes", *FAKES])
 def benchmark(request):
-    return FakeDense() if request.param == "dense" else request.getfixturevalue("digits")
+    return FAKES[request.param]() if request.param in FAKES else request.getfixturevalue("digits")
 
 
 @pytest.fixture
 def batch(benchmark):
-    return next(iter(load(benchmark, "train", torch.device("cpu"), size=16 if benchmark.name == "digits" else 4)))
+    size = {"digits": 16, "fake_mixed": 12}.get(benchmark.name, 4)
+    return next(iter(load(benchmark, "train", torch.device("cpu"), size=size)))
 
 
 def alone(batch, name):
@@ -59,7 +65,7 @@ def test_predictions_for_every_task_present(name, benchmark, batch):
     assert set(output.predictions) == set(batch.y)
     for task in benchmark.tasks:
         target = batch.y[task.name]
-        size = () if task.kind == "classes" else target.shape[-2:]
+        size = target.shape[-2:] if KINDS[task.kind].dense else ()
         assert output.predictions[task.name].shape == (len(target), task.outputs, *size)
     if output.routing is not None:
         torch.testing.assert_close(output.routing.sum(1), torch.ones(len(batch.x)))
