@@ -1,5 +1,5 @@
-"""Benchmarks of every kind of label of whole images, small enough for every test: the colours of an image tell its class,
-a number, and which of four labels it has. A third of the targets is missing.
+"""Benchmarks of every kind of label of whole images, small enough for every test: the colours of an image tell its
+class, a number, and which of four labels it has. A third of the targets is missing.
 """
 
 import numpy as np

@@ -27,8 +27,10 @@ def root_mean_squared_error(totals: Regression) -> Tensor:
 
 def r2(totals: Regression) -> float:
     """1 − Σ (p − y)² / Σ (y − mean of y)², which may be negative; NaN where all targets are equal."""
-    spread = float((totals.known - totals.known.mean()).square().sum())
-    return 1 - float(totals.errors.square().sum()) / spread if len(totals.known.unique()) > 1 else math.nan
+    known = totals.known
+    if bool((known == known[0]).all()):
+        return math.nan
+    return 1 - float(totals.errors.square().sum() / (known - known.mean()).square().sum())
 
 
 METRICS = (

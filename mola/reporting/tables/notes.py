@@ -38,7 +38,8 @@ def _undefined(results: Results) -> Iterator[str]:
     for task in results.tasks:
         metrics = dict.fromkeys(m for r in records for m in undefined(task, r.test.get(task.name, {})))
         for metric in metrics:
-            yield f"{task.name} {metric.words} is not defined on test, which lacks {metric.needs}: left out of averages and Δ"
+            what = f"{task.name} {metric.words} is not defined on test, which lacks {metric.needs}"
+            yield f"{what}: left out of averages and Δ"
 
 
 def certified(rows: Sequence[Row]) -> tuple[str, ...]:
