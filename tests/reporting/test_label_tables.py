@@ -1,4 +1,4 @@
-"""Tables of classes, labels and numbers of whole images: all metrics, their directions, and those that are undefined."""
+"""Tables of classes, labels and numbers of whole images: all metrics, their directions, those not defined."""
 
 import csv
 import io
