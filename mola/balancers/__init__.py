@@ -8,36 +8,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import device as Device
+    from mola.balancers._standalone import Standalone as Standalone
+    from mola.balancers._standalone import create as create
+    from mola.balancers._standalone import names as names
 
-    from mola.balancers._standalone import Standalone
-    from mola.types import Kind
-
-
-def names() -> tuple[str, ...]:
-    """The names of all balancers, sorted."""
-    from mola import registry
-
-    return registry.names("balancers")
+__all__ = ["Standalone", "create", "names"]
 
 
-def create(
-    name: str, tasks: Sequence[str] | Mapping[str, Kind], device: Device | str | None = None, **options: Any
-) -> Standalone:
-    """A balancer for a training loop of one's own.
-
-    tasks:   the names of all tasks; a batch may lack some. Or name → kind (``classes``, ``regression``, …), which
-             ``uw`` alone looks at: it takes half of the losses of measurements.
-    device:  where the losses will be; the CPU by default.
-    options: of the balancer, as in a suite; ``mola list`` shows them.
-
-    Raises BadInput for an unknown name, a wrong option, and tasks without or with equal names.
-    """
-    # on first use: planning reads this package without torch
-    from mola.balancers._standalone import standalone
-
-    return standalone(name, tasks, device, options)
+def __getattr__(name: str) -> Any:
+    # on first use, and by a computed name: runs of the harness neither load nor depend on it
+    if name not in __all__:
+        raise AttributeError(f"module 'mola.balancers' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}._standalone"), name)

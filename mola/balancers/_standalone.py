@@ -15,13 +15,26 @@ from mola.metrics.kinds import KINDS
 from mola.types import BadInput, Kind, Task, one_line
 
 
-def standalone(
+def names() -> tuple[str, ...]:
+    """The names of all balancers, sorted."""
+    return registry.names("balancers")
+
+
+def create(
     name: str,
     tasks: Sequence[str] | Mapping[str, Kind],
-    device: torch.device | str | None,
-    options: Mapping[str, object],
+    device: torch.device | str | None = None,
+    **options: object,
 ) -> Standalone:
-    """See :func:`mola.balancers.create`."""
+    """A balancer for a training loop of one's own.
+
+    tasks:   the names of all tasks; a batch may lack some. Or name → kind (``classes``, ``regression``, …), which
+             ``uw`` alone looks at: it halves the losses of measurements.
+    device:  where the losses will be; the CPU by default.
+    options: of the balancer, as in a suite; ``mola list`` shows them.
+
+    Raises BadInput for an unknown name, a wrong option, and tasks without or with equal names.
+    """
     place = f"balancer {name}"
     checked = registry.check_options("balancers", name, options, place)
     where = torch.device(device) if device is not None else None

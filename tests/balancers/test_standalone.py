@@ -10,6 +10,7 @@ from torch import nn
 
 import mola
 from mola import registry
+from mola.experiment.fingerprint import closure
 from mola.types import BadInput, Task
 
 NAMES = ("a", "b", "c")
@@ -194,7 +195,7 @@ def test_no_model_library_is_imported():
     code = (
         "import sys\n"
         "for name in ('timm', 'torchvision', 'pandas', 'optuna'): sys.modules[name] = None\n"
-        "import mola\nassert 'torch' not in sys.modules\nmola.balancers.names()\nassert 'torch' not in sys.modules\n"
+        "import mola\nmola.balancers\nassert 'torch' not in sys.modules\n"
         "import torch\n"
         "model = mola.adapt(torch.nn.Sequential(torch.nn.Linear(3, 2)), experts=2, rank=1)\n"
         "with mola.gate(model, torch.tensor([0, 1])): y = model(torch.ones(2, 3))\n"
@@ -205,3 +206,8 @@ def test_no_model_library_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_runs_of_the_harness_do_not_depend_on_it():
+    files = closure(["mola.experiment.run", "mola.methods.shared", "mola.balancers.pcgrad"])
+    assert "mola.balancers._jacobian" in files and "mola.balancers._standalone" not in files
