@@ -11,7 +11,7 @@ from fake_labels import NAMES, TASKS, FakeLabels, FakeMixed
 
 from mola import registry
 from mola.balancers.sum import Sum
-from mola.metrics import overall
+from mola.metrics import overall, undefined
 from mola.sections import Training
 from mola.training.evaluate import evaluate
 from mola.training.fit import fit
@@ -21,6 +21,7 @@ from mola.training.probes.gradients import probe as gradients
 from mola.training.probes.oracle_selection import probe as oracle_selection
 from mola.training.probes.routing import probe as routing
 from mola.training.step import TrainingStep
+from mola.types import Output
 
 CPU = torch.device("cpu")
 WAYS = pytest.mark.parametrize("benchmark", [FakeLabels(), FakeMixed()], ids=lambda benchmark: benchmark.name)
@@ -125,6 +126,30 @@ def test_a_model_that_diverged_fails_as_before(tmp_path):
     assert all(math.isnan(value) for row in broken.values() for value in row.values()) and fine.keys() == broken.keys()
     with pytest.raises(ArithmeticError, match="no epoch gave finite validation metrics"):
         run(method, benchmark, tmp_path)
+
+
+class Certain(torch.nn.Module):
+    """Never the third class: certain of it to the last, which costs nothing where there is none."""
+
+    def forward(self, batch):
+        number = len(batch.x)
+        species = torch.tensor([0.0, 0.0, -math.inf]).expand(number, -1)
+        return Output({"species": species, "height": torch.zeros(number, 1), "defects": torch.zeros(number, 4)})
+
+
+class OneClass(FakeLabels):
+    """All images are of the first class."""
+
+    def item(self, split, index):
+        x, species, height, defects = super().item(split, index)
+        return x, torch.zeros_like(species), height, defects
+
+
+def test_predictions_that_are_not_finite_have_no_loss_either():
+    """Or their metrics would look like such that the split does not define."""
+    scores = evaluate(Certain(), OneClass(), "test", size=8, device=CPU, amp=False)
+    assert all(math.isnan(value) for value in scores["species"].values())
+    assert undefined(TASKS[0], scores["species"]) == () and math.isfinite(scores["height"]["loss"])
 
 
 class Sparse(FakeLabels):

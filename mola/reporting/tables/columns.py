@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mola.experiment.record import Record
-from mola.metrics import Scores, averageable, of, ranking, undefined
+from mola.metrics import Scores, averageable, of, ranking
 from mola.metrics.metric import Metric
 from mola.reporting.results.plateau import last_fifth
 from mola.reporting.results.records import Row, pairs, score
@@ -88,8 +88,7 @@ def weighs_metrics(tasks: Sequence[Task]) -> bool:
 
 
 def _measured(rows: Sequence[Row], key: str, title: str, task: Task, metric: Metric) -> Column:
-    def value(record: Record) -> float | None:
-        scores = record.test[task.name]
-        return None if metric in undefined(task, scores) else metric.unit.factor * scores[metric.name]
+    def value(record: Record) -> float:
+        return metric.unit.factor * record.test[task.name][metric.name]
 
     return of_records(rows, key, title, value, digits=metric.unit.digits, better=metric.better)
