@@ -149,6 +149,12 @@ def test_a_training_goes_on_from_its_state(name):
         assert torch.equal(one, two)
 
 
+def test_losses_alone_are_enough_for_those_that_weigh_them():
+    alone = {name for name in mola.balancers.names() if not registry.load("balancers", name).needs_shared}
+    weighting = {n for n in mola.balancers.names() if registry.load("balancers", n).cost == "weighting"}
+    assert alone == weighting - {"gradnorm"}
+
+
 def test_kinds_are_what_uw_looks_at():
     def gradient(tasks):
         model, balancer = Plain(), mola.balancers.create("uw", tasks)
