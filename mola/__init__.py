@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from mola.layers.merging import export as export
     from mola.layers.merging import merge as merge
     from mola.layers.merging import parameter_counts as parameter_counts
+    from mola.layers.merging import unadapt as unadapt
     from mola.layers.merging import unmerge as unmerge
+    from mola.layers.ordering import sorted_pass as sorted_pass
     from mola.layers.storage import load_adapters as load_adapters
     from mola.layers.storage import save_adapters as save_adapters
+    from mola.layers.trainable import trainable as trainable
 
 __version__ = "0.1.0"
 _FILES = {
@@ -34,6 +37,9 @@ _FILES = {
     "merge": "merging",
     "parameter_counts": "merging",
     "save_adapters": "storage",
+    "sorted_pass": "ordering",
+    "trainable": "trainable",
+    "unadapt": "merging",
     "unmerge": "merging",
 }
 __all__ = ["balancers", *_FILES]

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 from mola import plain, registry, yaml_file
 from mola.old_keys import renamed
 from mola.plain import LABEL, check_benchmark_label, check_label, check_path
-from mola.section_checks import changed, check_tune, validated
+from mola.section_checks import changed, check_answers, check_tune, validated
 from mola.sections import (
     Backbone,
     Balancing,
@@ -53,6 +53,11 @@ class Suite(Section):
     )
     reference: str | None = Field("single_task", description="label of the row that Δ is measured against; null: none")
     compare_to: str | None = Field(None, description="label of the row that tests compare with; null: the reference")
+    answers: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="answers to the suite's question, each with the labels of its rows, as pool them: [shared]; the "
+        "tables say which is best, or that nobody can tell",
+    )
     paper_numbers: Location | None = Field(
         None, description="YAML file of cited numbers, in table columns of their own"
     )
@@ -193,6 +198,7 @@ def parse(content: Mapping[str, Any], origin: str) -> Suite:
                 raise BadInput(f"{key}: expected one of the methods or null, found '{named}'{hint}")
             if named is not None and suite.methods[named].benchmarks is not None:
                 raise BadInput(f"{key}: expected a row that is trained on all benchmarks, found '{named}'")
+        check_answers(suite.answers, suite.methods)
         suite = _on_one_kind_of_kernels(suite)
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -33,6 +33,27 @@ def check_tune(tune: Tune, methods: Mapping[str, MethodEntry], benchmarks: Mappi
     _check_values(tune.space, "tune.space")
     _check_values(tune.grid or {}, "tune.grid")
     _check_grid(tune, {"methods": methods, "benchmarks": benchmarks})
+
+
+def check_answers(answers: Mapping[str, Sequence[str]], methods: Mapping[str, MethodEntry]) -> None:
+    """Raise BadInput for answers to choose among that are no two, or whose rows are none, unknown, or another's."""
+    if len(answers) == 1:
+        raise BadInput(f"answers: expected two or more to choose among, found only '{next(iter(answers))}'")
+    taken: dict[str, str] = {}
+    for answer, labels in answers.items():
+        if not answer.strip() or not answer.isprintable():
+            raise BadInput(f"answers: expected words in one line, found {answer!r}")
+        if not labels:
+            raise BadInput(f"answers.{answer}: expected labels of rows, found none")
+        for label in labels:
+            if label not in methods:
+                hint = registry.did_you_mean(label, methods)
+                raise BadInput(f"answers.{answer}: expected labels of rows, found '{label}'{hint}")
+            if label in taken:
+                raise BadInput(
+                    f"answers.{answer}: expected rows of no other answer, found '{label}' of '{taken[label]}'"
+                )
+            taken[label] = answer
 
 
 def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str) -> None:

@@ -70,7 +70,8 @@ Out = Annotated[
 def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
     """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
-    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile.
+    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile. Says the answers to the
+    suite's question first, where its configuration has `answers`.
 
     With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
     changed. A revision means the suite's own folder in that commit, so its records must be committed. Runs of a working
@@ -87,8 +88,13 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
     suite = load_suite(config)
     if compare is None:
         from mola.reporting.pages.report import write_report
+        from mola.reporting.results.read import read_results
+        from mola.reporting.tables.answer import in_words
 
-        typer.echo(write_report(suite, config))
+        path = write_report(suite, config)
+        for line in in_words(read_results(suite), suite.answers):
+            typer.echo(line)
+        typer.echo(path)
         return
     from mola.reporting.render import several, tables_page, to_markdown
     from mola.reporting.results.snapshots import snapshot

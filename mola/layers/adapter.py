@@ -7,6 +7,8 @@ Source: arXiv 2406.09679, Section 3; the convolution's parameterisation is that 
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +25,20 @@ from mola.types import BadInput, Factorisation, Plan
 Shape = tuple[int, int, int]
 
 
+@dataclass(frozen=True, eq=False)
+class MergedWeight:
+    """What ``mola.merge`` did to a layer's weight.
+
+    title: which expert, or which mixture, was added, in words.
+    added: the number of that expert, or the weights (E,) of the mixture.
+    kept:  the weight before.
+    """
+
+    title: str
+    added: int | Tensor
+    kept: Tensor
+
+
 class LowRank(nn.Module):
     """What both layers have.
 
@@ -32,7 +48,7 @@ class LowRank(nn.Module):
     slot:          where the open gate lies.
     plan:          the execution plan that is forced; None chooses by :func:`mola.layers.plans.dispatch.choose`.
     last_plan:     what ran last.
-    merged_expert: the expert that ``mola.merge`` added to the weight; then the layer is a plain one.
+    merged:        what ``mola.merge`` did to the weight; then the layer is a plain one.
     """
 
     weight: Tensor
@@ -45,7 +61,7 @@ class LowRank(nn.Module):
     slot: GateSlot
     plan: Plan | None = None
     last_plan: Plan | None = None
-    merged_expert: int | None = None
+    merged: MergedWeight | None = None
 
     def _take_over(
         self, layer: nn.Conv2d | nn.Linear, experts: int, rank: int, alpha: float, a: Shape, b: Shape
@@ -55,8 +71,35 @@ class LowRank(nn.Module):
         """
         self.weight, self.bias, self.training = layer.weight, layer.bias, layer.training
         self.experts, self.rank, self.alpha, self.slot = experts, rank, alpha, GateSlot(experts)
-        self.A = Parameter(self.weight.new_empty(a).uniform_(-(a[2] ** -0.5), a[2] ** -0.5))
-        self.B = Parameter(self.weight.new_zeros(b))
+        self.A, self.B = Parameter(self.weight.new_empty(a)), Parameter(self.weight.new_empty(b))
+        self.reset_adapters()
+
+    @torch.no_grad()
+    def reset_adapters(self) -> None:
+        """Start the adapters anew: A uniform within ±1/√fan-in, B zero."""
+        bound = self.A.shape[2] ** -0.5
+        self.A.uniform_(-bound, bound)
+        self.B.zero_()
+
+    def reset_parameters(self) -> None:
+        """The plain layer's, and the adapters': what deferred initialisation calls after ``to_empty``."""
+        super().reset_parameters()  # type: ignore[misc]
+        # the plain layer's constructor calls it, before there are adapters
+        if "A" in self._parameters:
+            self.reset_adapters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another weight, which the adapters would not follow, from anyone but torch (which swaps parameters for
+        FSDP, pruning …) and this package. ``fuse_conv_bn_eval`` is the exception there: it scales W alone.
+        """
+        if name == "weight" and isinstance(value, Parameter) and "A" in vars(self).get("_parameters", {}):
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if not caller.startswith(("torch.", "mola.")) or caller == "torch.nn.utils.fusion":
+                raise BadInput(
+                    f"weight: expected no other weight for an adapted {type(self).__name__}, whose adapters would not "
+                    "follow; change it in place under torch.no_grad(), or export an expert first"
+                )
+        super().__setattr__(name, value)
 
     def delta(self) -> Tensor:
         """ΔW of every expert, α/r included: (E, *weight.shape). Autocast has no effect: it would round small updates
@@ -82,14 +125,19 @@ class LowRank(nn.Module):
 
     def extra_repr(self) -> str:
         """The plain layer's, then experts, rank and α."""
-        merged = "" if self.merged_expert is None else f", merged_expert={self.merged_expert}"
+        merged = "" if self.merged is None else f", merged={self.merged.title}"
         adapters = f"experts={self.experts}, rank={self.rank}, alpha={self.alpha:g}"
         return f"{super().extra_repr()}, {adapters}{merged}"
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        if self.merged_expert is not None:
+        if self.merged is not None:
             raise BadInput("state_dict: the model is merged, which a state can't tell; unmerge it first, or export it")
         super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        if self.merged is not None:
+            raise BadInput("load_state_dict: the model is merged, so the weights would be mixed up; unmerge it first")
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _replicate_for_data_parallel(self) -> Any:
         replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
@@ -115,7 +163,7 @@ class LowRankConv2d(LowRank, nn.Conv2d):
         """Take over the parameters of ``conv``. Raises BadInput for a rank above :func:`largest_rank` and for a kernel
         that ``factorisation`` doesn't take.
         """
-        _check(experts, rank, largest_rank(conv, factorisation))
+        _check(conv, experts, rank, alpha, largest_rank(conv, factorisation))
         if factorisation == "loralib" and conv.kernel_size[0] != conv.kernel_size[1]:
             raise BadInput(f"loralib: expected a square kernel, found {conv.kernel_size}; two_conv takes it")
         same = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
@@ -146,7 +194,7 @@ class LowRankConv2d(LowRank, nn.Conv2d):
         """(B, C_in, H, W) → (B, C_out, H', W'), under an open gate."""
         if x.dim() != 4:
             raise BadInput(f"LowRankConv2d: expected an input (B, C, H, W), found {tuple(x.shape)}")
-        gate = None if self.merged_expert is not None else self.gate(x.shape[0])
+        gate = None if self.merged is not None else self.gate(x.shape[0])
         x, padding = self.pad(x)
         operation = Convolve(self.stride, padding, self.dilation, self.groups)
         if gate is None:
@@ -163,14 +211,14 @@ class LowRankLinear(LowRank, nn.Linear):  # type: ignore[misc]
 
     def __init__(self, linear: nn.Linear, experts: int, rank: int, alpha: float = 16.0) -> None:
         """Take over the parameters of ``linear``. Raises BadInput for a rank above min(C_in, C_out)."""
-        _check(experts, rank, largest_rank(linear))
+        _check(linear, experts, rank, alpha, largest_rank(linear))
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         a, b = (experts, rank, linear.in_features), (experts, linear.out_features, rank)
         self._take_over(linear, experts, rank, alpha, a, b)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, …, C_in) → (B, …, C_out), under an open gate; the gate counts along the first axis."""
-        if self.merged_expert is not None:
+        if self.merged is not None:
             return super().forward(x)
         gate = self.gate(x.shape[0])
         flat = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
@@ -206,11 +254,28 @@ def is_same_padded(conv: nn.Conv2d) -> bool:
     return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
 
 
-def _check(experts: int, rank: int, largest: int) -> None:
-    if experts < 1:
-        raise BadInput(f"experts: expected at least 1, found {experts}")
-    if not 1 <= rank <= largest:
-        raise BadInput(f"rank: expected 1 to {largest} for this layer, found {rank}")
+def check_number(key: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise BadInput for what is no whole number from ``low`` to ``high``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        wish = f"at least {low}" if high is None else f"{low} to {high} for this layer"
+        raise BadInput(f"{key}: expected {wish}, found {value!r}")
+
+
+def check_alpha(alpha: object) -> None:
+    """Raise BadInput for what is no positive number."""
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not is_number or not 0 < alpha < math.inf:  # type: ignore[operator]
+        raise BadInput(f"alpha: expected a positive number, found {alpha!r}")
+
+
+def _check(layer: nn.Module, experts: int, rank: int, alpha: float, largest: int) -> None:
+    check_number("experts", experts, 1)
+    check_number("rank", rank, 1, largest)
+    check_alpha(alpha)
+    weight = layer.weight
+    if not weight.is_floating_point():  # type: ignore[operator]
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise BadInput(f"adapt: expected a weight of real floating-point numbers, found {kind}")
 
 
 def _same_padding(x: Tensor, conv: nn.Conv2d) -> list[int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from mola.layers.adapter import adapted_layers
-from mola.layers.gates import gate
+from mola.layers.gates import OpenGate, open_gates
 from mola.types import BadInput
 
 
@@ -42,12 +42,12 @@ def every_expert(model: nn.Module, size: int, experts: Sequence[int] | Tensor | 
 
     def expand(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         # Not under another gate, opened inside this one.
-        if slot.gate is not opened:
+        if slot.opened is not opened:
             return None
         return tree_map(lambda leaf: _repeated(leaf, size, copies), (args, dict(kwargs)))
 
-    with gate(model, experts.repeat_interleave(size, 0)):
-        opened, slot.copies = slot.gate, copies
+    opened: OpenGate
+    with open_gates(model, experts.repeat_interleave(size, 0), copies) as (opened,):
         hook = expansion_point(model).register_forward_pre_hook(expand, with_kwargs=True)
         try:
             yield

@@ -62,6 +62,13 @@ class WeightGate:
 Gate = IndexGate | WeightGate
 
 
+def one_hot(index: Tensor, experts: int, device: torch.device) -> WeightGate:
+    """The weights (B, E) that mean the same as an index gate (B,). Their computation has the same shapes whatever the
+    indices are, as a compiled or exported program needs it.
+    """
+    return WeightGate(torch.nn.functional.one_hot(index.to(device), experts).to(torch.get_default_dtype()))
+
+
 def as_gate(gate: object, experts: int, device: torch.device) -> Gate:
     """The gate that a tensor, or a pair of tensors, means for layers of E experts on a device.
 
@@ -77,10 +84,25 @@ def as_gate(gate: object, experts: int, device: torch.device) -> Gate:
         return WeightGate(gate)
     if gate.dim() != 1 or gate.dtype != torch.int64:
         raise BadInput(f"gate: {expected}, found {_shape_and_type(gate)}")
+    if torch.compiler.is_compiling():
+        return one_hot(gate, experts, device)
     index = _indices(gate, experts, device)
     counts = tuple(torch.bincount(index, minlength=experts).tolist())
     order = None if bool((index[1:] >= index[:-1]).all()) else index.argsort(stable=True).to(device)
     return IndexGate(index, counts, order)
+
+
+def as_indices(gate: object, names: tuple[str, ...] | None) -> object:
+    """A gate of experts' names as (B,) int64 indices; any other gate as it is. Raises BadInput for unknown names."""
+    if not isinstance(gate, list | tuple) or not gate or not all(isinstance(name, str) for name in gate):
+        return gate
+    if names is None:
+        raise BadInput(
+            "gate: expected a tensor, as the experts have no names, found names; adapt(experts=[…]) gives them"
+        )
+    if unknown := [name for name in gate if name not in names]:
+        raise BadInput(f"gate: expected names among {', '.join(names)}, found '{unknown[0]}'")
+    return torch.tensor([names.index(name) for name in gate])
 
 
 def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device) -> WeightGate:
@@ -111,9 +133,17 @@ def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:
 def _check_weights(gate: Tensor, device: torch.device) -> None:
     if gate.device != device:
         raise BadInput(f"gate: expected weights on {device}, where the layers are, found them on {gate.device}")
-    if not torch.compiler.is_compiling() and torch.is_anomaly_enabled() and bool(gate.isnan().any()):
-        row = int(gate.isnan().any(1).nonzero()[0])
-        raise BadInput(f"gate: expected finite weights, found NaN for sample {row}")
+    if torch.compiler.is_compiling() or is_tracing() or not (device.type == "cpu" or torch.is_anomaly_enabled()):
+        return
+    # one number is looked at: of finite weights the sum may be infinite, of others it is never finite
+    if not bool(gate.detach().sum().isfinite()) and not bool(gate.isfinite().all()):
+        row = int((~gate.isfinite()).any(1).nonzero()[0])
+        raise BadInput(f"gate: expected finite weights, found {gate[row].tolist()} for sample {row}")
+
+
+def is_tracing() -> bool:
+    """Whether torch.jit.trace, or ONNX's older exporter, records what is computed now."""
+    return bool(torch._C._get_tracing_state())
 
 
 def _shape_and_type(gate: Tensor) -> str:

@@ -1,80 +1,110 @@
-"""An adapted model after training: one expert merged in place or exported as a plain model, and how large it is."""
+"""An adapted model after training: one expert, or a mixture, merged in place or exported as a plain model; its size."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, adapted_layers
+from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, MergedWeight, adapted_layers
+from mola.layers.fusing import allow_fusing
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
-from mola.layers.plans.indexed import merged
 from mola.layers.plans.operations import no_autocast
 from mola.types import BadInput
 
 Model = TypeVar("Model", bound=nn.Module)
+Expert = int | str | Sequence[float] | Tensor  # an expert, its name, or the weight of every expert
 
 
 @torch.no_grad()
-def merge(model: Model, expert: int) -> Model:
-    """Add one expert's ΔW to the shared weights, in place: the model then runs without a gate, at a plain model's cost.
+def merge(model: Model, expert: Expert) -> Model:
+    """Add an expert's ΔW to the shared weights, in place: the model then runs without a gate, at a plain model's cost.
 
-    Raises BadInput for an expert outside 0 … E − 1, a model without adapters and one that is merged already.
+    expert: its number; its name, where the experts have names; or E weights γ, for Σ_e γ_e ΔW_e.
+
+    All layers are merged or none. Raises BadInput for an expert that is none, a model without adapters, one that is
+    merged already, and weights that something else computes (pruning, weight norm).
     """
-    layers = required_layers(model, "merge")
+    layers = _mergeable(model, "merge")
     for layer in layers.values():
-        if layer.merged_expert is not None:
-            raise BadInput(f"merge: the model is merged with expert {layer.merged_expert}; unmerge it first")
-        if not isinstance(expert, int) or not 0 <= expert < layer.experts:
-            raise BadInput(f"merge: expected an expert from 0 to {layer.experts - 1}, found {expert!r}")
-    for layer in dict.fromkeys(layers.values()):
-        layer.weight.copy_(_with_delta(layer, expert, 1))
-        layer.merged_expert = expert
+        if layer.merged is not None:
+            raise BadInput(f"merge: the model is merged with expert {layer.merged.title}; unmerge it first")
+    mixtures = {layer: _mixture(layer, expert, "merge") for layer in layers.values()}
+    weights = {layer: _with_delta(layer, layer.weight, added) for layer, added in mixtures.items()}
+    for layer, weight in weights.items():
+        layer.merged = MergedWeight(_title(expert, mixtures[layer]), mixtures[layer], layer.weight.detach().clone())
+        layer.weight.copy_(weight)
     return model
 
 
 @torch.no_grad()
 def unmerge(model: Model) -> Model:
-    """Take the merged expert's ΔW off again, in place. The weights come back up to rounding. Raises BadInput where
-    nothing is merged.
+    """Put the shared weights back, bit for bit as they were before the merge. Raises BadInput where nothing is merged,
+    and where the merged weights were changed: trained, loaded or moved to another precision.
     """
     layers = required_layers(model, "unmerge")
-    if all(layer.merged_expert is None for layer in layers.values()):
+    if all(layer.merged is None for layer in layers.values()):
         raise BadInput("unmerge: the model is not merged")
+    for name, layer in layers.items():
+        if layer.merged is not None and not _is_as_merged(layer, layer.merged):
+            raise BadInput(
+                f"unmerge: the weights of layer '{name}' were changed since the merge; unmerge before you train, load "
+                "or convert a model"
+            )
     for layer in dict.fromkeys(layers.values()):
-        if layer.merged_expert is not None:
-            layer.weight.copy_(_with_delta(layer, layer.merged_expert, -1))
-            layer.merged_expert = None
+        if layer.merged is not None:
+            layer.weight.copy_(layer.merged.kept)
+            layer.merged = None
     return model
 
 
-@torch.no_grad()
-def export(model: Model, expert: int) -> Model:
-    """A plain copy with one expert's weights: the classes and the state of the model before ``adapt``.
+def export(model: Model, expert: Expert) -> Model:
+    """A plain copy with one expert's weights, or with those of a mixture: the classes and the state of the model before
+    ``adapt``.
 
     The model itself is unchanged. Raises BadInput as :func:`merge` does.
     """
     if isinstance(model, LowRank):
         raise BadInput("export: expected a model with adapted layers inside, found a single layer; merge that")
-    plain = merge(copy.deepcopy(model), expert)
+    for layer in _mergeable(model, "export").values():
+        if layer.merged is not None:
+            raise BadInput(f"export: the model is merged with expert {layer.merged.title}; unmerge it first")
+        _mixture(layer, expert, "export")
+    return unadapt(copy.deepcopy(model), expert)
+
+
+@torch.no_grad()
+def unadapt(model: Model, expert: Expert | None = None) -> Model:
+    """Take the adapters out, in place: the plain model again, with its shared weights as they are now, or with an
+    expert's ΔW added to them.
+
+    Raises BadInput, with nothing changed, as :func:`merge` does, and for a merged model whose ``expert`` is given.
+    """
+    if isinstance(model, LowRank):
+        raise BadInput("unadapt: expected a model with adapted layers inside, found a single layer")
+    layers = _mergeable(model, "unadapt")
+    if expert is not None:
+        merge(model, expert)
+    elif any(layer.merged is not None for layer in layers.values()):
+        unmerge(model)
     replacements: dict[nn.Module, nn.Module] = {}
-    for name, layer in adapted_layers(plain).items():
+    for name, layer in layers.items():
         if layer not in replacements:
             replacements[layer] = _plain_layer(layer)
             move_hooks(layer, replacements[layer])
-        plain.set_submodule(name, replacements[layer])
-    for module in plain.modules():
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), GateSlot)]:
-                del hooks[key]
-                module._forward_pre_hooks_with_kwargs.pop(key, None)
-                module._forward_hooks_always_called.pop(key, None)
-    return plain
+        model.set_submodule(name, replacements[layer])
+    for module in model.modules():
+        allow_fusing(module)
+        hooks = module._forward_pre_hooks
+        for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), GateSlot)]:
+            del hooks[key]
+            module._forward_pre_hooks_with_kwargs.pop(key, None)
+    return model
 
 
 @dataclass(frozen=True)
@@ -111,10 +141,68 @@ def required_layers(model: nn.Module, caller: str) -> dict[str, LowRank]:
     return layers
 
 
-def _with_delta(layer: LowRank, expert: int, sign: int) -> torch.Tensor:
-    """W ± ΔW of one expert, whatever autocast is on."""
-    with no_autocast(layer.weight):
-        return merged(layer.weight, layer.A[expert], layer.B[expert], sign * layer.alpha / layer.rank)
+def _mergeable(model: nn.Module, caller: str) -> dict[str, LowRank]:
+    """The adapted layers, whose weight, A and B are parameters: what a hook or a parametrisation computes from others
+    would be computed anew, and what is merged into it be lost.
+    """
+    layers = required_layers(model, caller)
+    for name, layer in layers.items():
+        if computed := [key for key in ("weight", "A", "B") if key not in layer._parameters]:
+            raise BadInput(
+                f"{caller}: {computed[0]} of layer '{name}' is computed by something else (pruning, weight_norm, "
+                "spectral_norm …); make that permanent first, as torch.nn.utils.prune.remove does"
+            )
+    return layers
+
+
+def _mixture(layer: LowRank, expert: Expert, caller: str) -> int | Tensor:
+    """An expert's number, or the weights (E,) of a mixture. Raises BadInput for what is neither."""
+    if isinstance(expert, str):
+        names = layer.slot.names
+        if names is None:
+            raise BadInput(f"{caller}: expected an expert from 0 to {layer.experts - 1}, found '{expert}'")
+        if expert not in names:
+            raise BadInput(f"{caller}: expected one of {', '.join(names)}, found '{expert}'")
+        return names.index(expert)
+    if isinstance(expert, int) and not isinstance(expert, bool):
+        if not 0 <= expert < layer.experts:
+            raise BadInput(f"{caller}: expected an expert from 0 to {layer.experts - 1}, found {expert}")
+        return expert
+    if isinstance(expert, Sequence | Tensor):
+        try:
+            weights = torch.as_tensor(expert, dtype=layer.A.dtype, device=layer.A.device)
+        except (TypeError, ValueError, RuntimeError):
+            weights = torch.empty(0)
+        if weights.shape == (layer.experts,) and bool(weights.isfinite().all()):
+            return weights
+    number = layer.experts
+    raise BadInput(f"{caller}: expected an expert from 0 to {number - 1}, or {number} finite weights, found {expert!r}")
+
+
+def _title(expert: Expert, added: int | Tensor) -> str:
+    """How messages name what is merged."""
+    return str(expert) if isinstance(added, int) else f"weights {[round(value, 4) for value in added.tolist()]}"
+
+
+def _is_as_merged(layer: LowRank, merged: MergedWeight) -> bool:
+    """Whether a layer's weight is still what the merge gave."""
+    kept = merged.kept.to(layer.weight.device)
+    return kept.dtype == layer.weight.dtype and torch.equal(layer.weight, _with_delta(layer, kept, merged.added))
+
+
+def _with_delta(layer: LowRank, weight: Tensor, added: int | Tensor) -> Tensor:
+    """W + ΔW of an expert or a mixture, in the weight's precision, whatever autocast is on."""
+    a, b = layer.A, layer.B
+    if isinstance(added, int):
+        a, b = a[added], b[added]
+    else:
+        # Σ_e γ_e B_e A_e is one product of the matrices side by side
+        b = (added.to(b.device)[:, None, None] * b).transpose(0, 1).reshape(b.shape[1], -1)
+        a = a.reshape(-1, a.shape[2])
+    with no_autocast(weight):
+        flat = weight.to(torch.promote_types(weight.dtype, a.dtype)).reshape(len(b), a.shape[1])
+        whole = torch.addmm(flat, b.to(flat.dtype), a.to(flat.dtype), alpha=layer.alpha / layer.rank)
+        return whole.view(weight.shape).to(weight.dtype)
 
 
 def _plain_layer(layer: LowRank) -> nn.Module:

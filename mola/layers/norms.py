@@ -140,7 +140,8 @@ class TaskRows:
             raise BadInput(
                 "norm: a backbone with norm: task runs inside its method alone; call the method with a batch"
             )
-        order, copies = (gate_slot.order, gate_slot.copies) if gate_slot else (None, 1)
+        opened = gate_slot.opened if gate_slot else None
+        order, copies = (opened.order, opened.copies) if opened else (None, 1)
         size = (len(x), x.device, copies)
         if self.grouped is None or self.grouped[0] != size or self.grouped[1] is not order:
             task = self.task

@@ -1,37 +1,57 @@
-"""A batch sorted by expert at a model's entry, and the output put back into the batch's order at its exit."""
+"""A whole model on a batch that is sorted by expert, so that its layers need not group the samples, one by one."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-from torch.utils._pytree import tree_map
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from mola.layers.gates import open_gates
+from mola.types import BadInput
 
 
-def sort_rows(arguments: Any, order: Tensor) -> Any:
-    """The same containers with the rows of every tensor in ``order`` (B,) int64."""
-    return tree_map(lambda leaf: leaf[order] if isinstance(leaf, Tensor) and leaf.dim() else leaf, arguments)
+def sorted_pass(model: nn.Module, index: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """``model(*args, **kwargs)`` under the index gate (B,) int64, on the batch sorted by expert.
 
+    The output is put back into the batch's order.
 
-def restore_rows(output: Any, inverse: Tensor) -> Any:
-    """A model's output with the rows of its tensors in ``inverse`` (B,) int64; numbers stay as they are.
+    The same result as ``with mola.gate(model, index): model(…)``, with two copies of the batch instead of two at every
+    layer. For models that treat samples alike and by themselves: inside, samples come in another order, which hooks see
+    and which changes what depends on it (similarities of samples, contrastive losses, lists beside the tensors).
 
-    Whether a tensor of another length than B holds samples, and in which order, can't be known: RuntimeError.
+    Every tensor among the arguments must have B rows, and every tensor of the output B rows or none. Raises
+    BadInput where that is not so, and as ``mola.gate`` does.
     """
-    return tree_map(lambda leaf: _restored(leaf, inverse), output)
+    if not isinstance(index, Tensor) or index.dim() != 1 or index.dtype != torch.int64:
+        raise BadInput("sorted_pass: expected a (B,) int64 tensor of expert indices")
+    order = index.argsort(stable=True)
+    inverse = order.argsort()
 
-
-def _restored(leaf: object, inverse: Tensor) -> object:
-    if isinstance(leaf, Tensor):
-        if leaf.dim() and len(leaf) != len(inverse):
-            raise RuntimeError(
-                f"gate: can't put an output {tuple(leaf.shape)} back into the order of {len(inverse)} samples; let the "
-                "model return one row per sample, or sort the batch by expert"
+    def in_rows(leaf: object, rows: Tensor, what: str) -> object:
+        if not isinstance(leaf, Tensor):
+            if leaf is None or isinstance(leaf, bool | int | float | str):
+                return leaf
+            raise BadInput(f"sorted_pass: expected one row per sample of every {what}, found a {type(leaf).__name__}")
+        if leaf.dim() == 0:
+            return leaf
+        if len(leaf) != len(rows):
+            raise BadInput(
+                f"sorted_pass: expected one row for each of {len(rows)} samples of every {what}, found "
+                f"{tuple(leaf.shape)}; use mola.gate instead"
             )
-        return leaf[inverse] if leaf.dim() else leaf
-    if leaf is None or isinstance(leaf, bool | int | float | str):
-        return leaf
-    raise RuntimeError(
-        f"gate: can't put a {type(leaf).__name__} back into the batch's order; let the model return tensors, in lists "
-        "or dictionaries if need be, or sort the batch by expert"
-    )
+        return leaf[rows.to(leaf.device)]
+
+    def is_list_of_samples(node: object) -> bool:
+        return isinstance(node, list | tuple) and len(node) == len(index) and not any_tensors(node)
+
+    arguments = tree_map(lambda leaf: in_rows(leaf, order, "argument"), (args, kwargs), is_leaf=is_list_of_samples)
+    with open_gates(model, index[order], order=order):
+        output = model(*arguments[0], **arguments[1])
+    return tree_map(lambda leaf: in_rows(leaf, inverse, "output"), output, is_leaf=is_list_of_samples)
+
+
+def any_tensors(node: object) -> bool:
+    """Whether there is a tensor in nested containers."""
+    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(node))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mola.config import Suite
@@ -13,6 +13,7 @@ from mola.files import write_text
 from mola.reporting.render import RENDERERS, csv_text
 from mola.reporting.results.curves import curves
 from mola.reporting.results.read import Results, read_results
+from mola.reporting.tables.answer import answer_table, in_words
 from mola.reporting.tables.assemble import benchmark_table, summary_table
 from mola.reporting.tables.layout import Table
 from mola.reporting.tables.ranking import critical_of, ranking_table
@@ -44,13 +45,18 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
 
 
 def tables(suite: Suite, benchmarks: Mapping[str, Results]) -> dict[str, Table]:
-    """``<benchmark>``, ``<benchmark>.tests``, ``summary`` and ``summary.tests``."""
+    """``<benchmark>``, ``<benchmark>.tests``, ``summary`` and ``summary.tests``; where the suite has answers to choose
+    among, ``<benchmark>.answer``.
+    """
     finished: dict[str, Table] = {}
     base = suite.compare_to or suite.reference
     for name, results in benchmarks.items():
         finished[name] = benchmark_table(name, results, suite.seeds, suite.reference)
         finished[f"{name}.tests"] = tests_table(name, results, base)
-    finished["summary"] = summary_table(suite.suite, benchmarks, suite.seeds, suite.reference)
+        if suite.answers:
+            finished[f"{name}.answer"] = answer_table(name, results, suite.answers)
+    summary = summary_table(suite.suite, benchmarks, suite.seeds, suite.reference)
+    finished["summary"] = replace(summary, notes=(*in_words(benchmarks, suite.answers), *summary.notes))
     finished["summary.tests"] = ranking_table(benchmarks, suite.reference, base)
     return finished
 

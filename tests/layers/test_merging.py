@@ -31,20 +31,18 @@ def test_merge_unmerge_and_export_are_the_gated_model(name):
         torch.testing.assert_close(fresh(x), expected[expert], rtol=1e-9, atol=1e-9)
         assert [type(module) for module in plain.modules()] == [type(module) for module in fresh.modules()]
         assert not plain._forward_hooks and not plain._forward_pre_hooks
-        for key, value in model.state_dict().items():  # to the rounding of the first unmerge
-            torch.testing.assert_close(value, before[key], rtol=1e-13, atol=1e-13)
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
         assert merge(model, expert) is model
         torch.testing.assert_close(model(x), expected[expert], rtol=1e-9, atol=1e-9)
-        assert f"merged_expert={expert}" in repr(model)
+        assert f"merged={expert}" in repr(model)
         torch.testing.assert_close(pickle.loads(pickle.dumps(copy.deepcopy(model)))(x), model(x))
         with pytest.raises(BadInput, match=f"gate: the model is merged with expert {expert}; unmerge it first"):
             run_expert(model, x, expert)
         with pytest.raises(BadInput, match=f"merge: the model is merged with expert {expert}"):
             merge(model, 2)
         unmerge(model)
-        for key, value in model.state_dict().items():
-            torch.testing.assert_close(value, before[key], rtol=1e-5, atol=1e-5)
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     torch.testing.assert_close(run_expert(model, x, 2), expected[2])
 
 
@@ -171,3 +169,57 @@ def test_a_weight_of_two_layers_is_refused():
     tied[1].weight = tied[0].weight
     with pytest.raises(BadInput, match="layer '0' shares its weight with another layer"):
         mola.adapt(tied, experts=2, rank=1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_mixture_of_experts_merges(name):
+    model, x = adapted(name)
+    weights = torch.tensor([0.7, -0.4, 1.5], dtype=torch.float64)
+    with torch.no_grad(), mola.gate(model, weights.expand(len(x), 3)):
+        expected = model(x)
+    for given in (weights, weights.tolist()):
+        torch.testing.assert_close(export(model, given)(x), expected, rtol=1e-9, atol=1e-9)
+    merge(model, weights)
+    torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
+    with pytest.raises(BadInput, match=r"merge: the model is merged with expert weights \[0\.7, -0\.4, 1\.5\]"):
+        merge(model, 0)
+    unmerge(model)
+    for wrong in ([0.5, 0.5], [float("nan"), 0, 1], ["a", "b", "c"], torch.ones(3, 1), None):
+        with pytest.raises(BadInput, match="merge: expected an expert from 0 to 2, or 3 finite weights, found"):
+            merge(model, wrong)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_unadapt_is_the_model_before(name):
+    model, x = adapted(name)
+    expected = [run_expert(model, x, expert) for expert in range(3)]
+    plain = {key: value for key, value in model.state_dict().items() if not key.endswith((".A", ".B"))}
+    for expert in (None, 1):
+        twin = copy.deepcopy(model)
+        assert mola.unadapt(twin, expert) is twin
+        fresh = MODELS[name][0]().double().eval()
+        assert [type(module) for module in twin.modules()] == [type(module) for module in fresh.modules()]
+        if expert is None:
+            assert all(torch.equal(value, plain[key]) for key, value in twin.state_dict().items())
+        else:
+            torch.testing.assert_close(twin(x), expected[expert], rtol=1e-9, atol=1e-9)
+    merged = merge(copy.deepcopy(model), 2)
+    state = mola.unadapt(merged).state_dict()
+    assert all(torch.equal(value, plain[key]) for key, value in state.items())
+
+
+def test_parts_of_a_model_learn():
+    model, x = adapted("resnet18")
+    names = {part: set() for part in ("adapters", "shared", "all")}
+    for part, learning in names.items():
+        parameters = mola.trainable(model, part)
+        learning |= {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert len(parameters) == len(learning)
+    assert names["adapters"] and all(name.endswith((".A", ".B")) for name in names["adapters"])
+    assert names["adapters"] | names["shared"] == names["all"] and not names["adapters"] & names["shared"]
+    mola.trainable(model, "adapters")
+    with mola.gate(model, torch.zeros(len(x), dtype=torch.int64)):
+        model(x).sum().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == names["adapters"]
+    with pytest.raises(BadInput, match="trainable: expected all, adapters, shared, found 'experts'"):
+        mola.trainable(model, "experts")

@@ -1,14 +1,20 @@
 """Adapters in files."""
 
 import copy
+import json
+import warnings
 
 import pytest
 import timm
 import torch
 from networks import MODELS, adapted, run_expert
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
 
+import mola
 from mola import load_adapters, merge, save_adapters, unmerge
-from mola.layers.adapter import LowRank
+from mola.layers.adapter import LowRank, adapted_layers
 from mola.types import BadInput
 
 
@@ -88,3 +94,45 @@ def test_others_may_read_the_file_as_the_umask_says(tmp_path):
     save_adapters(model, tmp_path / "file")
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_shared_weights_of_joint_training_travel_along(tmp_path):
+    model, x = adapted("resnet18")
+    expected = run_expert(model, x, 1)
+    save_adapters(model, tmp_path / "alone")
+    save_adapters(model, tmp_path / "whole", shared=True)
+    base = MODELS["resnet18"][0]().double().eval()
+    with pytest.warns(UserWarning, match="shared weights are not those that the adapters were trained with"):
+        other = load_adapters(copy.deepcopy(base), tmp_path / "alone")
+    assert not torch.allclose(run_expert(other, x, 1), expected)
+    for target in (base, adapted("resnet18", seed=1)[0]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load_adapters(target, tmp_path / "whole")
+            assert torch.equal(run_expert(target, x, 1), expected)
+            load_adapters(target, tmp_path / "alone")
+    with pytest.raises(BadInput, match=r"shared weight 'fc\.bias' differs: expected \(5,\), found \(7,\)"):
+        load_adapters(timm.create_model("resnet18", num_classes=7), tmp_path / "whole")
+
+
+def test_names_of_experts_are_stored(tmp_path):
+    model = mola.adapt(nn.Sequential(nn.Linear(4, 5)), experts=["photo", "sketch"], rank=2)
+    save_adapters(model, tmp_path / "named", shared=True)
+    loaded = load_adapters(nn.Sequential(nn.Linear(4, 5)), tmp_path / "named")
+    with mola.gate(loaded, ["sketch", "photo"]):
+        assert loaded(torch.randn(2, 4)).shape == (2, 5)
+
+
+def test_files_of_the_first_version_still_load(tmp_path):
+    model, x = adapted("vit")
+    expected = run_expert(model, x, 1)
+    save_adapters(model, tmp_path / "new")
+    with safe_open(tmp_path / "new", framework="pt") as file:
+        about = json.loads(file.metadata()["mola"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    old = {"version": 1, "layers": about["layers"]}
+    save_file(tensors, tmp_path / "old", {"mola": json.dumps(old)})
+    for layer in adapted_layers(model).values():
+        layer.B.data.zero_()
+    load_adapters(model, tmp_path / "old")
+    assert torch.equal(run_expert(model, x, 1), expected)

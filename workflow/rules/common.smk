@@ -114,6 +114,8 @@ def tables():
         kind=["", ".tests"],
         ending=["csv", "md", "tex", "html"],
     )
+    if suite.answers:
+        names += expand("{name}.answer.{ending}", name=suite.benchmarks, ending=["csv", "md", "tex", "html"])
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     return [
         str(suite.folder / "tables" / name)
@@ -128,6 +130,6 @@ def shown(path):
     return report(
         path,
         caption="../report/tables.rst",
-        category="Tables",
+        category="Answer" if path.endswith(".answer.html") else "Tables",
         labels={"table": Path(path).stem.replace("_", " ").replace(".", " ")},
     )

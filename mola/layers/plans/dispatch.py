@@ -6,6 +6,7 @@ index gate
               1 × 1 kernels of a rank that is not wide, which take the whole batch at once.
 weight gate
     factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
+    An index gate that torch.compile traces is taken as weights of 0 and 1, so that a graph serves every mix of experts.
 both, and what the others are measured against
     stacked   y = W x + Σ_e γ_e ΔW_e x, one full operation per expert.
     merged    a weight of its own for every sample.
@@ -35,7 +36,7 @@ from typing import Protocol, get_args
 import torch
 from torch import Tensor
 
-from mola.layers.gate_kinds import Gate, IndexGate, WeightGate
+from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
 from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
@@ -70,6 +71,11 @@ def run(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
     linear layer. It is in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone.
     """
     kernel = layer.weight.shape[2:]
+    if isinstance(gate, IndexGate) and layer.plan is None and torch.compiler.is_compiling():
+        # one graph for all mixes of experts, where the number of samples of each would be a graph of its own
+        gate = one_hot(gate.index, layer.A.shape[0], x.device)
+    if is_tracing():
+        return _traced(layer, operation, x, gate)
     plan = _plan(layer, gate, operation.positions(x, kernel), operation.is_pointwise(kernel))
     if gate.size == 0:
         return operation(x, layer.weight, layer.bias)
@@ -78,6 +84,18 @@ def run(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
         if isinstance(gate, IndexGate):
             return _indexed(layer, operation, x, gate, plan)
         return _weighted(layer, operation, x, gate, plan)
+
+
+def _traced(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
+    """In plain operations, as tracing keeps no autograd functions of ours. Raises BadInput for an index gate, which
+    would be frozen.
+    """
+    if isinstance(gate, IndexGate):
+        raise BadInput(
+            "gate: tracing would freeze the indices; trace with weights, torch.nn.functional.one_hot(index, experts)"
+            ".float(), as an input of the model that opens the gate"
+        )
+    return _weighted(layer, operation, x, gate, "stacked")
 
 
 def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) -> Plan:

@@ -29,7 +29,7 @@ def several(tables: Mapping[str, Table]) -> str:
 
 def frame(table: Table) -> pd.DataFrame:
     """The same as data."""
-    data: dict[str, list[object]] = {"method": list(table.labels)}
+    data: dict[str, list[object]] = {table.first: list(table.labels)}
     if any(table.groups):
         data["group"] = list(table.groups)
     for column in (*table.columns, *table.csv_only):

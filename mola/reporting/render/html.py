@@ -63,7 +63,7 @@ def _section(table: Table) -> str:
             f"<h2>{escape(table.title)}</h2>",
             # by its tabindex the keyboard scrolls it, too
             '<div class="scroll" tabindex="0">',
-            f'<table>\n<thead><tr><th scope="col">method</th>{head}</tr></thead>',
+            f'<table>\n<thead><tr><th scope="col">{table.first}</th>{head}</tr></thead>',
             *body,
             "</table>\n</div>",
             f"<p><small>{escape(table.caption)}</small></p>",

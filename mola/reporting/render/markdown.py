@@ -14,7 +14,7 @@ def to_markdown(table: Table) -> str:
     """Best in bold, second best underlined, cited numbers in italics, headings of groups in rows of their own."""
     columns = with_marks(table)
     titles = [f"*{escape(column.title)}*" if column.cited else escape(column.title) for column, _ in columns]
-    rows = [["method", *titles], ["---", *("---:" for _ in columns)]]
+    rows = [[table.first, *titles], ["---", *("---:" for _ in columns)]]
     for heading, members in table.headed():
         if heading:
             rows.append([f"*{escape(heading)}*", *("" for _ in columns)])

@@ -54,6 +54,7 @@ class Table:
     groups:     each row's heading, rows of one group together; empty: no headings.
     asked:      number of seeds that a mean should be over. One over fewer shows its n, and is never best; 0: none does.
     csv_only:   columns that the CSV has behind the others, and no other form.
+    first:      what the labels are.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Table:
     groups: tuple[str | None, ...] = ()
     asked: int = 0
     csv_only: tuple[Column, ...] = ()
+    first: str = "method"
 
     def short(self, column: Column, row: int) -> bool:
         """Whether a mean is over fewer seeds than asked, of its row or of the row that it is compared with."""
