@@ -16,7 +16,6 @@ from mola.balancers.sum import Sum
 from mola.conformance import methods as conformance
 from mola.conformance.methods import live
 from mola.losses import task_losses
-from mola.metrics.kinds import KINDS
 from mola.training.cost import example_batch, flops_per_sample, parameter_counts
 from mola.training.loading import load
 
