@@ -1,6 +1,8 @@
 """Images of your own: a folder ``<domain>/<class>/<image>``, or a CSV list of images with their task and label.
 
 Nothing is downloaded, and no code is to be written. docs/own-images.md shows how it is used.
+
+Source: images of the user; the split, the checks and the manifest are this project's.
 """
 
 from __future__ import annotations
