@@ -114,7 +114,7 @@ def shown(path: Path) -> str | None:
     """How messages call a Python file of a plugin: from the suite's folder, or from where its package lies; None for a
     file that is no plugin's, or none at all.
     """
-    if path.suffix not in (".py", ".json") or not path.is_absolute() or not path.is_file():
+    if path.suffix not in (".py", ".json") or not path.is_file():
         return None
     for place in places():
         is_suite = place == _Suite.folder
@@ -156,7 +156,8 @@ def _is_below(path: Path, folder: Path | None, installed: bool = False) -> bool:
     """Whether a file lies in a folder and is neither this package's nor, unless ``installed`` counts, Python's or an
     installed distribution's.
     """
-    if folder is None:
+    # modules that are made up have names of files that are none: torch.ops is "_ops.py"
+    if folder is None or not path.is_absolute():
         return False
     path = path.resolve()
     if not path.is_relative_to(folder.resolve()) or path.is_relative_to(Path(__file__).resolve().parent):
