@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mola import balancers as balancers
     from mola.layers.adapt import adapt as adapt
     from mola.layers.expand import every_expert as every_expert
     from mola.layers.gates import gate as gate
@@ -41,11 +42,13 @@ _FILES = {
     "unadapt": "merging",
     "unmerge": "merging",
 }
-__all__ = list(_FILES)
+__all__ = ["balancers", *_FILES]
 
 
 def __getattr__(name: str) -> Any:
     # On first use, so that ``import mola`` stays free of torch, which takes seconds.
+    if name == "balancers":
+        return import_module("mola.balancers")
     if name not in _FILES:
         raise AttributeError(f"module 'mola' has no attribute '{name}'")
     return getattr(import_module(f"mola.layers.{_FILES[name]}"), name)

@@ -185,20 +185,22 @@ def plugins_folder(path: Path) -> Path:
 
 def load(path: Path, changes: Mapping[str, object] | None = None) -> Suite:
     """Read and check a configuration file, with top-level ``changes`` on top. Raises BadInput."""
-    return parse(yaml_file.read(path) | dict(changes or {}), str(path), path.parent)
+    return parse(yaml_file.read(path) | dict(changes or {}), str(path), path)
 
 
-def parse(content: Mapping[str, Any], origin: str, folder: Path | None = None) -> Suite:
+def parse(content: Mapping[str, Any], origin: str, file: Path | None = None) -> Suite:
     """Check a configuration that was read from ``origin``, down to the options of every method and benchmark.
 
-    folder: where plugins are looked for, unless the configuration names another place.
+    file: where it was read. Plugins are looked for beside it, unless the configuration names another place, and split
+          manifests of the user's images are beside it.
     """
     try:
         # Snakemake reads the file itself
         plain.check(content)
         suite = validated(Suite, renamed(content), "")
-        look_in(suite.plugins, folder)
+        look_in(suite.plugins, file.parent if file else None)
         check_shared_options(suite.shared_options, suite.methods)
+        suite = _with_manifests(suite, file or Path(f"{suite.suite}.yaml"))
         for label, entry in suite.methods.items():
             check_label(label, "methods")
             _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
@@ -221,6 +223,33 @@ def parse(content: Mapping[str, Any], origin: str, folder: Path | None = None) -
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
+
+
+def with_manifests(content: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+    """The content of a suite's file, with the names of split manifests that depend on where the file is written out:
+    for a copy in another place.
+    """
+    entries = dict(content["benchmarks"])
+    for label, entry in suite.benchmarks.items():
+        if "manifest" in entry.options:
+            entries[label] = {**(entries[label] or {}), "manifest": entry.options["manifest"]}
+    return {**content, "benchmarks": entries}
+
+
+def _with_manifests(suite: Suite, file: Path) -> Suite:
+    """The suite, each of whose entries that needs a split manifest of the user names one: without another it is
+    ``<file>.<label>.splits.json``, by the first label of those that are split alike.
+    """
+    entries, labels = dict(suite.benchmarks), dict[str, str]()
+    for label, entry in suite.benchmarks.items():
+        name = suite.benchmark_name(label)
+        if name not in registry.names("benchmarks") or "manifest" not in registry.option_names("benchmarks", name):
+            continue
+        if entry.options.get("manifest") is None:
+            first = labels.setdefault(json.dumps([name, entry.split_options], sort_keys=True, default=str), label)
+            manifest = str(file.parent / f"{file.stem}.{first}.splits.json")
+            entries[label] = entry.model_copy(update={"manifest": manifest})
+    return suite.model_copy(update={"benchmarks": entries})
 
 
 def _on_one_kind_of_kernels(suite: Suite) -> Suite:

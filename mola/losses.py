@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -19,38 +20,79 @@ from mola.types import Batch, Output, Task
 def task_losses(tasks: Sequence[Task], output: Output, batch: Batch, share: bool = False) -> dict[str, Tensor]:
     """The loss () of every task present in the batch, by name, in fp32: the mean over what :func:`counted` counts.
 
-    classes:      cross-entropy over the task's samples.
+    classes:      cross-entropy over the task's labelled samples.
+    multilabel:   binary cross-entropy over all known labels of all samples.
+    regression:   Huber's loss over the known targets, standardised by ``Task.mean`` and ``Task.std``: ½ e² where the
+                  error e is below one standard deviation, |e| − ½ beyond, so that no outlier rules the gradient and
+                  no unit its size.
     segmentation: cross-entropy over the labelled pixels.
     depth:        L1 over the pixels of known depth, in metres.
     normals:      1 − cosine over the pixels of known normal; the prediction is normalised here.
 
     share: each loss times its task's share of the batch, B_t/B: their sum is the mean over the batch, as in the
-    released code for MedMNIST and RadImageNet.
+    released code for MedMNIST and RadImageNet. Samples without a known target of the task are none of the B_t.
 
-    A batch without any pixel that counts has loss 0 and zero gradient. An absent task has no entry: its loss is left
-    out by name, not counted as zero.
+    A batch without anything that counts has loss 0 and zero gradient. An absent task, and one in ``batch.empty``, has
+    no entry: its loss is left out by name, not counted as zero.
     """
     losses = {}
     for task in tasks:
-        if task.name in batch.y:
+        if task.name in batch.y and task.name not in batch.empty:
             predictions, target = output.predictions[task.name], batch.y[task.name]
             with torch.autocast(predictions.device.type, enabled=False):
-                total = getattr(sys.modules[__name__], KINDS[task.kind].loss)(predictions.float(), target)
-                weight = len(target) / len(batch.x) if share else 1.0
-                losses[task.name] = weight * total / counted(task, target).sum().clamp(min=1)
+                known = counted(task, target)
+                total = getattr(sys.modules[__name__], KINDS[task.kind].loss)(predictions.float(), scaled(task, target))
+                weight = _samples(task, known) / len(batch.x) if share else 1.0
+                losses[task.name] = weight * total / known.sum().clamp(min=1)
     return losses
 
 
 def counted(task: Task, target: Tensor) -> Tensor:
-    """Where a target counts, bool: (B_t,) for classes; (B_t, H, W) for dense tasks, where labelled (≥ 0) or known
-    (≠ 0).
+    """Where a target counts, bool, in the target's shape: where labelled (≥ 0), or not NaN; (B_t, H, W) for depth and
+    normals, where known (≠ 0).
     """
-    return target >= 0 if KINDS[task.kind].labels else (target != 0).any(1)
+    missing = KINDS[task.kind].missing
+    if missing == "NaN":
+        return ~target.isnan()
+    return target >= 0 if missing == "−1" else (target != 0).any(1)
+
+
+def without_targets(tasks: Sequence[Task], batch: Batch) -> Batch:
+    """The batch, which names in ``empty`` those of its tasks, dense ones apart, of which no target is known."""
+    present = [task for task in tasks if task.name in batch.y and not KINDS[task.kind].dense]
+    return replace(batch, empty=frozenset(t.name for t in present if not counted(t, batch.y[t.name]).any()))
+
+
+def scaled(task: Task, target: Tensor) -> Tensor:
+    """What the head is to predict: (y − mean)/std for regression, the target itself for others."""
+    return (target - task.mean) / task.std if task.kind == "regression" else target
+
+
+def _samples(task: Task, known: Tensor) -> Tensor | int:
+    """How many samples have a target; of dense tasks all."""
+    if KINDS[task.kind].dense:
+        return len(known)
+    return known.flatten(1).any(1).sum() if known.dim() > 1 else known.sum()
 
 
 def cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
-    """(B, K) scores and (B,) labels → the sum () over the samples."""
-    return F.cross_entropy(predictions, target, reduction="sum")
+    """(B, K) scores and (B,) labels → the sum () over the labelled samples."""
+    return F.cross_entropy(predictions, target, ignore_index=-1, reduction="sum")
+
+
+def binary_cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, K) scores and (B, K) of 0 and 1 → the sum () over the known labels."""
+    known = target >= 0
+    each = F.binary_cross_entropy_with_logits(predictions, torch.where(known, target, 0).float(), reduction="none")
+    return torch.where(known, each, 0).sum()
+
+
+def huber(predictions: Tensor, target: Tensor) -> Tensor:
+    """(B, 1) and (B,) or (B, 1), standardised → the sum () over the known targets."""
+    target = target.view_as(predictions)
+    known = ~target.isnan()
+    each = F.smooth_l1_loss(predictions, torch.where(known, target, 0).float(), reduction="none")
+    return torch.where(known, each, 0).sum()
 
 
 def pixel_cross_entropy(predictions: Tensor, target: Tensor) -> Tensor:

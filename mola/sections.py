@@ -29,9 +29,12 @@ from mola.types import Sampling
 # default of a key that stands here must never change.
 ADDED_LATER: dict[str, set[str]] = {
     "backbone": {"freeze_stages", "cached_views"},
+    "benchmark_options": {"tasks"},
 }
 # of a backbone: module:function
 CALLABLE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+# Options of benchmarks that say where data lie. What lies there counts, by its checksums.
+PLACES = ("mirror", "root", "manifest")
 # a balancer's name, or {name: …} with its options
 Balancing = str | dict[str, Any]
 
@@ -233,6 +236,12 @@ class BenchmarkEntry(Entry):
     def data_options(self) -> dict[str, Any]:
         """The options without those that change no prepared array: entries that agree in the rest share their data."""
         return {key: value for key, value in self.options.items() if key not in ("mirror", "train")}
+
+    @property
+    def split_options(self) -> dict[str, Any]:
+        """The options that decide over the splits of a user's images: entries that agree in them share a manifest."""
+        rest = ("mirror", "train", "limit", "tasks", "size", "augment", "manifest")
+        return {key: value for key, value in self.options.items() if key not in rest}
 
 
 class MethodEntry(Entry):

@@ -6,6 +6,7 @@ C channels, H height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
 
-Kind = Literal["classes", "segmentation", "depth", "normals"]
+Kind = Literal["classes", "multilabel", "regression", "segmentation", "depth", "normals"]
 Split = Literal["train", "valid", "test"]
 Sampling = Literal["balanced", "proportional"]
 Direction = Literal["higher", "lower"]
@@ -31,6 +32,29 @@ class BadInput(ValueError):
     """
 
 
+class Findings(BadInput):
+    """All that is wrong with the user's data, for one message of several lines.
+
+    lines: what was found, each in a line; those that begin with blanks belong to the one above.
+    """
+
+    def __init__(self, head: str, lines: list[str]) -> None:
+        super().__init__(head)
+        self.lines = lines
+
+    def __reduce__(self) -> tuple[type[Findings], tuple[str, list[str]]]:
+        return Findings, (str(self), self.lines)
+
+
+def shown(error: object) -> str:
+    """What a user reads of an error: one line, and of findings a line each."""
+    lines = error.lines if isinstance(error, Findings) else []
+    # blanks at the beginning of a line, and its paths, stay
+    return "\n".join(
+        [one_line(error), *(f"{' ' * (len(line) - len(line.lstrip()))}{one_line(line)}" for line in lines)]
+    )
+
+
 def one_line(text: object, longest: int = 294) -> str:
     """Text in one line of at most ``longest`` printable characters, shortened in the middle. With ``mola: `` before
     it, a message of the default length has 300.
@@ -44,12 +68,27 @@ def one_line(text: object, longest: int = 294) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to learn: a domain's labels, a data set's label set, or one output of a dense prediction."""
+    """One thing to learn: a domain's labels, a data set's label set, or one output of a dense prediction.
+
+    outputs: K, of the head: classes, labels of ``multilabel``; 1 for ``regression``.
+    metrics: names, see :mod:`mola.metrics`; the first one ranks: ``metrics.names(kind)`` has all of a kind.
+    mean, std: of ``regression``, of the training targets: the head predicts (y − mean)/std, in which the loss is taken,
+             so that it weighs the same in any unit; metrics are in the unit of y.
+    """
 
     name: str
     kind: Kind
     outputs: int
-    metrics: tuple[str, ...]  # names, see mola.metrics; the first one ranks
+    metrics: tuple[str, ...]
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise BadInput for a regression that can't be trained."""
+        if self.kind == "regression" and self.outputs != 1:
+            raise BadInput(f"task {self.name}: expected 1 output of a regression, found {self.outputs}")
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+            raise BadInput(f"task {self.name}: expected training targets that differ, found std {self.std:g}")
 
 
 @dataclass(frozen=True)
@@ -59,10 +98,15 @@ class Batch:
     x:     (B, C, H, W) float, normalised, on the training device; from ``Benchmark.batches`` as it was prepared. Where
            the features of a frozen part of the backbone are kept: these, which the rest of the backbone takes.
     task:  (B,) int64 on the CPU, the index of each sample's task; None where every sample has every task.
-    y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes; for dense
-           tasks at the image's size: (B_t, H, W) int64 for segmentation, −1 where unlabelled; (B_t, 1, H, W) float32
-           metres for depth, 0 where unknown; (B_t, 3, H, W) float32 unit vectors for normals, 0 where unknown.
+    y:     per task *present*, by name, the targets of its samples in batch order: (B_t,) int64 for classes, −1 where
+           unlabelled; (B_t, K) float32 of 0 and 1 for multilabel, NaN or −1 where unknown; (B_t,) or (B_t, 1) float32
+           in a unit of their own for regression, NaN where unknown; for dense tasks at the image's size: (B_t, H, W)
+           int64 for segmentation, −1 where unlabelled; (B_t, 1, H, W) float32 metres for depth, 0 where unknown;
+           (B_t, 3, H, W) float32 unit vectors for normals, 0 where unknown. What is not known is left out of losses
+           and metrics.
     tasks: the names of all T tasks, present or not; the position is the task's index.
+    empty: the tasks of ``y``, dense ones apart, of which no target of this batch is known: they have predictions, but
+           no loss. The loop's batches name them.
     pixels: (B, 3, H, W), the images, where ``x`` has features and the method looks at images.
     """
 
@@ -71,6 +115,7 @@ class Batch:
     y: Mapping[str, Tensor]
     tasks: tuple[str, ...]
     pixels: Tensor | None = None
+    empty: frozenset[str] = frozenset()
 
     @property
     def images(self) -> Tensor:
@@ -97,7 +142,9 @@ class Batch:
 class Output:
     """What a method answers.
 
-    predictions: per task present, by name: (B_t, K) for classes, (B_t, K, H, W) for dense tasks, in batch order.
+    predictions: per task present, by name: (B_t, K) for classes and multilabel, before softmax or sigmoid; (B_t, 1) for
+                 regression, in units of the task's ``std`` from its ``mean``; (B_t, K, H, W) for dense tasks; in batch
+                 order.
     routing:     (B, E) weights of the experts, where the method routes.
     aux_loss:    () an auxiliary loss, already weighted.
     features:    (B, …) where the tasks part: all that the losses say to the shared parameters goes through it; None
@@ -185,8 +232,15 @@ class Benchmark(Protocol):
     threads: int  # that augment a batch; its values do not depend on it
 
     @property
+    def splits_sha256(self) -> str:
+        """A checksum of what fixes the splits."""
+
+    @property
     def identity(self) -> str:
         """A hash of the prepared arrays: records and checkpoints of other data are told apart by it."""
+
+    def check_raw(self) -> None:
+        """Raise BadInput where the user's raw data changed since its splits were fixed, as far as is said at once."""
 
     def fetch(self) -> None:
         """Bring the raw data and check it against the sources' checksums."""

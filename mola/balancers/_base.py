@@ -29,6 +29,8 @@ class Base(Configurable):
     search_space: ClassVar[SearchSpace] = {}  # what tuning may change
     cost: ClassVar[Cost]  # how many passes a step takes, and through what
     size: ClassVar[Literal["sum", "mean", "logarithms"] | None] = None  # of the update; None: a size of its own
+    # whether it looks at the shared parameters apart from the others
+    needs_shared: ClassVar[bool] = False
     draws: ClassVar[bool] = False  # whether an update depends on random numbers, drawn in the order of the tasks
 
     def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:
@@ -40,6 +42,17 @@ class Base(Configurable):
     def create(cls, tasks: Sequence[Task] = (), device: torch.device | None = None, **options: Any) -> Self:
         """The balancer with these options by name. Raises pydantic's ValidationError for a wrong one."""
         return super().create(tasks, device, **options)
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        aux_loss: Tensor | None,
+        shared: list[Parameter],
+        rest: list[Parameter],
+        features: Tensor | None = None,
+    ) -> None:
+        """See :meth:`mola.types.Balancer.backward`."""
+        raise NotImplementedError
 
     def alone(self, losses: Mapping[str, Tensor]) -> bool:
         """Whether there is nothing to balance: the only task of the benchmark, not the only one of a batch."""

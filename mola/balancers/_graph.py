@@ -23,6 +23,21 @@ def levels(end: Tensor, stop: Any = None) -> Iterator[list[Tensor]]:
         nodes = before
 
 
+def leaves(ends: Sequence[Tensor]) -> list[Tensor]:
+    """All leaves behind any of the ends, each once; an end may be a leaf itself."""
+    waiting: list[Any] = [end.grad_fn for end in ends if end.grad_fn is not None]
+    visited, result = set(waiting), {id(end): end for end in ends if end.grad_fn is None and end.requires_grad}
+    while waiting:
+        for earlier, _ in waiting.pop().next_functions:
+            if earlier is not None and earlier not in visited:
+                visited.add(earlier)
+                if hasattr(earlier, "variable"):
+                    result[id(earlier.variable)] = earlier.variable
+                else:
+                    waiting.append(earlier)
+    return list(result.values())
+
+
 def users(end: Tensor, leaves: Sequence[Tensor]) -> set[Any]:
     """The nodes behind ``end`` that take one of the leaves."""
     ids = {id(leaf) for leaf in leaves}

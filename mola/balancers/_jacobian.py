@@ -25,6 +25,7 @@ class Jacobian(Base, ABC):
     """
 
     cost: ClassVar[Cost] = "jacobian"
+    needs_shared = True
     _kept: Tensor | None = None
 
     @abstractmethod

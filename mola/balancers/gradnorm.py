@@ -41,6 +41,7 @@ class GradNorm(LossWeighting):
 
     options: Options
     size = "sum"
+    needs_shared = True
     search_space: ClassVar[SearchSpace] = {"alpha": Range(0.1, 3.0, log=True), "lr": Range(0.001, 0.1, log=True)}
 
     def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:

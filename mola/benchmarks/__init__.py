@@ -8,7 +8,7 @@ batches are shared. Arrays come from installed packages or are drawn (``_package
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -22,8 +22,10 @@ from mola.data.batches.sampling import Picks, picks
 from mola.data.batches.sampling import steps as number_of_steps
 from mola.data.batches.threads import spread
 from mola.data.prepare import store
+from mola.data.splits.manifest import manifest_sha256
 from mola.options import Configurable
 from mola.options import Options as BaseOptions
+from mola.registry import did_you_mean
 from mola.types import BadInput, Batch, Sampling, Source, Split, Task
 
 if TYPE_CHECKING:
@@ -48,14 +50,18 @@ class Benchmark(Configurable, ABC):
             description="the first n training samples of every task; valid and test keep theirs, so that amounts of "
             "training data are compared on the same images",
         )
+        tasks: list[str] | None = Field(
+            None, description="names of some of its tasks, in the order that they are to have; null: all"
+        )
 
     name: ClassVar[str]
-    heterogeneity: ClassVar[Literal["domain", "multi-input task", "single-input task"]]
+    heterogeneity: Literal["domain", "multi-input task", "single-input task"]
     tasks: tuple[Task, ...]
     sources: tuple[Source, ...]
     version: ClassVar[int]  # of the recipe: raise it when the prepared arrays come out differently
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
+    divides_by_itself: ClassVar[bool] = False  # whether it splits the user's images: nobody has published how
     held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
     threads: int = 1  # that augment a batch; its values do not depend on it
@@ -63,10 +69,25 @@ class Benchmark(Configurable, ABC):
 
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options, self.limit = Path(root), options, options.limit
+        if options.tasks is not None:
+            self.tasks = chosen_tasks(self.name, self.tasks, options.tasks)
 
     @abstractmethod
     def fetch(self) -> None:
         """Download the raw data, or look for it, and check it. Raises BadInput for what is missing or other data."""
+
+    def check_raw(self) -> None:
+        """Raise BadInput where raw data that lies with the user has changed since its splits were fixed, as far as that
+        can be said at once.
+        """
+
+    def verified(self) -> str:
+        """Say what ``fetch`` has checked."""
+        return f"{len(self.sources)} {'sources' if len(self.sources) > 1 else 'source'} verified"
+
+    def renew_splits(self) -> None:
+        """Forget how the user's raw data was split; ``prepare`` then splits it anew. Raises BadInput for other data."""
+        raise BadInput(f"--renew-split: expected images of the user, found '{self.name}', whose splits are published")
 
     def place(self, path: Path) -> None:
         """Take the raw data that the user has, a file or a folder, after the checks of ``fetch``. Raises BadInput."""
@@ -75,6 +96,11 @@ class Benchmark(Configurable, ABC):
     @abstractmethod
     def prepare(self) -> Path:
         """Write the prepared arrays once and return their folder. Costs next to nothing where they are there."""
+
+    @property
+    def splits_sha256(self) -> str:
+        """A checksum of what fixes the splits, which is part of every run's fingerprint; "" where nothing does yet."""
+        return manifest_sha256(self.name)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -180,3 +206,20 @@ class Benchmark(Configurable, ABC):
         # 255 as a tensor on the device: by a number, a GPU would multiply with 1/255
         full, mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in ((255.0,), self.mean, self.std))
         return x.to(torch.float32, memory_format=torch.contiguous_format).div_(full).sub_(mean).div_(std)
+
+
+def chosen_tasks(benchmark: str, tasks: Sequence[Task], names: Sequence[str]) -> tuple[Task, ...]:
+    """Return the named tasks of a benchmark, in the order of the names. Raises BadInput for an unknown or repeated
+    name, and where there is none.
+    """
+    known = {task.name: task for task in tasks}
+    if not names:
+        raise BadInput(f"{benchmark}.tasks: expected names of tasks or null, found an empty list")
+    for position, name in enumerate(names):
+        if name not in known:
+            raise BadInput(
+                f"{benchmark}.tasks: '{name}' is no task of it{did_you_mean(name, known)}; it has {', '.join(known)}"
+            )
+        if name in names[:position]:
+            raise BadInput(f"{benchmark}.tasks: expected every task once, found '{name}' twice")
+    return tuple(known[name] for name in names)

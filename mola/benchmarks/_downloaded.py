@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -102,7 +102,7 @@ class Downloaded(Benchmark):
 
     def prepare(self) -> Path:
         """Prepare the arrays that are missing, or of other data, another recipe or other options, and return their
-        folder.
+        folder. Those of tasks that are not chosen stay as they are.
 
         Resumes where a killed call stopped. Costs a stat where all is there, and a stat for each file of a folder that
         was placed by hand, as these may have changed.
@@ -110,27 +110,33 @@ class Downloaded(Benchmark):
         with ExitStack() as stack:
             with disk.errors_as_bad_input(self.folder, "prepared arrays"):
                 stack.enter_context(store.sole_writer(self.folder))
-            inputs, old = self._inputs(), Prepared.read(self.folder)
+            everything = Prepared.read(self.folder)
+            inputs, others = self._inputs(), {}
+            if everything is not None and (together := _united(everything.inputs, inputs)):
+                inputs = together
+                others = {name: s for name, s in everything.splits.items() if name.partition(".")[0] not in self.groups}
+            old = everything.of(self._stored) if everything else None
             if old is None or not old.complete or old.inputs != inputs or old.fault(self.folder):
-                write_prepared(self.folder, self.recipes(), inputs)
+                write_prepared(self.folder, self.recipes(), inputs, others)
             elif any(self.raw.placed_folder(source) for source in self.sources):
                 recipes, keys = self.recipes(), {name: split.key for name, split in old.splits.items()}
                 if {name: recipe.key for name, recipe in recipes.items()} != keys:
-                    write_prepared(self.folder, recipes, inputs)
+                    write_prepared(self.folder, recipes, inputs, others)
         for stale in ("prepared", "arrays"):
             self.__dict__.pop(stale, None)
         return self.folder
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The manifest of the prepared arrays.
+        """The manifest of the prepared arrays, of the chosen tasks.
 
         A file of the size and time that the manifest says is taken for whole. Raises BadInput where arrays are not
         there, not whole, of another recipe, or of other raw data than is there now.
         """
-        prepared, advice = Prepared.read(self.folder), self._advice("prepare")
-        if prepared is None or not prepared.complete:
-            state = "none" if prepared is None else "some of them"
+        everything, advice = Prepared.read(self.folder), self._advice("prepare")
+        prepared = everything.of(self._stored) if everything else None
+        if prepared is None:
+            state = "none" if everything is None else "some of them"
             raise BadInput(f"{self.folder}: expected prepared arrays, found {state}; {advice}")
         for key, expected in (("version", self.version), ("rule", manifest_sha256(self.name))):
             if (actual := prepared.inputs.get(key)) != expected:
@@ -161,6 +167,11 @@ class Downloaded(Benchmark):
         stored = "test" if self.options.split == "paper" and split == "valid" else split
         return {group: self.prepared.splits[f"{group}.{stored}"].rows for group in self.groups}
 
+    @property
+    def _stored(self) -> list[str]:
+        """The arrays that the chosen tasks need, by ``<group>.<split>``."""
+        return [f"{group}.{split}" for group in self.groups for split in self.published_splits]
+
     def made_from(self, source: Download, names: Sequence[str] = ()) -> dict[str, object]:
         """Return what a recipe depends on, for its key. names: of the raw files, relative to ``raw.tree(source)``."""
         return {"version": self.version, **self.raw.key(source, names)}
@@ -186,3 +197,14 @@ class Downloaded(Benchmark):
             "rule": manifest_sha256(self.name),
             "sources": {source.name: self.raw.identity(source) for source in self.sources},
         }
+
+
+def _united(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the arrays of all tasks depend on, where those that lie there and those that are needed go together;
+    None where they are of another recipe, or of other data of a source that both have.
+    """
+    before, now = old.get("sources") or {}, new["sources"]
+    rest = ({key: value for key, value in inputs.items() if key != "sources"} for inputs in (old, new))
+    if next(rest) != next(rest) or any(now.get(name, sha256) != sha256 for name, sha256 in before.items()):
+        return None
+    return {**new, "sources": {**before, **now}}

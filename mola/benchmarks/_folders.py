@@ -45,6 +45,11 @@ class Folders(Downloaded):
         }
         return {task: {s: [each[s] for each in by_class] for s in SPLITS} for task, by_class in divisions.items()}
 
+    @property
+    def listed_tasks(self) -> tuple[str, ...]:
+        """The names of the tasks whose images decide over the splits: the chosen ones, as each is divided by itself."""
+        return self.groups
+
     def published(self, task: str) -> int | Mapping[str, int]:
         """Return the published number of a domain's images, in all or of each class."""
         counts: int | Mapping[str, int] = self.rule.counts[task]
@@ -61,10 +66,11 @@ class Folders(Downloaded):
         tree = self.raw.tree(source)
         folders = self._domain_folders(tree)
         listed = {task: self._counted(task, folder) for task, folder in folders.items()}
+        divisions = self.splits(listed)
         recipes = {}
-        for task, splits in self.splits(listed).items():
+        for task in self.groups:
             inside = folders[task].relative_to(tree)
-            for split, by_class in splits.items():
+            for split, by_class in divisions[task].items():
                 items = interleaved(by_class)
                 key = self.made_from(source, [f"{inside}/{file}" for file, _ in items])
                 counts = dict(zip(self.classes, map(len, by_class), strict=True))
@@ -95,17 +101,18 @@ class Folders(Downloaded):
 
     def _domain_folders(self, tree: Path) -> dict[str, Path]:
         """Return the folder of each task: directly in the tree, or one or two levels below, as the archives have it."""
-        expected = set(self.domains.values())
+        domains = {task: self.domains[task] for task in self.listed_tasks}
+        expected = set(domains.values())
         for level in ("*", "*/*", "*/*/*"):
             # sorted, so that every machine takes the same one, should a folder stand twice
             paths = [path for path in sorted(tree.glob(level)) if path.is_dir()]
             if folders := {_plain(path): path for path in paths if _plain(path) in expected}:
                 break
-        for name in self.domains.values():
+        for name in domains.values():
             if name not in folders:
                 names = sorted(folders) or sorted(path.name for path in tree.iterdir())[:4] or ["nothing"]
                 raise BadInput(f"{tree}: expected a folder of domain '{name}', found {', '.join(names)}")
-        return {task: folders[name] for task, name in self.domains.items()}
+        return {task: folders[name] for task, name in domains.items()}
 
     def _counted(self, task: str, folder: Path) -> ByClass:
         by_class = self.listed(folder)

@@ -54,7 +54,7 @@ class Packaged(Benchmark):
 
         Costs a checksum of all bytes where everything is there.
         """
-        preparation.prepare(self.folder, self.manifest, self.build)
+        preparation.prepare(self.folder, self._needed, self.build)
         return self.folder
 
     def write_manifest(self) -> Path:
@@ -73,13 +73,18 @@ class Packaged(Benchmark):
         return Manifest.read(self.name, self.version)
 
     @property
+    def _needed(self) -> Manifest:
+        """The manifest, of the chosen tasks alone; their arrays are those of the whole benchmark."""
+        return self.manifest.of(self.groups)
+
+    @property
     def identity(self) -> str:
         """sha256 over the checksums in the manifest, which the arrays are checked against."""
-        return hashlib.sha256(json.dumps(self.manifest.arrays, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._needed.arrays, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:
         """The prepared arrays, checked byte for byte against the manifest when first used."""
         return store.open_arrays(
-            self.folder, self.manifest.arrays, f"run `mola prepare -b {self.name}` with the same --config"
+            self.folder, self._needed.arrays, f"run `mola prepare -b {self.name}` with the same --config"
         )

@@ -82,7 +82,7 @@ def _anatomy(path: Path, name: str) -> tuple[str, str]:
 def check_apart(by_list: Mapping[str, Listed]) -> None:
     """Raise BadInput where an image stands in two lists."""
     for (one, images), (other, others) in combinations(by_list.items(), 2):
-        for task in ANATOMIES:
+        for task in images:
             for finding, files in images[task].items():
                 if twice := set(files) & set(others[task].get(finding, ())):
                     raise BadInput(f"{min(twice)}: expected in one list, found in {one} and in {other}")

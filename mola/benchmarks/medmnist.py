@@ -51,8 +51,9 @@ class MedMNIST(Downloaded):
         return (*super().variant, str(self.options.size))
 
     def published_sources(self) -> tuple[Download, ...]:
-        """Return the files of the chosen size."""
-        return published(self.options.size)
+        """Return the files of the chosen size and tasks."""
+        names = {task.name for task in self.tasks}
+        return tuple(source for source in published(self.options.size) if source.name in names)
 
     def recipes(self) -> dict[str, Recipe]:
         """Return how nine sets of three splits are streamed out of their files."""

@@ -87,10 +87,13 @@ class RadImageNet(Downloaded):
         A label is the rank of the finding's name within its anatomy.
         """
         archive, *lists = self.sources
-        by_list = {theirs: listed(self.raw.file(source)) for theirs, source in zip(THEIRS, lists, strict=True)}
-        findings = {task: sorted({name for names in by_list.values() for name in names[task]}) for task in ANATOMIES}
-        for task, (_, _, expected) in ANATOMIES.items():
-            if len(findings[task]) != expected:
+        by_list = {
+            theirs: {task: names for task, names in listed(self.raw.file(source)).items() if task in self.groups}
+            for theirs, source in zip(THEIRS, lists, strict=True)
+        }
+        findings = {task: sorted({name for names in by_list.values() for name in names[task]}) for task in self.groups}
+        for task in self.groups:
+            if len(findings[task]) != (expected := ANATOMIES[task][2]):
                 actual = f"{len(findings[task])}: {', '.join(findings[task])}"
                 raise BadInput(
                     f"{self.raw.folder}: lists of images: {task}: expected {expected} findings, found {actual}"

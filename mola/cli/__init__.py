@@ -12,7 +12,8 @@ import typer
 import mola
 from mola.cli import check, data, new, report, reproduce, train
 from mola.cli.bench import bench
-from mola.types import BadInput, one_line
+from mola.cli.estimate import estimate
+from mola.types import BadInput, shown
 
 app = typer.Typer(
     add_completion=False,
@@ -25,7 +26,7 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status, reproduce.reproduce):
+for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
     app.command()(command)
 for command in (report.table, report.figures, report.about, report.report):
     app.command()(command)
@@ -71,5 +72,5 @@ def main() -> None:
 
 
 def _fail(message: object, code: int = 2) -> None:
-    print(f"mola: {one_line(message)}", file=sys.stderr)
+    print(f"mola: {shown(message)}", file=sys.stderr)
     sys.exit(code)

@@ -43,17 +43,19 @@ def chosen_experiments(suite: Suite, benchmarks: list[str] | None, methods: list
     """The experiments that ``-b`` and ``-m`` choose; all of the suite by default. Raises BadInput for other names, and
     for a row that is trained on none of the chosen benchmarks.
     """
-    from mola.experiment.spec import experiment
+    from mola.experiment.spec import check_raw, experiment
 
     # a benchmark without rows is none of the suite's: with any row it is refused below
     rows = {name: suite.rows(name) or list(suite.methods) for name in benchmarks or suite.benchmarks}
     trained = {label for labels in rows.values() for label in labels}
-    return [
+    chosen = [
         experiment(suite, benchmark, label)
         for benchmark, labels in rows.items()
         for label in methods or labels
         if label in labels or label not in trained
     ]
+    check_raw(suite, dict.fromkeys(one.benchmark for one in chosen))
+    return chosen
 
 
 def choose_kernels(suite: Suite) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mola.cli.common import DEFAULT, Benchmarks, Config, load_suite
-from mola.types import BadInput, one_line
+from mola.types import BadInput, shown
 
 if TYPE_CHECKING:
     from mola.config import Suite
@@ -37,33 +37,50 @@ def fetch(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks =
     if source is not None and len(chosen) != 1:
         raise BadInput(f"--from: expected one benchmark to put it in, found {', '.join(chosen) or 'none'}")
     messages = []
-    for name, data in _benchmarks(config, chosen):
+    for name, data in _benchmarks(load_suite(config), chosen):
         try:
             if source is not None:
                 data.place(source)
             data.fetch()
         except BadInput as error:
-            messages.append(f"mola: {one_line(error)}")
+            messages.append(f"mola: {shown(error)}")
             continue
-        typer.echo(f"{name}: {len(data.sources)} {'sources' if len(data.sources) > 1 else 'source'} verified")
+        typer.echo(f"{name}: {data.verified()}")
     if messages:
         typer.echo("\n".join(messages), err=True)
         raise typer.Exit(2)
 
 
-def prepare(names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks = None) -> None:
+RenewSplit = Annotated[
+    bool, typer.Option("--renew-split", help="Divide images of your own anew, as files were added, removed or changed.")
+]
+
+
+def prepare(
+    names: Names = None, config: Config = DEFAULT, benchmark: Benchmarks = None, renew_split: RenewSplit = False
+) -> None:
     """Turn the raw data into arrays, once; checks and repairs what is there.
+
+    The first call for images of your own (image_folder) writes how they are split; see --renew-split.
 
     Example: mola prepare digits
     """
-    for name, data in _benchmarks(config, [*(names or []), *(benchmark or [])]):
+    suite, chosen = load_suite(config), [*(names or []), *(benchmark or [])]
+    for name, data in _benchmarks(suite, chosen):
+        if renew_split and (chosen or data.divides_by_itself):
+            data.renew_splits()
         data.fetch()
-        if path := _split_written(config, data):
+        if path := _split_written(suite, data):
             typer.echo(f"{name}: its split is written to {path}, and is part of every run's fingerprint: commit it")
         typer.echo(f"{name}: prepared in {data.prepare()}")
+    if any("manifest" in entry.options for entry in suite.benchmarks.values()):
+        from mola.experiment.inputs import refresh_inputs
+
+        # the workflow has planned before there were splits
+        refresh_inputs(suite)
 
 
-def _split_written(config: Path, data: Any) -> Path | None:
+def _split_written(suite: Suite, data: Any) -> Path | None:
     """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one.
 
     The workflow has planned without it: what it wrote then of experiments is written anew.
@@ -78,17 +95,16 @@ def _split_written(config: Path, data: Any) -> Path | None:
     from mola.experiment.inputs import NAME, write_inputs
     from mola.experiment.spec import experiments
 
-    planned = [e for e in experiments(load_suite(config)) if e.configured.benchmark == data.name]
+    planned = [e for e in experiments(suite) if e.configured.benchmark == data.name]
     write_inputs(e for e in planned if (e.folder / NAME).is_file())
     return path
 
 
-def _benchmarks(config: Path, chosen: list[str]) -> Iterator[tuple[str, Any]]:
+def _benchmarks(suite: Suite, chosen: list[str]) -> Iterator[tuple[str, Any]]:
     """The data of some benchmarks, by label or name, as the suite wants it; of the suite's own where none is chosen.
 
     Entries that share their prepared arrays come once: ``digits_25, digits_50`` and the benchmark.
     """
-    suite = load_suite(config)
     from mola import registry
 
     labels: dict[str, list[str]] = {}

@@ -50,21 +50,60 @@ def benchmark(name: Name) -> None:
     _write_part("benchmarks", name, f"benchmarks: {{{name}: }}")
 
 
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="PATH", help="Images of your own: a folder <domain>/<class>/<image>, or a CSV list."
+    ),
+]
+Estimate = Annotated[
+    bool, typer.Option("--estimate/--no-estimate", help="With --from: also measure how long the suite will take.")
+]
+
+
 @new.command()
-def suite(name: SuiteName) -> None:
+def suite(name: SuiteName, source: From = None, estimate: Estimate = True) -> None:
     """Write NAME.yaml: a suite on digits, with what the working folder has of methods, balancers and benchmarks.
 
-    Example: mola new suite mine && mola prepare -c mine.yaml && mola train -c mine.yaml
+    With --from: a suite that answers whether to pool images of several sources, to keep them apart, or to take mixtures
+    of adapters. It looks at every image, says what it finds, splits and prepares them, and measures how long the suite
+    will take. Images that can't be used are named, and nothing is written.
+
+    Examples: mola new suite mine; mola new suite shop --from photos
     """
     from mola.plain import check_label
 
     check_label(name, "name")
+    if source is not None:
+        _suite_of_images(name, source, estimate)
+        return
     text = (SKELETONS / "suite.yaml.txt").read_text().replace("NAME", name)
     rows = [f"  {one}:" for one in _nearby("methods")]
     rows += [f"  shared_{one}: {{method: shared, balancer: {one}}}" for one in _nearby("balancers")]
     benchmarks = [f"  {one}: {{limit: 16}}" for one in _nearby("benchmarks")]
     _write(Path(f"{name}.yaml"), _filled(_filled(text, "METHODS", rows), "BENCHMARKS", benchmarks))
     typer.echo(f"next: mola prepare -c {name}.yaml; mola train -c {name}.yaml; mola table -c {name}.yaml")
+
+
+def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
+    from mola.cli.common import load_suite
+    from mola.cli.estimate import estimate
+    from mola.cli.own_images import choose, configuration, described, has_gpu, look
+
+    path = Path(f"{name}.yaml")
+    if path.exists():
+        raise BadInput(f"{path}: expected a new file, found one; it is left as it is")
+    splits = look(source)
+    for line in described(splits):
+        typer.echo(line)
+    _write(path, configuration(name, source, splits, choose(has_gpu())))
+    (entry,) = load_suite(path).benchmarks
+    if estimated:
+        from mola.cli.data import prepare
+
+        prepare(None, path, [entry])
+        estimate(path)
+    typer.echo(f"next: snakemake --cores all all --configfile {path}; mola report -c {path}")
 
 
 def _write_part(kind: Kind, name: str, entry: str) -> None:

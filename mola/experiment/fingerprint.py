@@ -50,6 +50,7 @@ PLANNING = (
     "mola.tuning.*",
     # what it brings is checked apart, by the identity of the prepared data
     "mola.data.fetch.*",
+    "mola.data.user.*",
 )
 EXECUTED = {"mola.experiment.run", "mola.tuning.budget", "mola.tuning.space", "mola.tuning.trial"}
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mola.experiment import tuned
+from mola.config import Suite
+from mola.experiment import spec, tuned
 from mola.experiment.spec import Experiment, plain
 from mola.files import write_text
 
@@ -25,6 +26,14 @@ def write_inputs(experiments: Iterable[Experiment]) -> None:
         if experiment.suite.tune is not None:
             _write(experiment.study_folder / tuned.STUDY, experiment.study)
         _write(experiment.folder / NAME, inputs(experiment))
+
+
+def refresh_inputs(suite: Suite) -> None:
+    """Write the files of the experiments on the user's images anew, where they are there: their splits may be new."""
+    for benchmark, entry in suite.benchmarks.items():
+        if "manifest" in entry.options:
+            planned = [spec.experiment(suite, benchmark, label) for label in suite.rows(benchmark)]
+            write_inputs(one for one in planned if (one.folder / NAME).is_file())
 
 
 def inputs(experiment: Experiment) -> dict[str, Any]:

@@ -181,7 +181,8 @@ def document() -> str:
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
         f"\nIts keys are those of version {VERSION}. Older records are read, too; newer ones are refused.\n"
-        "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite.\n"
+        "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite, "
+        "and in a finished run a metric that the split's targets do not define.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

@@ -5,7 +5,7 @@ is answered without torch: the workflow, ``mola status`` and the tables plan wit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,11 @@ from pydantic.fields import FieldInfo
 
 from mola import registry
 from mola.config import Suite
-from mola.data.splits.manifest import manifest_sha256
 from mola.experiment import tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
 from mola.experiment.record import Record
-from mola.sections import ADDED_LATER, Probes, Section, Settings, Tune
+from mola.sections import ADDED_LATER, PLACES, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
@@ -87,12 +86,19 @@ class Experiment:
         if self.suite.tune is None:
             return self.configured_fingerprint
         settings = self.settings if self.is_tuned else self.configured
-        return _fingerprint(settings, plain(settings) | {"tuned": self.tuned_summary})
+        return self._fingerprint(settings, plain(settings) | {"tuned": self.tuned_summary})
 
     @cached_property
     def configured_fingerprint(self) -> dict[str, str]:
         """The fingerprint of the configured settings, whatever tuning finds."""
-        return _fingerprint(self.configured, plain(self.configured))
+        return self._fingerprint(self.configured, plain(self.configured))
+
+    def _fingerprint(self, settings: Settings, hashed: dict[str, Any], *more: str) -> dict[str, str]:
+        files = settings.weights_files
+        if files:
+            # the content of weights counts, and not where they lie
+            hashed = json.loads(json.dumps(hashed).replace(json.dumps(settings.backbone.weights), '"a file"'))
+        return fingerprint(hashed, [*modules(settings), *more], self.data.splits_sha256, files)
 
     @property
     def tuned_summary(self) -> dict[str, Any] | None:
@@ -112,7 +118,7 @@ class Experiment:
         trial = self.configured.model_copy(update={"probes": Probes()})
         settings = plain(trial)
         del settings["probes"]
-        parts = _fingerprint(trial, {"settings": settings, "tune": tune}, "mola.tuning.budget")
+        parts = self._fingerprint(trial, {"settings": settings, "tune": tune}, "mola.tuning.budget")
         return {"fingerprint": parts, "trials": self.suite.tune.budget, "settings": settings, "tune": tune}
 
     @cached_property
@@ -132,7 +138,7 @@ class Experiment:
 
     @cached_property
     def data(self) -> Benchmark:
-        """The benchmark with its options."""
+        """The benchmark with its options. Raises BadInput for those that it refuses."""
         options = self.configured.benchmark_options
         name = self.configured.benchmark
         benchmark: Benchmark = registry.create("benchmarks", name, self.suite.data, options=options)
@@ -165,21 +171,30 @@ def experiments(suite: Suite) -> list[Experiment]:
     return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.rows(benchmark)]
 
 
+def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
+    """Raise BadInput where raw data of some benchmarks, by label, are the user's and changed since they were split."""
+    for benchmark in benchmarks:
+        experiment(suite, benchmark, suite.rows(benchmark)[0]).data.check_raw()
+
+
 def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
-    """One experiment of a suite, by labels. Raises BadInput for those outside it, and for weights whose pretraining saw
-    what the benchmark tests.
+    """One experiment of a suite, by labels. Raises BadInput for those outside it, for what the benchmark refuses, and
+    for weights whose pretraining saw what it tests.
     """
     settings = suite.settings(benchmark, label)
     check_leakage(settings, suite.data)
-    return Experiment(suite, benchmark, label, settings)
+    result = Experiment(suite, benchmark, label, settings)
+    result.data  # noqa: B018
+    return result
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data, without what does not change a result: where data comes from, and later keys that have
-    their default (:data:`mola.sections.ADDED_LATER`).
+    """Settings as plain data, without what does not change a result: where data comes from
+    (:data:`mola.sections.PLACES`), and later keys that have their default (:data:`mola.sections.ADDED_LATER`).
     """
     content = settings.model_dump(mode="json")
-    content["benchmark_options"].pop("mirror", None)
+    for place in PLACES:
+        content["benchmark_options"].pop(place, None)
     for section, keys in ADDED_LATER.items():
         fields = _fields(settings, section)
         for key in keys & content[section].keys():
@@ -228,14 +243,6 @@ def _plain_tune(tune: Tune) -> dict[str, Any]:
         return tune.model_dump(mode="json", exclude={"grid", *(["trials"] if tune.pruner == "none" else [])})
     content = tune.model_dump(mode="json", include={"epochs", "seeds"})
     return content | {"grid": [[key, list(values)] for key, values in tune.grid_values.items()]}
-
-
-def _fingerprint(settings: Settings, hashed: dict[str, Any], *more: str) -> dict[str, str]:
-    files = settings.weights_files
-    if files:
-        # the content of weights counts, and not where they lie
-        hashed = json.loads(json.dumps(hashed).replace(json.dumps(settings.backbone.weights), '"a file"'))
-    return fingerprint(hashed, [*modules(settings), *more], manifest_sha256(settings.benchmark), files)
 
 
 def other_versions(record: Record) -> list[str]:

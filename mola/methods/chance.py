@@ -19,8 +19,8 @@ from mola.types import Batch, Output, Task
 
 
 class Chance(Method):
-    """y_t = rate · b_t, a learnt constant for every output: under cross-entropy the log-frequencies of the classes, for
-    depth the median.
+    """y_t = rate · b_t, a learnt constant for every output: under cross-entropy the log-frequencies of the classes, the
+    log-odds of labels, for depth the median, for regression near it.
 
     Metres and log-frequencies are far from 0: at the learning rate of weights a short run would end on the way, so the
     constants learn faster. No backbone is built.

@@ -1,7 +1,7 @@
 """Metrics of the tasks, each over a whole split: never an average of batches.
 
 metric        what a metric is: title, unit, direction, computation, and how it enters Δ
-classes, dense  the metrics: a new one is an entry there
+classes, multilabel, regression, dense  the metrics: a new one is an entry there
 kinds         the table of task kinds
 accumulators  what collects a split, batch by batch; the only file here that needs torch
 """
@@ -41,15 +41,30 @@ def averageable(tasks: Sequence[Task]) -> bool:
     return all(ranking(task).averaged for task in tasks)
 
 
+def undefined(task: Task, scores: Mapping[str, float]) -> tuple[Metric, ...]:
+    """The metrics that the targets of a split do not define: NaN, although the loss of the same predictions is finite.
+
+    scores: of the task, with its ``loss``. A model that diverged has a loss that is not finite; it has no such metrics.
+    """
+    if not math.isfinite(scores.get("loss", math.nan)):
+        return ()
+    return tuple(metric for metric in of(task) if metric.needs and math.isnan(scores.get(metric.name, 0.0)))
+
+
 def overall(scores: Scores, tasks: Sequence[Task]) -> float:
-    """One number for several tasks, higher is better; NaN where a ranking metric is not finite.
+    """One number for several tasks, higher is better; NaN where a ranking metric is not finite. Tasks whose ranking
+    metric the split does not define are left out: the same ones for every method.
 
     The mean of the tasks' ranking metrics if all are fractions. Otherwise the mean of ±log(metric), + where higher is
     better: its differences are the logarithm of the geometric mean of the tasks' improvements, free of units and of any
     reference; an absolute metric enters as it is.
     """
-    values = [(ranking(task), scores[task.name][ranking(task).name]) for task in tasks]
-    if not all(math.isfinite(value) for _, value in values):
+    values = [
+        (ranking(task), scores[task.name][ranking(task).name])
+        for task in tasks
+        if ranking(task) not in undefined(task, scores[task.name])
+    ]
+    if not values or not all(math.isfinite(value) for _, value in values):
         return math.nan
     if averageable(tasks):
         return statistics.fmean(value for _, value in values)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from mola.metrics import dense, of
+from mola.metrics.classes import log_odds
 from mola.metrics.kinds import KINDS
 from mola.types import Task
+
+OneLabel = tuple[NDArray[np.float64], NDArray[np.bool_]]  # scores, and whether the label is there
 
 
 def accumulator(task: Task) -> Accumulator:
@@ -36,7 +42,9 @@ class Accumulator(ABC):
         """Whether something counted, and metrics of it mean something."""
 
     def compute(self) -> dict[str, float]:
-        """The task's metrics over all batches. NaN where a prediction was not finite, and where nothing counted."""
+        """The task's metrics over all batches. NaN where a prediction was not finite, and where nothing counted; also
+        where the targets lack what a metric needs.
+        """
         usable = self.usable()
         return {metric.name: float(metric.compute(self)) if usable else math.nan for metric in of(self.task)}
 
@@ -79,14 +87,72 @@ class Classes(Labels):
         self.targets: list[Tensor] = []
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """predictions: (B_t, K) scores before the softmax; targets: (B_t,) int64."""
+        """predictions: (B_t, K) scores before the softmax; targets: (B_t,) int64, −1 unlabelled."""
         super().update(predictions, targets)
-        self.predictions.append(predictions.detach().float().cpu())
+        labelled = targets >= 0
+        self.predictions.append(predictions.detach()[labelled].float().cpu())
+        self.targets.append(targets[labelled].cpu())
+
+    def one_by_one(self) -> Iterator[OneLabel]:
+        """Each class against the rest: (N,) log-odds of it, and (N,) whether it is the class."""
+        targets = torch.cat(self.targets)
+        for k, odds in enumerate(log_odds(torch.cat(self.predictions)).T.numpy()):
+            yield odds, (targets == k).numpy()
+
+
+class Multilabel(Accumulator):
+    """The scores and targets of all N samples, (N, K) each: areas need them."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.predictions: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """predictions: (B_t, K) scores before the sigmoid; targets: (B_t, K) of 0 and 1, NaN or −1 unknown."""
+        self.predictions.append(predictions.detach().double().cpu())
         self.targets.append(targets.cpu())
 
-    def scores_and_targets(self) -> tuple[Tensor, Tensor]:
-        """(N, K) before the softmax, and (N,)."""
-        return torch.cat(self.predictions), torch.cat(self.targets)
+    def usable(self) -> bool:
+        """A label is known, and all predictions are finite."""
+        known = any(bool((targets >= 0).any()) for targets in self.targets)
+        return known and all(bool(predictions.isfinite().all()) for predictions in self.predictions)
+
+    def one_by_one(self) -> Iterator[OneLabel]:
+        """Each label on the samples for which it is known: (N_k,) scores, which are its log-odds, and (N_k,) whether it
+        is there.
+        """
+        for scores, targets in zip(torch.cat(self.predictions).T, torch.cat(self.targets).T, strict=True):
+            known = targets >= 0
+            yield scores[known].numpy(), (targets[known] > 0.5).numpy()
+
+
+class Regression(Accumulator):
+    """The known targets of all N samples, (N,), and the errors there, in their unit and in fp64."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.parts: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """predictions: (B_t, 1), standardised; targets: (B_t,) or (B_t, 1), NaN unknown."""
+        given, true = predictions.detach().flatten().double().cpu(), targets.flatten().double().cpu()
+        known = ~true.isnan()
+        self.parts.append((true[known], (given * self.task.std + self.task.mean - true)[known]))
+
+    def usable(self) -> bool:
+        """A target is known, and all predictions there are finite."""
+        return bool(len(self.known)) and bool(self.errors.isfinite().all())
+
+    @property
+    def known(self) -> Tensor:
+        """(N,) targets."""
+        return torch.cat([known for known, _ in self.parts]) if self.parts else torch.zeros(0)
+
+    @property
+    def errors(self) -> Tensor:
+        """(N,) prediction minus target."""
+        return torch.cat([errors for _, errors in self.parts]) if self.parts else torch.zeros(0)
 
 
 class Depth(Accumulator):

@@ -11,7 +11,7 @@ from mola.metrics.metric import FRACTION, Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mola.metrics.accumulators import Classes, Labels
+    from mola.metrics.accumulators import Classes, Labels, Multilabel
 
 
 def accuracy(totals: Labels) -> Tensor:
@@ -26,16 +26,14 @@ def balanced_accuracy(totals: Labels) -> Tensor:
     return recall[support > 0].mean()
 
 
-def auc(totals: Classes) -> float:
-    """Mean one-against-rest area under the ROC curve over the classes that have both positives and negatives; NaN if
-    none has. Exact, by ranks of the log-odds, ties averaged.
+def auc(totals: Classes | Multilabel) -> float:
+    """Mean area under the ROC curve over the labels, or over the classes one against the rest, that have both positives
+    and negatives; NaN if none has. Exact, by ranks of the log-odds, ties averaged.
     """
     from scipy.stats import rankdata
 
-    scores, targets = totals.scores_and_targets()
     areas = []
-    for k, odds in enumerate(log_odds(scores).T.numpy()):
-        positive = (targets == k).numpy()
+    for odds, positive in totals.one_by_one():
         support = int(positive.sum())
         if 0 < support < len(positive):
             order = rankdata(odds)[positive].sum() - support * (support + 1) / 2
@@ -55,8 +53,9 @@ def log_odds(scores: Tensor) -> Tensor:
     return scores - others.scatter(1, best, scores.scatter(1, best, -math.inf).logsumexp(1, keepdim=True))
 
 
+AUC = Metric("auc", FRACTION, auc, needs="positives and negatives")
 METRICS = (
     Metric("accuracy", FRACTION, accuracy),
     Metric("balanced_accuracy", FRACTION, balanced_accuracy),
-    Metric("auc", FRACTION, auc),
+    AUC,
 )

@@ -25,6 +25,7 @@ FRACTION = Unit(" (%)", 100, 2)  # in [0, 1], higher is better
 METRES = Unit(" (m)", 1, 4)
 RATIO = Unit("", 1, 4)
 DEGREES = Unit(" (°)", 1, 2)
+TARGET = Unit("", 1, 4)  # whatever unit the targets have
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Metric:
     title:   what tables print; the name with spaces where it is empty.
     gain:    how it enters Δ: ``relative`` to the reference's value, or the ``absolute`` difference, for a metric that
              may be 0 or negative, such as Cohen's kappa; a difference of 0.01 then counts as one percent.
+    needs:   what a split's targets must have for it, where not any targets will do; ``compute`` gives NaN without.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Metric:
     better: Direction = "higher"
     title: str = ""
     gain: Literal["relative", "absolute"] = "relative"
+    needs: str = ""
 
     @property
     def words(self) -> str:

@@ -16,7 +16,7 @@ LEVELS = (1, 2, 3, 6)  # cells a side
 
 
 class Heads(nn.Module):
-    """One head per task: linear for classes (Section 3 of the paper: a classifier per task on the shared features), a
+    """One head per task: linear (Section 3 of the paper: a classifier per task on the shared features), a
     :class:`PyramidHead` for dense tasks.
 
     backbone: what gives the features; read for their width and for that of the dense heads, see
@@ -36,8 +36,8 @@ class Heads(nn.Module):
         )
 
     def forward(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """(B, F) features of the whole batch, or (B, F, h, w) maps → per task present, by name, (B_t, K) for classes
-        and (B_t, K, H, W) at the images' size for dense tasks.
+        """(B, F) features of the whole batch, or (B, F, h, w) maps → per task present, by name, (B_t, K), or
+        (B_t, K, H, W) at the images' size for dense tasks.
         """
         predictions = {}
         for name in batch.y:

@@ -21,7 +21,8 @@ def evaluate(
 ) -> Scores:
     """Every sample of the split once, in order, without augmentation; batches of ``size`` samples.
 
-    The loss is the mean over all samples (pixels that count, of dense tasks), however they fall into batches.
+    The loss is the mean over all samples (pixels that count, of dense tasks), however they fall into batches; NaN where
+    a prediction was not finite, so that it tells a model that diverged from a metric that the split does not define.
     """
     method.eval()
     tasks = {task.name: task for task in benchmark.tasks}
@@ -36,6 +37,6 @@ def evaluate(
             sums[name] += float(loss) * count
             counts[name] += count
     return {
-        name: {**metrics[name].compute(), "loss": sums[name] / counts[name] if counts[name] else math.nan}
+        name: {**metrics[name].compute(), "loss": sums[name] / counts[name] if metrics[name].usable() else math.nan}
         for name in tasks
     }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mola.methods import Method
+from mola.metrics import undefined
 from mola.sections import Training
 from mola.seeds import derive
 from mola.training.checkpoint import Checkpoint
@@ -135,9 +136,11 @@ def fit(
     outcome.valid = scores("valid")
     if test:
         outcome.test = scores("test")
-        for task, metrics in outcome.test.items():
-            if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-                raise ArithmeticError(f"test {', '.join(bad)} of {task} is not finite at the selected epoch")
+        for task in benchmark.tasks:
+            values = outcome.test[task.name]
+            known = values.keys() - {metric.name for metric in undefined(task, values)}
+            if bad := [name for name in values if name in known and not math.isfinite(values[name])]:
+                raise ArithmeticError(f"test {', '.join(bad)} of {task.name} is not finite at the selected epoch")
         for probe in probes:
             probe.selected(method)
     return outcome

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from mola.losses import without_targets
 from mola.types import Batch, Benchmark, Sampling, Split
 
 T = TypeVar("T")
@@ -31,8 +32,10 @@ def load(
 
     A thread picks, augments and copies uint8 pixels, a quarter of the bytes of floats; to a GPU from pinned memory, on
     a stream of its own. Which samples come in which order, and their values, depend on none of that.
+    Tasks without any known target are named here, where targets are on the CPU: a GPU would have to be waited for.
     """
-    raw = benchmark.batches(split, size=size, seed=seed, epoch=epoch, sampling=sampling)
+    batches = benchmark.batches(split, size=size, seed=seed, epoch=epoch, sampling=sampling)
+    raw = (without_targets(benchmark.tasks, batch) for batch in batches)
     with closing(ahead(_copied(raw, device) if device.type == "cuda" else raw, AHEAD)) as ready:
         for batch in ready:
             if device.type == "cuda":

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mola.methods import Method
-from mola.metrics import overall
+from mola.metrics import overall, ranking, undefined
 from mola.training.evaluate import Scores
 from mola.types import Task
 
@@ -26,9 +26,16 @@ class Selection:
         self.best: dict[str, dict[str, Any]] = {}  # part → {"epoch", "score", "state"}
 
     def update(self, epoch: int, valid: Scores) -> None:
-        """Look at the validation scores after an epoch (counted from 1)."""
+        """Look at the validation scores after an epoch (counted from 1). Raises ArithmeticError where the split does
+        not define what ranks a task.
+        """
         for part, (module, names) in self.parts.items():
-            score = overall(valid, [self.tasks[name] for name in names])
+            tasks = [self.tasks[name] for name in names]
+            for task in tasks:
+                if (metric := ranking(task)) in undefined(task, valid[task.name]):
+                    what = f"valid {metric.words} of {task.name} is not defined"
+                    raise ArithmeticError(f"{what}: expected {metric.needs} on the validation split, found none")
+            score = overall(valid, tasks)
             if score > self.best.get(part, {}).get("score", -math.inf):
                 state: dict[str, Tensor] = {
                     key: value.detach().cpu().clone() for key, value in module.state_dict().items()

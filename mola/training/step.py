@@ -36,10 +36,14 @@ class TrainingStep:
         self.shared, self.rest = method.shared_parameters(), method.own_parameters()
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Step once; returns the detached losses () of the tasks present, and ``aux_loss`` where there is one."""
+        """Step once; returns the detached losses () of the tasks present, and ``aux_loss`` where there is one. A batch
+        without any known target makes no step.
+        """
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.amp):
             output = self.method(batch)
         losses = task_losses(self.tasks, output, batch, self.share)
+        if not losses:
+            return {}
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.backward(losses, output.aux_loss, self.shared, self.rest, output.features)
         self.optimizer.step()

@@ -14,6 +14,7 @@ from typing import Any
 
 import miniature_medical
 import numpy as np
+import own_images
 from PIL import Image
 
 from mola import registry
@@ -24,7 +25,17 @@ Files = Iterable[tuple[str, bytes]]
 
 def benchmark(name: str, root: Path, **options: Any) -> Any:
     """A benchmark as the tests use it: a downloaded one on its miniature."""
-    return registry.load("benchmarks", name).create(root, **{**OPTIONS.get(name, {}), **options})
+    standing = own_folder(root) if name == "image_folder" else OPTIONS.get(name, {})
+    return registry.load("benchmarks", name).create(root, **{**standing, **options})
+
+
+def own_folder(root: Path) -> dict[str, Any]:
+    """The options of ``image_folder`` on images of a user, which are drawn where they are not there."""
+    folder, drawn_there = root / "own images", root / "own images.drawn"
+    if not drawn_there.exists():
+        own_images.write_folder(folder)
+        drawn_there.touch()
+    return {"root": str(folder), "manifest": str(root / "own.splits.json"), "size": 32}
 
 
 def pacs_files(number: int = 12) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 import torch
 
 from mola import registry
+from mola.metrics.kinds import KINDS
 from mola.models.backbones import builder
 from mola.types import Batch, Task
 
@@ -14,7 +15,7 @@ def build(name, tasks, seed=0, **changes):
     known = registry.option_names("methods", name)
     options = {k: v for k, v in (OPTIONS | changes).items() if k in known}
     torch.manual_seed(seed)
-    dense = any(task.kind != "classes" for task in tasks)
+    dense = any(KINDS[task.kind].dense for task in tasks)
     stride = {"output_stride": 8} if dense else {}
     backbone = builder("test_resnet", {"zero_init_last": False} | stride, dense=dense, head_width=8)
     return registry.load("methods", name).create(tasks, backbone, **options)

@@ -1,5 +1,5 @@
-"""Every registered method passes through here on arrival, on a benchmark where each image has a task of its own and on
-a dense one where every image has every task.
+"""Every registered method passes through here on arrival: on a benchmark where each image has a task of its own, on a
+dense one where every image has every task, and on classes, several labels and a number of an image, in both ways.
 """
 
 import re
@@ -9,6 +9,7 @@ import pytest
 import torch
 from building import build
 from fake_dense import FakeDense
+from fake_labels import FakeLabels, FakeMixed
 
 from mola import registry
 from mola.balancers.sum import Sum
@@ -22,14 +23,18 @@ METHODS = registry.names("methods")
 PASSES = 20  # within which a method that draws has drawn everything
 
 
-@pytest.fixture(params=["classes", "dense"])
+FAKES = {"dense": FakeDense, "labels": FakeLabels, "mixed": FakeMixed}
+
+
+@pytest.fixture(params=["classes", *FAKES])
 def benchmark(request):
-    return FakeDense() if request.param == "dense" else request.getfixturevalue("digits")
+    return FAKES[request.param]() if request.param in FAKES else request.getfixturevalue("digits")
 
 
 @pytest.fixture
 def batch(benchmark):
-    return next(iter(load(benchmark, "train", torch.device("cpu"), size=16 if benchmark.name == "digits" else 4)))
+    size = {"digits": 16, "fake_mixed": 12}.get(benchmark.name, 4)
+    return next(iter(load(benchmark, "train", torch.device("cpu"), size=size)))
 
 
 def without_use(method, batch):

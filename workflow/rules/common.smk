@@ -29,14 +29,15 @@ try:
     suite = mola.config.parse(
         content,
         ", ".join(map(str, files)) or "configuration",
-        files[-1].parent if files else None,
+        files[-1] if files else None,
     )
     # captions of the report read it
     config.update(content)
     validate(content, "../schemas/config.schema.json", set_default=False)
+    mola.experiment.spec.check_raw(suite, suite.benchmarks)
     mola.experiment.inputs.write_inputs(mola.experiment.spec.experiments(suite))
 except mola.types.BadInput as error:
-    print(f"mola: {mola.types.one_line(error)}", file=sys.stderr)
+    print(f"mola: {mola.types.shown(error)}", file=sys.stderr)
     sys.exit(2)
 except OSError as error:
     print(
@@ -60,7 +61,9 @@ plugins_folder = (
     else {}
 )
 text = yaml.safe_dump(
-    {**content, **plugins_folder}, sort_keys=False, allow_unicode=True
+    {**mola.config.with_manifests(content, suite), **plugins_folder},
+    sort_keys=False,
+    allow_unicode=True,
 )
 if not CONFIG.is_file() or CONFIG.read_text() != text:
     mola.files.write_text(CONFIG, text)
@@ -99,6 +102,13 @@ def arrays(label):
         "data": suite.benchmark_name(label),
         "options": hashlib.sha256(options.encode()).hexdigest()[:8],
     }
+
+
+# where a manifest of splits was deleted, they are made anew
+for label, benchmark in suite.benchmarks.items():
+    if not Path(benchmark.options.get("manifest", __file__)).is_file():
+        for stamp in (FETCHED, PREPARED):
+            Path(stamp.format(**arrays(label))).unlink(missing_ok=True)
 
 
 def prepared(wildcards):

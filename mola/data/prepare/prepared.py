@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,12 @@ class Prepared(BaseModel, populate_by_name=True):
             for kind, array in split.arrays.items()
         }
 
+    def of(self, names: Sequence[str]) -> Prepared | None:
+        """Return the part with some splits, by ``<group>.<split>``; None where one of them is not there."""
+        if not all(name in self.splits for name in names):
+            return None
+        return self.model_copy(update={"splits": {name: self.splits[name] for name in names}})
+
     def fault(self, folder: Path) -> str | None:
         """Describe the first array that is missing or not the one that was written; None if all are there."""
         for path, array in self._files(folder):
@@ -135,13 +141,19 @@ class Prepared(BaseModel, populate_by_name=True):
                 yield folder / f"{name}.{kind}.npy", array
 
 
-def write_prepared(folder: Path, recipes: Mapping[str, Recipe], inputs: Mapping[str, Any]) -> None:
+def write_prepared(
+    folder: Path,
+    recipes: Mapping[str, Recipe],
+    inputs: Mapping[str, Any],
+    others: Mapping[str, PreparedSplit] | None = None,
+) -> None:
     """Prepare what is missing or changed, and leave the rest alone. The caller is the folder's sole writer.
 
-    recipes: by ``<group>.<split>``. Raises what their blocks raise (what was finished stays, and the next call resumes
+    recipes: by ``<group>.<split>``. others: splits that lie in the folder and stay, as other tasks need them; all that
+    is in neither is removed. Raises what their blocks raise (what was finished stays, and the next call resumes
     there), and BadInput where they can't be read, or the disk is full or can't be written.
     """
-    old = Prepared.read(folder)
+    old, others = Prepared.read(folder), others or {}
     splits = {
         name: old.splits[name]
         for name, recipe in recipes.items()
@@ -153,16 +165,16 @@ def write_prepared(folder: Path, recipes: Mapping[str, Recipe], inputs: Mapping[
     waiting = {name: recipe for name, recipe in recipes.items() if name not in splits}
     with disk.errors_as_bad_input(folder, "prepared arrays"), progress(f"preparing {folder.name}") as advance:
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder, recipes)
+        _sweep(folder, recipes, others)
         resumable = sum(path.stat().st_size for path in folder.glob("*.part"))
         disk.require(folder, sum(recipe.size for recipe in waiting.values()) - resumable, "prepared arrays")
         done, total = 0, sum(recipe.rows for recipe in waiting.values())
         for name, recipe in waiting.items():
             splits[name] = _write(folder, name, recipe, lambda rows, before=done: advance(before + rows, total))  # type: ignore[misc]
-            Prepared(inputs=dict(inputs), splits=splits, complete=False).write(folder)
+            Prepared(inputs=dict(inputs), splits={**others, **splits}, complete=False).write(folder)
             done += recipe.rows
         splits = {name: splits[name] for name in recipes}
-        Prepared(inputs=dict(inputs), splits=splits, complete=True).write(folder)
+        Prepared(inputs=dict(inputs), splits={**others, **splits}, complete=True).write(folder)
 
 
 def _is_there(folder: Path, name: str, split: PreparedSplit) -> bool:
@@ -181,7 +193,7 @@ def _tag(name: str, recipe: Recipe) -> str:
     return f"{name}.{recipe.key[:16]}"
 
 
-def _sweep(folder: Path, recipes: Mapping[str, Recipe]) -> None:
+def _sweep(folder: Path, recipes: Mapping[str, Recipe], others: Iterable[str]) -> None:
     """Remove the unfinished files of other recipes, and the arrays of splits that are gone."""
     unfinished = {_tag(name, recipe) for name, recipe in recipes.items()}
     for path in folder.glob("*.part"):
@@ -189,7 +201,7 @@ def _sweep(folder: Path, recipes: Mapping[str, Recipe]) -> None:
             path.unlink()
     for ending in (".npy", ".txt"):
         for path in folder.glob(f"*{ending}"):
-            if not any(path.name.startswith(f"{name}.") for name in recipes):
+            if not any(path.name.startswith(f"{name}.") for name in (*recipes, *others)):
                 path.unlink()
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -53,6 +54,11 @@ class Manifest(Committed):
     sources: dict[str, str]  # name → sha256 of the raw content
     ids: Ids
     arrays: dict[str, str]  # "<task>.<split>.images" and ".labels" → sha256, see store.digest
+
+    def of(self, tasks: Sequence[str]) -> Manifest:
+        """Return the part of some tasks."""
+        ids = {task: splits for task, splits in self.ids.items() if task in tasks}
+        return replace(self, ids=ids, arrays={n: s for n, s in self.arrays.items() if n.partition(".")[0] in tasks})
 
     def write(self) -> Path:
         """Replace the committed manifest: for maintainers, when the recipe changes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mola.metrics import ranking
+from mola.metrics import ranking, undefined
 from mola.reporting.figures._source import Source, estimate
 from mola.reporting.figures._style import FAINT, PAGE, Styles, panels, with_seeds
 from mola.reporting.tables.layout import ARROWS
@@ -14,17 +14,20 @@ NEEDS = "a finished run"
 
 
 def data(source: Source) -> pd.DataFrame:
-    """A row per method and task; ``metric`` with its unit."""
+    """A row per method and task that the test split can rank; ``metric`` with its unit."""
     lines = []
     for task in source.tasks:
         metric = ranking(task)
+        records = [record for row in source.rows for record in row.records.values()]
+        if any(metric in undefined(task, record.test[task.name]) for record in records):
+            continue
         title = f"{metric.label} {ARROWS[metric.better]}"
         for row in source.rows:
             values = [metric.unit.factor * record.test[task.name][metric.name] for record in row.records.values()]
             line = {"method": row.label, "task": task.name, "metric": title}
             lines.append({**line, **estimate(values, source.asked)})
     frame = pd.DataFrame(lines)
-    return frame if (frame["n"] > 0).any() else frame.head(0)
+    return frame if lines and (frame["n"] > 0).any() else frame.head(0)
 
 
 def draw(frame: pd.DataFrame, styles: Styles) -> Figure:

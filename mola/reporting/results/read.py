@@ -22,6 +22,7 @@ class Results:
     held_out: whether the epoch is selected on images that no table reports.
     cited:    numbers that others published.
     name:     of the benchmark, which its label in the suite may differ from; two entries of one name have it in common.
+    single_input: whether every image has every task.
     """
 
     tasks: Sequence[Task]
@@ -30,11 +31,17 @@ class Results:
     held_out: bool = True
     cited: Cited | None = None
     name: str = ""
+    single_input: bool = False
 
     @property
     def dense(self) -> bool:
-        """Whether some task is a dense one: then every metric is a result by itself."""
+        """Whether some task is a dense one."""
         return any(KINDS[task.kind].dense for task in self.tasks)
+
+    @property
+    def every_metric(self) -> bool:
+        """Whether tables show every metric of every task, and not the first ones alone."""
+        return any(KINDS[task.kind].every for task in self.tasks)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -101,4 +108,5 @@ def _results(experiments: Sequence[Experiment], numbers: Cited | None, drafts: b
     # of the data that the runs saw, not of what lies in the folder today
     remarks = tuple(dict.fromkeys(line for record in records for line in record.remarks))
     remarks = remarks if records else data.remarks()
-    return Results(data.tasks, rows, remarks, data.held_out, numbers, experiments[0].configured.benchmark)
+    name, single_input = experiments[0].configured.benchmark, data.heterogeneity == "single-input task"
+    return Results(data.tasks, rows, remarks, data.held_out, numbers, name, single_input)

@@ -14,7 +14,7 @@ from mola.experiment import record as stored
 from mola.experiment.provenance import only_of_user, uncommitted
 from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
-from mola.metrics import overall
+from mola.metrics import overall, undefined
 from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 
@@ -95,14 +95,16 @@ def pairs(ours: Mapping[int, Record], theirs: Mapping[int, Record]) -> list[tupl
 
 
 def fault(record: Record, tasks: Sequence[Task]) -> str | None:
-    """The first score that a finished run must have and that is no finite number."""
+    """The first score that a finished run must have and that is no finite number, though the split defines it."""
     parts = {"test": record.test} | (
         {"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {}
     )
     for rule, scores in parts.items():
         for task in tasks:
-            for metric in task.metrics:
-                value: float | str = scores.get(task.name, {}).get(metric, "none")
+            values = scores.get(task.name, {})
+            gaps = {metric.name for metric in undefined(task, values)}
+            for metric in (name for name in task.metrics if name not in gaps):
+                value: float | str = values.get(metric, "none")
                 if isinstance(value, str) or not math.isfinite(value):
                     return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {value}"
     return None

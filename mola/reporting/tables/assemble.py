@@ -24,15 +24,15 @@ from mola.reporting.tables.notes import condensed, moving, moving_rows, notes
 
 def benchmark_table(name: str, results: Results, seeds: Sequence[int], reference: str | None) -> Table:
     """The table of one benchmark: test scores at the epoch that was selected on valid. For classes the ranking metric
-    of every task; for dense tasks every metric.
+    of every task; where there are tasks of other kinds every metric.
     """
     tasks, rows = results.tasks, results.rows
     base = results.base(reference)
-    columns = (metric_columns if results.dense else ranking_columns)(rows, tasks)
+    columns = (metric_columns if results.every_metric else ranking_columns)(rows, tasks)
     if averageable(tasks):
         columns.append(average_column(rows, tasks, "average", "average"))
     if base:
-        columns += delta_columns(rows, base, tasks, reference, arrows=results.dense)
+        columns += delta_columns(rows, base, tasks, reference, arrows=results.every_metric)
     cited = cited_columns(results.cited, results.labels, columns, f"paper_numbers: {name}")
     tried, edges = grid_columns(rows)
     columns += [*optimism_columns(rows, tasks), *cost_columns(rows), *tried, *runs_column(rows), *cited]

@@ -16,12 +16,16 @@ def of_benchmark(
 ) -> str:
     """reference: None where no Δ is shown."""
     tasks, keys = results.tasks, {column.key for column in columns}
-    if results.dense:
+    if results.every_metric:
+        what = "pixels of the split that count" if results.dense else "samples of the split whose target is known"
         text = (
             f"{name}: every metric of every task on test, {interval(seeds)}. ↑: higher is better, ↓: lower. Each is "
-            "taken over all pixels of the split that count, not averaged over batches. "
+            f"taken over all {what}, not averaged over batches. "
         )
-        if not averageable(tasks):
+        if averageable(tasks):
+            firsts = " and ".join(dict.fromkeys(ranking(task).words for task in tasks))
+            text += f"Average: mean over the tasks of {firsts}. "
+        else:
             text += "No average: the tasks have different units. "
     else:
         text = f"{name}: test {' and '.join(dict.fromkeys(ranking(task).label for task in tasks))}, {interval(seeds)}. "
@@ -50,7 +54,9 @@ def of_benchmark(
             "are too good; optimism: what the same runs gain by that, "
             f"{'in points of the average' if averageable(tasks) else 'in percent, near enough'}. "
         )
-    text += CAPTION.format(image="image with all its tasks" if results.dense else "image of a small batch")
+    text += CAPTION.format(
+        image="image with all its tasks" if results.dense or results.single_input else "image of a small batch"
+    )
     return text + (PRUNED if "tuning_pruned" in keys else "")
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mola import registry
+from mola import metrics, registry
 from mola.experiment.record import Record
+from mola.metrics.kinds import KINDS
 from mola.reporting.results.records import Row, fault, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
@@ -81,11 +82,22 @@ def _tasks(name: str, records: Sequence[Record]) -> Sequence[Task] | None:
     try:
         options = records[0].settings["benchmark_options"] if records else {}
         name = records[0].settings.get("benchmark", name) if records else name
-        given = {key: value for key, value in options.items() if key in registry.option_names("benchmarks", name)}
+        known = registry.option_names("benchmarks", name)
+        # a record doesn't say where the user's images are
+        if "manifest" in known:
+            return _recorded_tasks(records)
+        given = {key: value for key, value in options.items() if key in known}
         tasks: Sequence[Task] = registry.create("benchmarks", name, Path("data"), options=given).tasks
     except (BadInput, FileNotFoundError, KeyError):
         return None
     return tasks
+
+
+def _recorded_tasks(records: Sequence[Record]) -> Sequence[Task] | None:
+    """Tasks as far as their scores tell; None where there are none."""
+    scores = next((record.test for record in records if record.test), {})
+    kinds = ((task, kind) for task, of_task in scores.items() for kind in KINDS if {*metrics.names(kind)} <= {*of_task})
+    return [Task(task, kind, 0, metrics.names(kind)) for task, kind in kinds] or None
 
 
 def _side(rows: list[Row], tasks: Sequence[Task]) -> list[Row]:

@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mola.metrics import averageable, of
+from mola.metrics import averageable, of, undefined
 from mola.reporting.results.plateau import LIMIT, moves
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import Row
@@ -18,6 +18,7 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
     """What is certified, left out, failed, a draft, or not defined."""
     lines = [*certified(results.rows)]
     lines += [f"{row.label}, {line}" for row in results.rows for line in of_row(row)]
+    lines += _undefined(results)
     if reference is not None:
         base = results.base(reference)
         if not base:
@@ -29,6 +30,16 @@ def notes(results: Results, reference: str | None) -> tuple[str, ...]:
                     what = f"{task.name} {metric.words} is 0, so that Δ is not defined"
                     lines.append(f"{reference}, seeds {spans(zeros)}: {what}")
     return tuple(lines)
+
+
+def _undefined(results: Results) -> Iterator[str]:
+    """The metrics that the test split does not define: no value of them counts anywhere."""
+    records = [record for row in results.rows for record in row.records.values()]
+    for task in results.tasks:
+        metrics = dict.fromkeys(m for r in records for m in undefined(task, r.test.get(task.name, {})))
+        for metric in metrics:
+            what = f"{task.name} {metric.words} is not defined on test, which lacks {metric.needs}"
+            yield f"{what}: left out of averages and Δ"
 
 
 def certified(rows: Sequence[Row]) -> tuple[str, ...]:
