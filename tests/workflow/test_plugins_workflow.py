@@ -46,7 +46,7 @@ def test_a_suite_elsewhere_with_parts_of_its_own(repository, tmp_path):
     # the split was written after the plan was made
     inputs = json.loads((repository / "results/mine/stripes/shared/inputs.json").read_text())
     record = json.loads((repository / "results/mine/stripes/shared/seed0/record.json").read_text())
-    assert inputs["fingerprint"] == record["fingerprint"] and record["fingerprint"]["manifest"]
+    assert inputs["fingerprint"]["all"] == record["fingerprint"]["all"] and record["fingerprint"]["manifest"]
     assert planned(repository, path) == {}
 
     helper = folder / "methods/_helper.py"
