@@ -40,7 +40,9 @@ def test_options_are_inherited_and_shared_options_reach_them(folder, data_root):
 
 
 def test_planning_imports_neither_torch_nor_the_file(folder, data_root):
-    path = user_folder.suite(folder, data_root)
+    other = "from methods.task_bias import TaskBias\n\n\nclass Other(TaskBias):\n    pass\n"
+    user_folder.fill(folder, methods__other=other)
+    path = user_folder.suite(folder, data_root, methods={"shared": None, "other": {"scale": 3.0, "alpha": 2.0}})
     code = (
         "import sys, pathlib; from mola.config import load; from mola.experiment.spec import experiments\n"
         "every = experiments(load(pathlib.Path(sys.argv[1])))\n"
@@ -165,3 +167,4 @@ def test_errors_of_others_are_no_plugins(folder, monkeypatch):
     registry.look_in(folder)
     ours = folder / "methods/task_bias.py"
     assert line("import json\njson.loads('{')\n", str(ours)).startswith("methods/task_bias.py:2: JSONDecodeError")
+    assert "torch" in sys.modules, "to leave a folder forgets its modules alone; torch.ops lies in a file '_ops.py'"
