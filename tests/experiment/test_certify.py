@@ -74,7 +74,7 @@ def test_a_renamed_variable_certifies_and_a_constant_trains_again(copy):
     assert f"2 of 3 records certified by seed 0 at {second[:7]}" in table and "left out" not in table
 
     # the bits of one method change; a record of the other is missing
-    copy.edit(ADAPTER, "a[2] ** -0.5", "a[2] ** -0.25")
+    copy.edit(ADAPTER, "A.shape[2] ** -0.5", "A.shape[2] ** -0.25")
     copy.edit(STEP, "value", "loss")
     copy.path("shared", 2).unlink()
     third = copy.commit()

@@ -116,7 +116,9 @@ def test_the_summary_shows_the_deltas_alone_and_says_why(suite):
 
 
 def test_files_remarks_curves_and_headline_numbers(suite, monkeypatch):
+    identity = experiments(suite)[0].data_identity
     monkeypatch.setattr(Digits, "tasks", TASKS)
+    monkeypatch.setattr(Digits, "identity", property(lambda digits: identity))
     folder = {path.name: path for path in write_tables(suite)}
     assert "- the first 16 images of each split" in folder["digits.md"].read_text()
     assert "digits: the first 16 images" in folder["summary.md"].read_text()
