@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
 from mola import plain, registry, yaml_file
+from mola.manifest_paths import with_paths
 from mola.old_keys import renamed
 from mola.plain import LABEL, check_benchmark_label, check_label, check_path
 from mola.section_checks import (
@@ -200,7 +201,8 @@ def parse(content: Mapping[str, Any], origin: str, file: Path | None = None) -> 
         suite = validated(Suite, renamed(content), "")
         look_in(suite.plugins, file.parent if file else None)
         check_shared_options(suite.shared_options, suite.methods)
-        suite = _with_manifests(suite, file or Path(f"{suite.suite}.yaml"))
+        entries = with_paths(suite.benchmarks, file or Path(f"{suite.suite}.yaml"))
+        suite = suite.model_copy(update={"benchmarks": entries})
         for label, entry in suite.methods.items():
             check_label(label, "methods")
             _check_benchmarks(entry.benchmarks, f"methods.{label}.benchmarks", suite)
@@ -223,33 +225,6 @@ def parse(content: Mapping[str, Any], origin: str, file: Path | None = None) -> 
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
-
-
-def with_manifests(content: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
-    """The content of a suite's file, with the names of split manifests that depend on where the file is written out:
-    for a copy in another place.
-    """
-    entries = dict(content["benchmarks"])
-    for label, entry in suite.benchmarks.items():
-        if "manifest" in entry.options:
-            entries[label] = {**(entries[label] or {}), "manifest": entry.options["manifest"]}
-    return {**content, "benchmarks": entries}
-
-
-def _with_manifests(suite: Suite, file: Path) -> Suite:
-    """The suite, each of whose entries that needs a split manifest of the user names one: without another it is
-    ``<file>.<label>.splits.json``, by the first label of those that are split alike.
-    """
-    entries, labels = dict(suite.benchmarks), dict[str, str]()
-    for label, entry in suite.benchmarks.items():
-        name = suite.benchmark_name(label)
-        if name not in registry.names("benchmarks") or "manifest" not in registry.option_names("benchmarks", name):
-            continue
-        if entry.options.get("manifest") is None:
-            first = labels.setdefault(json.dumps([name, entry.split_options], sort_keys=True, default=str), label)
-            manifest = str(file.parent / f"{file.stem}.{first}.splits.json")
-            entries[label] = entry.model_copy(update={"manifest": manifest})
-    return suite.model_copy(update={"benchmarks": entries})
 
 
 def _on_one_kind_of_kernels(suite: Suite) -> Suite:

@@ -27,7 +27,7 @@ def estimate(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Met
     choose_kernels(suite)
     experiments = chosen_experiments(suite, benchmark, method)
     for experiment in experiments:
-        # hashed before it is imported, as in train; and refused where the data are not prepared
+        # refused before torch is imported, where the data are not prepared
         experiment.data.identity  # noqa: B018
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,10 +115,9 @@ def configuration(name: str, path: Path, splits: ImageSplits, choice: Choice) ->
         "LR_HIGH": high,
         "BACKBONE": choice.backbone,
     }
-    text = SKELETON.read_text(encoding="utf-8")
-    for mark, value in values.items():
-        text = text.replace(mark, value)
-    return text
+    # in one pass, so that marks in names of tasks and folders stay as they are
+    marks = re.compile(rf"\b({'|'.join(values)})\b")
+    return marks.sub(lambda mark: values[mark[0]], SKELETON.read_text(encoding="utf-8"))
 
 
 def has_gpu() -> bool:

@@ -55,7 +55,8 @@ def measured(experiment: Experiment) -> Pace:
         building, (benchmark, method, balancer) = _timed(lambda: build(settings, suite.data, seed, device))
         training = settings.training
         optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()], method.parts())
-        step = TrainingStep(method, balancer, optimizer, benchmark.tasks, share=training.loss_weight == "share")
+        amp, share = training.amp and device.type == "cuda", training.loss_weight == "share"
+        step = TrainingStep(method, balancer, optimizer, benchmark.tasks, share=share, amp=amp)
         method.train()
         batches = load(
             benchmark, "train", device, size=training.batch_size, seed=derive(seed, "data"), sampling=training.sampling
@@ -64,7 +65,7 @@ def measured(experiment: Experiment) -> Pace:
         for _, batch in zip(range(1 + STEPS), batches, strict=False):
             seconds.append(_timed(partial(step, batch), device)[0])
         batches.close()
-        an_image = _scoring(method, load(benchmark, "valid", device, size=4 * training.batch_size), device)
+        an_image = _scoring(method, load(benchmark, "valid", device, size=4 * training.batch_size), device, amp)
     a_step = statistics.median(seconds[1:] or seconds)
     images = experiment.data
     run = building + _run(images, training, a_step, an_image, test=True)
@@ -90,13 +91,14 @@ def _run(benchmark: Benchmark, training: Training, step: float, image: float, *,
 
 
 @torch.no_grad()
-def _scoring(method: Method, batches: Generator[Batch], device: torch.device) -> float:
+def _scoring(method: Method, batches: Generator[Batch], device: torch.device, amp: bool) -> float:
     """Seconds of evaluation an image, loading included."""
     method.eval()
     numbers = []
     began = time.perf_counter()
     for batch in islice(batches, BATCHES):
-        method(batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            method(batch)
         numbers.append(len(batch.x))
     if device.type == "cuda":
         torch.cuda.synchronize(device)

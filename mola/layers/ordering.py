@@ -44,7 +44,7 @@ def sorted_pass(model: nn.Module, index: Tensor, *args: Any, **kwargs: Any) -> A
         return leaf[rows.to(leaf.device)]
 
     def is_list_of_samples(node: object) -> bool:
-        return isinstance(node, list | tuple) and len(node) == len(index) and not any_tensors(node)
+        return isinstance(node, list | tuple) and len(node) == len(index) and not _has_tensors(node)
 
     arguments = tree_map(lambda leaf: in_rows(leaf, order, "argument"), (args, kwargs), is_leaf=is_list_of_samples)
     with open_gates(model, index[order], order=order):
@@ -52,6 +52,6 @@ def sorted_pass(model: nn.Module, index: Tensor, *args: Any, **kwargs: Any) -> A
     return tree_map(lambda leaf: in_rows(leaf, inverse, "output"), output, is_leaf=is_list_of_samples)
 
 
-def any_tensors(node: object) -> bool:
+def _has_tensors(node: object) -> bool:
     """Whether there is a tensor in nested containers."""
     return any(isinstance(leaf, Tensor) for leaf in tree_leaves(node))

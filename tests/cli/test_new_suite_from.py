@@ -45,6 +45,14 @@ def test_what_is_written_is_a_suite(photos, backbone, tmp_path, monkeypatch):
     assert not re.search(r"\b(NAME|FOUND|ROOT|SIZE|EPOCHS|PASSES|BATCH|LR_LOW|BACKBONE)\b", text)
 
 
+def test_names_that_look_like_marks_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos = write_folder(tmp_path / "SIZE NAME BATCH's", number=6, domains=("EPOCHS", "NAME"))
+    text = configuration("shop", photos, look(photos), Choice(TINY, 32, (0.002, 0.004, 0.008)))
+    assert yaml.safe_load(text)["benchmarks"]["shop"]["root"] == str(photos)
+    assert "# EPOCHS: 3 classes" in text and "# NAME: 3 classes" in text
+
+
 def test_the_command_looks_splits_and_writes(photos):
     folder = photos.parent
     done = mola("new", "suite", "shop", "--from", "photos", "--no-estimate", cwd=folder)

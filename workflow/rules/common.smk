@@ -15,6 +15,7 @@ import mola.experiment.own_parts
 import mola.experiment.spec
 import mola.faults
 import mola.files
+import mola.manifest_paths
 import mola.old_keys
 import mola.types
 import mola.yaml_file
@@ -61,7 +62,7 @@ plugins_folder = (
     else {}
 )
 text = yaml.safe_dump(
-    {**mola.config.with_manifests(content, suite), **plugins_folder},
+    {**mola.manifest_paths.written_out(content, suite.benchmarks), **plugins_folder},
     sort_keys=False,
     allow_unicode=True,
 )
