@@ -82,8 +82,8 @@ def outside(text: str, path: str) -> str:
 
 def page_of(notebook: Path) -> str:
     """A notebook as Markdown: its text, and its code in fences."""
-    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook.read_text())["cells"]]
-    return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in cells)
+    parts = [(part["cell_type"], "".join(part["source"])) for part in json.loads(notebook.read_text())["cells"]]
+    return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in parts)
 
 
 def _without(absent: set[str], nav: object) -> list[object]:

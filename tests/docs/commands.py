@@ -38,8 +38,8 @@ def commands(block: Block) -> Iterator[list[str]]:
                 words = []
 
 
-def problems(words: list[str], made: set[str]) -> Iterator[str]:
-    """What is wrong with a command. made: the files that its page has told the reader to make."""
+def problems(words: list[str], written: set[str]) -> Iterator[str]:
+    """What is wrong with a command. written: the files that its page has told the reader to make."""
     program, *rest = words
     check = {"mola": _mola, "snakemake": _snakemake, "make": _make, "dvc": _dvc, "python": _python, "pip": _pip}
     if program in check:
@@ -48,15 +48,17 @@ def problems(words: list[str], made: set[str]) -> Iterator[str]:
         # pytest, ruff, …: what the environment has
         yield f"{program}: no such program"
     for before, word in zip(words, rest, strict=False):
-        if before not in WRITES and _is_path(word) and not _exists(word, made):
+        if before not in WRITES and _is_path(word) and not _exists(word, written):
             yield f"{word}: no such file"
 
 
-def files_made(page: Path) -> set[str]:
+def files_written(page: Path) -> set[str]:
     """The files that a page makes the reader write: by `mola new`, by name before a block, or as a suite in YAML."""
     text = page.read_text()
-    made = {f"{name}.yaml" for name in re.findall(r"mola new suite (\w+)|^suite: (\w+)", text, re.M) for name in name}
-    return made | {f"{kind}s/{name}.py" for kind, name in re.findall(r"mola new (\w+) (\w+)", text)}
+    written = {
+        f"{name}.yaml" for name in re.findall(r"mola new suite (\w+)|^suite: (\w+)", text, re.M) for name in name
+    }
+    return written | {f"{kind}s/{name}.py" for kind, name in re.findall(r"mola new (\w+) (\w+)", text)}
 
 
 def unknown_options(code: str) -> list[str]:
@@ -142,5 +144,5 @@ def _is_path(word: str) -> bool:
     return bool(plain and ("/" in word or word.endswith(SUFFIXES)))
 
 
-def _exists(word: str, made: set[str]) -> bool:
-    return word in made | READERS or word.startswith(OUTPUTS) or any(ROOT.glob(word.removeprefix("./")))
+def _exists(word: str, written: set[str]) -> bool:
+    return word in written | READERS or word.startswith(OUTPUTS) or any(ROOT.glob(word.removeprefix("./")))

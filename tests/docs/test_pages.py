@@ -1,6 +1,6 @@
 """Pages that repeat what the code says: error messages, and the reference that is made of code."""
 
-import reference
+import reference_pages
 from blocks import ROOT, blocks
 from messages import templates
 
@@ -16,5 +16,5 @@ def test_every_message_that_is_explained_is_one_of_the_package():
 
 
 def test_the_reference_is_that_of_the_code():
-    for name, text in reference.pages().items():
-        assert (reference.FOLDER / name).read_text() == text, f"docs/reference/{name}: run python tools/reference.py"
+    for name, text in reference_pages.pages().items():
+        assert (reference_pages.FOLDER / name).read_text() == text, f"{name}: run python tools/reference_pages.py"

@@ -56,11 +56,11 @@ def test_the_notebook_runs(tmp_path):
     import nbformat
 
     notebook = nbformat.read(ROOT / "docs/notebooks/first-steps.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
+    assert not any(step.get("outputs") for step in notebook.cells), "commit it without outputs"
     # the kernel is this environment's, not one that the machine has under the name
     os.environ["PYTHONPATH"] = str(ROOT)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    said = [output["text"] for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output]
+    said = [output["text"] for step in notebook.cells for output in step.get("outputs", []) if "text" in output]
     first, last = map(float, re.search(r"loss ([\d.]+) → ([\d.]+)", "".join(said)).groups())
     difference = float(re.search(r"largest difference: (\S+)", "".join(said))[1])
     assert last < first and difference < 1e-4

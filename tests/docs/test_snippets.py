@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 from blocks import PAGES, ROOT, blocks, inline
-from commands import commands, files_made, problems, unknown_options
+from commands import commands, files_written, problems, unknown_options
 
 from mola import config
 
@@ -54,7 +54,7 @@ def test_the_commands_of_all_pages_exist_with_their_options_targets_and_files(mo
         for block in blocks(page)
         if block.language == "sh" and block.reason is None
         for words in commands(block)
-        for problem in problems(words, files_made(page))
+        for problem in problems(words, files_written(page))
     ]
     assert not wrong, "\n".join(wrong)
 

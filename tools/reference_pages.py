@@ -1,7 +1,7 @@
 """Writes the pages of docs/reference that are made of code: keys of the configuration, options of methods, balancers
 and benchmarks, and the command line.
 
-    python tools/reference.py
+    python tools/reference_pages.py
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import annotated_types
 import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from mola import registry
 from mola.cli import app
@@ -36,7 +34,7 @@ PLAIN: dict[object, str] = {
 LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 # what typer puts behind the name of an option that has no metavar
 TYPE = r" <\w+(\[\w+\])?>$"
-MADE = "This page is made from the code by `python tools/reference.py`.\n"
+MADE = "This page is made from the code by `python tools/reference_pages.py`.\n"
 
 
 def pages() -> dict[str, str]:
@@ -101,7 +99,7 @@ def _words(kind: Any, limits: Iterable[object] = ()) -> str:
         return f"{_words(inside[0])} → {_words(inside[1])}"
     if isinstance(kind, type) and kind in SECTIONS:
         return f"[{kind.__name__}](#{kind.__name__.lower()})"
-    word = PLAIN.get(kind) or getattr(kind, "__name__", str(kind))
+    word: str = PLAIN.get(kind) or getattr(kind, "__name__", str(kind))
     bounds = [
         f"{sign} {getattr(limit, attribute):g}"
         for limit in _flat(limits)
@@ -113,12 +111,14 @@ def _words(kind: Any, limits: Iterable[object] = ()) -> str:
 
 def _flat(limits: Iterable[object]) -> Iterator[object]:
     for limit in limits:
-        yield from limit if isinstance(limit, annotated_types.GroupedMetadata) else getattr(limit, "metadata", [limit])
+        yield from getattr(limit, "metadata", [limit])
 
 
 def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
-        return "" if field.is_required() else "empty"
+    if field.is_required():
+        return ""
+    if field.default_factory is not None:
+        return "empty"
     if field.default is None:
         return "null"
     if isinstance(field.default, BaseModel):
