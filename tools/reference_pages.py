@@ -99,7 +99,7 @@ def _words(kind: Any, limits: Iterable[object] = ()) -> str:
         return f"{_words(inside[0])} → {_words(inside[1])}"
     if isinstance(kind, type) and kind in SECTIONS:
         return f"[{kind.__name__}](#{kind.__name__.lower()})"
-    word: str = PLAIN.get(kind) or getattr(kind, "__name__", str(kind))
+    word = PLAIN[kind] if kind in PLAIN else str(getattr(kind, "__name__", kind))
     bounds = [
         f"{sign} {getattr(limit, attribute):g}"
         for limit in _flat(limits)
