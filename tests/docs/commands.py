@@ -18,7 +18,7 @@ from mola.cli import USAGE_ERROR, app
 # what only a reader has: a suite, images, a downloaded archive
 READERS = {"my.yaml", "elsewhere/my.yaml", "photos", "PACS.zip", "FOLDER"}
 # written by commands, under any name
-OUTPUTS = ("results/", "data/", ".venv/")
+OUTPUTS = ("results/", "data/", ".venv/", "exported/")
 WRITES = {"--out", "--json", ">", "--export"}
 SUFFIXES = (".yaml", ".py", ".json", ".md", ".zip", ".html", ".csv", ".txt", ".lock")
 OTHER_PROGRAMS = {".", "cat", "cd", "git", "optuna-dashboard", "pre-commit", "uv", "docker"}

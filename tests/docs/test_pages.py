@@ -11,7 +11,7 @@ def test_every_message_that_is_explained_is_one_of_the_package():
     known = {" ".join(text.split()) for text in templates()}
     messages = [block.code.strip() for block in blocks(ERRORS)]
     assert len(messages) > 20
-    gone = [message for message in messages if message not in known]
+    gone = [message for message in messages if not any(message in text for text in known)]
     assert not gone, "\n".join(["docs/errors.md explains messages that the code no longer has:", *gone])
 
 
