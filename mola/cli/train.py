@@ -53,15 +53,17 @@ def train(
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018
     from mola.experiment.run import train_seeds
+    from mola.experiment.status import again
 
     with log_lines():
         failed = [
-            f"{experiment.name}: seed {s}"
+            (experiment, s)
             for experiment in experiments
             for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
         ]
+    for experiment, s in failed:
+        typer.echo(f"mola: failed: {experiment.name}, seed {s}; again: {again(experiment, [s], config)}", err=True)
     if failed:
-        typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
         raise typer.Exit(1)
 
 
@@ -113,7 +115,7 @@ def status(config: Config = DEFAULT) -> None:
     suite = load_suite(config)
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
-    from mola.experiment.status import look, versions_behind
+    from mola.experiment.status import again, look, versions_behind
 
     counts: Counter[str] = Counter()
     runs = {}
@@ -121,6 +123,9 @@ def status(config: Config = DEFAULT) -> None:
         states = [look(experiment, seed) for seed in suite.seeds]
         words = "  ".join(f"{seed}:{word}" for seed, (word, _) in zip(suite.seeds, states, strict=True))
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
+        for seed, (word, record) in zip(suite.seeds, states, strict=True):
+            if word == "failed" and record is not None:
+                typer.echo(f"  seed {seed} failed: {record.reason}; again: {again(experiment, [seed], config)}")
         for change in versions_behind(experiment):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
         counts.update(word for word, _ in states)

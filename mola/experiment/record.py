@@ -19,7 +19,7 @@ from mola.registry import explain
 from mola.types import BadInput
 
 # Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
-VERSION = 3
+VERSION = 4
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -76,6 +76,17 @@ class Epoch(Part):
     valid: Scores = Field(description="scores on the validation split after the epoch")
 
 
+class Failure(Part):
+    """Where a run failed."""
+
+    kind: Literal["diverged", "out of memory", "error"] = Field(description="diverged: a loss was not finite")
+    phase: str = Field(description="start, training, validation, selection, test, or the probe that ran")
+    epoch: Count = Field(description="counted from 1; 0 before the first")
+    step: Count = Field(description="of that epoch, counted from 1")
+    lines: list[str] = Field(description="the last places in the code, innermost last")
+    log: str = Field(description="path of the run's log, which has all lines")
+
+
 class OracleSelection(Part):
     """The scores that the released code's rule would report: the epoch of the lowest test loss. They are too good."""
 
@@ -86,7 +97,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[3] = Field(3, description="of this list of keys")
+    version: Literal[4] = Field(4, description="of this list of keys")
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="label of the benchmark in the suite; its name stands in settings")
     method: str = Field(description="label of the row")
@@ -107,11 +118,18 @@ class Record(Part):
     flops_per_sample: Count = Field(description="of inference, for one image, averaged over the tasks")
     status: Literal["done", "failed"] = Field(description="whether training came to its end")
     reason: str | None = Field(None, description="why the run failed")
+    failure: Failure | None = Field(None, description="where it failed; null for a finished run")
+    resumed: Count = Field(0, description="how often the run went on from a checkpoint")
+    batch_parts: int = Field(
+        1,
+        ge=1,
+        description="parts that batches were computed in at the end, with gradients that add up, as memory ran out",
+    )
     selected: dict[str, int] = Field(description="part of the method → the epoch that validation selected")
     valid: Scores = Field(description="validation scores at the selected epoch")
     test: Scores = Field(description="test scores at the selected epoch, read once")
     oracle_selection: OracleSelection | None = Field(None, description="null where that probe was off")
-    curve: list[Epoch] = Field(description="one entry an epoch")
+    curve: list[Epoch] = Field(description="one entry an epoch; of a failed run, those until then")
     seconds: float = Field(description="wall time of the process that finished the run")
     seconds_per_step: float | None = Field(description="median over epochs of the mean step; null without an epoch")
     peak_memory_bytes: int = Field(description="tensors on a GPU; on a CPU the peak of the process")
@@ -147,8 +165,10 @@ def parse(content: bytes) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 2 had no ``certified``; version 1 no ``version``, and other names."""
-    if raw.get("version") == 2:
+    """A record with the keys of today: version 3 had no ``failure``, ``resumed`` and ``batch_parts``, version 2 no
+    ``certified``; version 1 no ``version``, and other names.
+    """
+    if raw.get("version") in (2, 3):
         return raw | {"version": VERSION}
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw
