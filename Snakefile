@@ -30,9 +30,16 @@ localrules:
     all,
 
 
+# a job that failed is tried again by the next call; with --keep-going all others are done by now
+onerror:
+    show_failed_runs()
+
+
 rule all:
     default_target: True
     input:
+        # of a failed run there is none, though there are tables
+        runs(),
         tables(),
         rules.figures.output,
         rules.about.output,

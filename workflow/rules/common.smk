@@ -13,6 +13,7 @@ import mola.config
 import mola.experiment.inputs
 import mola.experiment.own_parts
 import mola.experiment.spec
+import mola.experiment.status
 import mola.faults
 import mola.files
 import mola.manifest_paths
