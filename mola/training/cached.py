@@ -42,9 +42,8 @@ def cached(
     """
     section = settings.backbone
     assert section.cached_views
-    names = tuple(task.name for task in images.tasks)
-    if images.groups != names or any(KINDS[task.kind].dense for task in images.tasks):
-        message = f"expected null for {images.name}, as targets move with its images"
+    if problem := _problem(images):
+        message = f"expected null for {images.name}, {problem}"
         raise BadInput(f"backbone.cached_views: {message}, found {section.cached_views}")
     seed_everything(derive(0, WHAT), bool(settings.training.deterministic))
     whole = backbone().to(device).eval()
@@ -63,6 +62,17 @@ def cached(
     benchmark = CachedFeatures(images, features.prepare(), features.augmentations, remark, _costs(whole, x))
     benchmark.with_images = registry.load("methods", settings.method).looks_at_images
     return benchmark, lambda: tail(backbone())
+
+
+def _problem(images: Benchmark) -> str:
+    """Why features can't stand in the place of a benchmark's images; nothing where they can."""
+    if any(KINDS[task.kind].dense for task in images.tasks):
+        return "as targets move with its images"
+    # what gives the targets of samples whose features are known
+    is_inherited = type(images).labelled is Benchmark.labelled
+    if images.groups != tuple(task.name for task in images.tasks) and is_inherited:
+        return "whose images have several labels, and which has no method labelled that gives them"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_everything_that_is_wrong_is_said_with_its_line(tmp_path):
         "    line 11: c.png",
         "  rows whose split is none of train, valid and test: 1",
         "    line 8: b.png (later)",
-        "  names that a task can't have (letters, digits, _ and -; none of PyTorch's such as train): 1",
+        "  names that a task can't have (expected letters, digits, _ and -, and no word of PyTorch's modules such as train): 1",
         "    one.two",
         "  paths that are not relative to the list: 1",
         "    /etc/a.png",
