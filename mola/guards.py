@@ -1,5 +1,5 @@
-"""A plugin's class as runs take it: its errors name file and line, a benchmark's names of tasks and a method's predictions
-are looked at.
+"""A plugin's class as runs take it: its errors name file and line; a benchmark's names of tasks are looked at, and a
+method's predictions.
 """
 
 from __future__ import annotations

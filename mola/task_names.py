@@ -1,4 +1,4 @@
-"""What a task may be called: heads are parts of a PyTorch module under their task's name, and arrays are files of it."""
+"""What a task may be called: heads are parts of a PyTorch module by its name, and names of arrays begin with it."""
 
 from __future__ import annotations
 

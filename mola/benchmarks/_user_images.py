@@ -105,7 +105,7 @@ class UserImages(Benchmark):
         """The images, looked at once. Raises BadInput where the suite names none."""
 
     @abstractmethod
-    def recipes(self, known: Any) -> dict[str, Recipe]:
+    def recipes_of(self, known: Any) -> dict[str, Recipe]:
         """How the arrays of each group and split are made that the manifest names."""
 
     @property
@@ -209,7 +209,7 @@ class UserImages(Benchmark):
         old = every.of(self._stored) if every else None
         if old is None or old.fault(folder):
             others = {n: s for n, s in every.splits.items() if n not in self._stored} if every else {}
-            write_prepared(folder, self.recipes(known), {"benchmark": self.name, "splits": known.digest}, others)
+            write_prepared(folder, self.recipes_of(known), {"benchmark": self.name, "splits": known.digest}, others)
             every = Prepared.read(folder)
             old = every.of(self._stored) if every else None
         assert old is not None

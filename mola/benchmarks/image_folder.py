@@ -65,7 +65,7 @@ class ImageFolder(UserImages):
         """Images and labels of every chosen task."""
         return [f"{task}.{split}.{kind}" for task in self.groups for split in SPLITS for kind in ("images", "labels")]
 
-    def recipes(self, known: ImageSplits) -> dict[str, Recipe]:
+    def recipes_of(self, known: ImageSplits) -> dict[str, Recipe]:
         """How the arrays of the chosen tasks are made."""
         recipes = {}
         for task in self.groups:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 class ImageLabels(UserImages):
-    """Every image has every task, as far as its label is known. There is one group of samples, ``all``, with an array of
-    targets for each task beside the images.
+    """Every image has every task, as far as its label is known. There is one group of samples, ``all``, with an array
+    of targets for each task beside the images.
     """
 
     class Options(UserImages.Options):
@@ -100,7 +100,7 @@ class ImageLabels(UserImages):
         kinds = ["images", *(_kind_of_array(task.name) for task in self.tasks)]
         return [f"all.{split}.{kind}" for split in SPLITS for kind in kinds]
 
-    def recipes(self, known: LabelSplits) -> dict[str, Recipe]:
+    def recipes_of(self, known: LabelSplits) -> dict[str, Recipe]:
         """How the arrays of all tasks are made: targets take little space."""
         return {f"all.{split}": self._recipe(known, split) for split in SPLITS}
 

@@ -89,7 +89,8 @@ class UserSplits(BaseModel):
                 )
         if checksums.items() <= known.items():
             return self
-        return self.model_copy(update={"arrays": {**self.arrays, str(size): {**known, **checksums}}})
+        arrays = {**self.arrays, str(size): {**known, **checksums}}
+        return self.model_copy(update={"arrays": arrays, "made_with": self.made_with or made_with})
 
 
 def file_lines(entries: Mapping[str, object], indent: int) -> str:

@@ -1,5 +1,5 @@
-"""Which images there are, with the labels of several tasks: by a list in a CSV file with a column for each task. No image
-is opened.
+"""Which images there are, with the labels of several tasks: by a CSV file with a column for each task. No image is
+opened.
 
 Columns: ``image`` (a path relative to the list), one for each task, and where they are there ``split`` and ``group``;
 others are left alone. An empty field is a label that is not known.

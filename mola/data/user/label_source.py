@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mola.data.splits.image_rule import groups_sha256
 from mola.data.splits.label_rule import LabelledImage, Value, divide_labelled
-from mola.data.splits.label_splits import Files, LabelKind, LabelSplits, LabelTask, Target
+from mola.data.splits.label_splits import LabelKind, LabelSplits, LabelTask, Target
 from mola.data.splits.rule import ORDER, ranked
 from mola.data.user.checking import found_in_files, inspection_of, refuse_changes, split_remarks
 from mola.data.user.csv_labels import label_tasks, listed_labels
