@@ -12,7 +12,7 @@ from torch import Tensor
 from mola import plugins, registry
 from mola.config import Suite
 from mola.conformance import backbones, balancers, benchmarks, methods
-from mola.conformance.examples import TASKS, with_targets, batch_of, small_backbone
+from mola.conformance.examples import TASKS, batch_of, small_backbone, with_targets
 from mola.conformance.fault import problems
 from mola.data.splits.manifest import manifest_path
 from mola.experiment import own_parts

@@ -85,6 +85,8 @@ def _likely(words: Counter[str], rows: int) -> tuple[LabelKind | None, str]:
         whole = all(number.is_integer() for number in finite)
         if not finite:
             return None, f"no finite number; {known}"
+        if whole and len(finite) == len(words) == rows - missing > MOST_CLASSES:
+            return None, f"whole numbers that all differ, as of an index; {known}"
         if not whole or len(finite) > MOST_CLASSES or min(words.values()) < LEAST:
             return "regression", f"numbers from {min(finite):g} to {max(finite):g}; {known}"
         return "classes", f"{len(finite)} whole numbers, regression if their size counts; {known}"
