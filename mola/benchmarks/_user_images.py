@@ -199,6 +199,8 @@ class UserImages(Benchmark):
                     updated.write(path)
                 say(f"{path}: fixes the splits; keep it with the configuration")
         self.manifest = updated
+        # mean and deviation of numbers are those of the training split
+        self._describe()
         for stale in ("arrays", "folder"):
             self.__dict__.pop(stale, None)
         return folder

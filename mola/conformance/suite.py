@@ -123,7 +123,9 @@ def _of_method(name: str, users: Sequence[Settings], suite: Suite) -> Finding:
         except BadInput as error:
             remarks.append(f"not tried on {each.benchmark}: {error}")
             continue
-        subjects.append(_subject(name, each.method_options, data.tasks, batch, _builder(each.backbone, data, batch.x)))
+        backbone = _builder(each.backbone, data, batch.x)
+        freezes = each.backbone.freeze_stages > 0
+        subjects.append(_subject(name, each.method_options, data.tasks, batch, backbone, freezes))
     silent: set[str] = set()
     learning: set[str] = set()
     for subject in subjects:
@@ -173,13 +175,18 @@ def _of_backbone(settings: Settings, suite: Suite) -> Finding:
 
 
 def _subject(
-    name: str, options: Mapping[str, Any], tasks: Sequence[Task], batch: Batch, backbone: Builder
+    name: str,
+    options: Mapping[str, Any],
+    tasks: Sequence[Task],
+    batch: Batch,
+    backbone: Builder,
+    freezes: bool = False,
 ) -> methods.Subject:
     def build(seed: int) -> Any:
         torch.manual_seed(seed)
         return registry.create("methods", name, tasks, backbone, options=options)
 
-    return methods.Subject(build, tasks, batch)
+    return methods.Subject(build, tasks, batch, freezes)
 
 
 def _builder(section: Backbone, data: Benchmark, images: Tensor) -> Builder:
