@@ -144,8 +144,8 @@ def silent_parameters(subject: Subject) -> set[str]:
     later ones: a method counts its steps in integer buffers, as a resumed run needs them, and these are set forward.
     """
     method = subject.method
-    silent = _without_gradient(subject, {key for key, p in method.named_parameters() if p.requires_grad})
     state = {key: value.clone() for key, value in method.named_buffers()}
+    silent = _without_gradient(subject, {key for key, p in method.named_parameters() if p.requires_grad})
     # without a counter later steps are as the first ones
     for steps in LATER if silent and _counters(method) else ():
         for counter in _counters(method):

@@ -80,13 +80,16 @@ def _with_parts(images: Sequence[LabelledImage], kinds: Mapping[str, LabelKind])
 
 
 def _strata(image: LabelledImage, kinds: Mapping[str, LabelKind]) -> Iterator[Hashable]:
-    """What each split shall have its share of: images, and those of every class, label and quarter."""
+    """What each split shall have its share of: images, and those of every class, label and quarter, without any label
+    and with an unknown one. Each task then says of every image where it is to be counted; otherwise rare labels would
+    pull others with them.
+    """
     yield ""
     for task in kinds:
         value = image.labels.get(task)
-        if isinstance(value, frozenset):
+        if isinstance(value, frozenset) and value:
             yield from ((task, name) for name in sorted(value))
-        elif value is not None:
+        else:
             yield task, value
 
 

@@ -48,8 +48,8 @@ def test_a_mark_of_utf_8_blank_lines_and_capitals_do_not_matter(tmp_path):
     ("text", "message"),
     [
         ("", "expected columns image, task, label, found an empty file"),
-        ("image,label\na.png,x\n", r"expected columns image, task, label, found image, label$"),
-        ("image,tasks,label\n", r"found image, tasks, label, did you mean 'tasks'\?$"),
+        ("image,label\na.png,x\n", r"expected columns image, task, label, found image, label; for a column"),
+        ("image,tasks,label\n", r"found image, tasks, label, did you mean 'tasks'\?; for a"),
         ("image,task,label,label\n", "expected every column once, label among them"),
         ("image,task,label\na.png,one\n", r"line 2: expected 3 columns, found 2$"),
         ("image,task,label\na.png,one,x,y\n", r"line 2: expected 3 columns, found 4$"),
