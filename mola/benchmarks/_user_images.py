@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from filelock import FileLock
@@ -26,23 +26,11 @@ from mola.data.prepare import photos, store
 from mola.data.prepare.images import Pixels, Reader
 from mola.data.prepare.prepared import Prepared, Recipe, write_prepared
 from mola.data.splits.user_splits import UserSplits
+from mola.data.user.checking import Source
 from mola.terminal import say
 from mola.types import BadInput, Split, Task
 
 DECODERS = ("pillow", "numpy")
-
-
-class Source(Protocol):
-    """Where the images lie, and what is said of them there."""
-
-    path: Path
-    folder: Path
-
-    def checked(self) -> UserSplits:
-        """Open all images, and return how they are divided. Raises Findings with all that is wrong."""
-
-    def check_unchanged(self, splits: Any, renewal: str, *, exact: bool) -> None:
-        """Raise BadInput where the images are not those of the manifest any more."""
 
 
 class UserImages(Benchmark):

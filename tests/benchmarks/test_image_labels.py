@@ -213,10 +213,10 @@ def test_features_come_with_the_labels_of_their_images(path):
         for size in [benchmark.lengths(split)["all"]]
     }
     cached = CachedFeatures(benchmark, arrays, [{}], "", PrefixCosts(0, 0))
-    whole, seen = _all(benchmark), 0
+    whole, number = _all(benchmark), 0
     for batch in cached.batches("train", size=16, seed=0, epoch=0, sampling="proportional"):
         rows = batch.x.flatten().long()
-        seen += len(rows)
+        number += len(rows)
         for name, target in batch.y.items():
             assert torch.allclose(target, whole.y[name][rows], rtol=0, atol=0, equal_nan=True)
-    assert seen > 30
+    assert number > 30

@@ -5,11 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from mola.data.splits.image_rule import Grouped
+from mola.data.splits.user_splits import UserSplits
 from mola.data.user.findings import Collected
 from mola.data.user.inspection import Facts, Inspection
 from mola.types import BadInput, Split
+
+
+class Source(Protocol):
+    """Where the images lie, and what is said of them there."""
+
+    path: Path
+    folder: Path
+
+    def checked(self) -> UserSplits:
+        """Open all images, and return how they are divided. Raises Findings with all that is wrong."""
+
+    def check_unchanged(self, splits: Any, renewal: str, *, exact: bool) -> None:
+        """Raise BadInput where the images are not those of the manifest any more."""
 
 
 def inspection_of(folder: Path, cache: Path) -> Inspection:

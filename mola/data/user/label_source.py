@@ -57,8 +57,8 @@ class LabelSource:
         findings.refuse(self.path)
         # in an order that is as good as random: the first n images are a fair sample
         order = ranked([image.file for image in images], f"{options.seed}/")
-        places = {file: position for position, file in enumerate(order)}
-        entries = sorted(zip(images, division.splits, strict=True), key=lambda pair: places[pair[0].file])
+        position = {file: number for number, file in enumerate(order)}
+        entries = sorted(zip(images, division.splits, strict=True), key=lambda pair: position[pair[0].file])
         return LabelSplits(
             rule=self.rule_of(options),
             given=any(image.split for image in images),
