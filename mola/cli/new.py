@@ -89,7 +89,7 @@ def suite(name: SuiteName, source: From = None, estimate: Estimate = True) -> No
 def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
     from mola.cli.common import load_suite
     from mola.cli.estimate import estimate
-    from mola.cli.own_images import choose, configuration, has_gpu, look
+    from mola.cli.own_images import choose, computing, configuration, has_gpu, look
 
     path = Path(f"{name}.yaml")
     if path.exists():
@@ -104,7 +104,7 @@ def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
 
         prepare(None, path, [entry])
         estimate(path)
-    typer.echo(f"next: snakemake --cores all all --configfile {path}; mola report -c {path}")
+    typer.echo(f"next: {computing(path)}; mola report -c {path}")
 
 
 def _write_part(kind: Kind, name: str, entry: str) -> None:

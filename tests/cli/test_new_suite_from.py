@@ -14,6 +14,7 @@ from mola.config import parse
 from mola.experiment import estimate
 from mola.experiment.estimate import Pace, together
 from mola.plain import check
+from mola.source import ROOT
 from mola.types import BadInput
 
 
@@ -57,7 +58,8 @@ def test_the_command_looks_splits_and_writes(photos):
     folder = photos.parent
     done = mola("new", "suite", "shop", "--from", "photos", "--no-estimate", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "indoors: 3 classes; train " in done.stdout and "next: snakemake --cores all all" in done.stdout
+    assert "indoors: 3 classes; train " in done.stdout
+    assert f"next: snakemake --snakefile {ROOT}/Snakefile --cores all all --configfile shop.yaml; mola" in done.stdout
     again = mola("new", "suite", "shop", "--from", "photos", cwd=folder)
     assert again.returncode == 2 and "shop.yaml: expected a new file, found one" in again.stderr
     (photos / "indoors/cup/broken.png").write_bytes(b"no image")

@@ -26,7 +26,7 @@ SEPARATORS = re.compile(r"[;|]")  # of several labels in a field
 NONE = "none"  # in any case: the image is known to have none of the labels
 UNKNOWN = ("na", "n/a", "nan")  # in any case, in a column of numbers: not known, as an empty field
 MOST_CLASSES = 20  # different whole numbers that are taken for classes
-LEAST = 3  # images of a class, one for each split
+LEAST = 3  # images of a class, one for each split; of words, on average
 Kinds = Mapping[str, LabelKind]  # column → kind
 
 
@@ -94,7 +94,8 @@ def _likely(words: Counter[str], rows: int) -> tuple[LabelKind | None, str]:
         labels = Counter(label for word, number in words.items() for label in _labels(word) for _ in range(number))
         return "multilabel", f"{len(labels)} labels; {known}"
     shown = one_line(", ".join(class_order(words)[:4]), 60) + (", …" if len(words) > 4 else "")
-    if len(words) > 1 and min(words.values()) >= LEAST:
+    # a rare class is one all the same, and is named where it has too few images
+    if 1 < len(words) <= (rows - missing) / LEAST:
         return "classes", f"{len(words)} classes ({shown}); {known}"
     return None, f"{len(words)} different texts ({shown}); {known}"
 

@@ -19,6 +19,7 @@ def written(tmp_path, columns):
     ("words", "kind", "holds"),
     [
         (["cat", "dog", ""] * 8, "classes", "2 classes (cat, dog); 16 of 24 known"),
+        (["cat", "dog"] * 11 + ["cat", "hen"], "classes", "3 classes (cat, dog, hen); all known"),
         (["0", "1"] * 12, "classes", "2 whole numbers, regression if their size counts; all known"),
         ([f"{i}.5" for i in range(24)], "regression", "numbers from 0.5 to 23.5; all known"),
         ([str(i % 22) for i in range(24)], "regression", "numbers from 0 to 21; all known"),
