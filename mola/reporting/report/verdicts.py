@@ -1,0 +1,89 @@
+"""The question and its answer, benchmark by benchmark: from the numbers by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mola.config import Suite
+from mola.reporting.render.text import in_parts, text
+from mola.reporting.results.read import Results
+from mola.reporting.tables.answer import Verdict, capital, verdict
+from mola.reporting.tables.layout import Table
+from mola.reporting.tables.leader import leader
+
+
+NOTHING = "No answer yet: no row has all its runs."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the answers: the row that stands for it, its score on test and its difference, each with its interval, and
+    whether it is beaten.
+    """
+
+    answer: str
+    row: str
+    score: tuple[str, str]
+    difference: tuple[str, str]
+    state: str  # recommended, as good, or beaten
+
+
+@dataclass(frozen=True)
+class Card:
+    """The verdict of one benchmark. title: empty where there is no answer yet."""
+
+    benchmark: str
+    title: str
+    words: str
+    choices: Sequence[Choice] = ()
+
+
+def question(suite: Suite) -> str:
+    """What the suite asks, in words."""
+    if len(suite.answers) > 1:
+        *others, last = suite.answers
+        return f"Which is best: {', '.join(others)} or {last}?"
+    base = suite.compare_to or suite.reference
+    return f"Which of {len(suite.methods)} rows is best{f', and is it better than {base}' if base else ''}?"
+
+
+def verdicts(suite: Suite, benchmarks: Mapping[str, Results]) -> dict[str, Verdict | str]:
+    """Of every benchmark; empty where the suite has no answers to choose among."""
+    return {name: verdict(results, suite.answers) for name, results in benchmarks.items()} if suite.answers else {}
+
+
+def cards(
+    suite: Suite,
+    benchmarks: Mapping[str, Results],
+    tables: Mapping[str, Table],
+    judged: Mapping[str, Verdict | str],
+) -> list[Card]:
+    """A card per benchmark."""
+    if judged:
+        return [_card(name, each, tables[f"{name}.answer"]) for name, each in judged.items()]
+    every = {name: leader(results, suite.compare_to or suite.reference) for name, results in benchmarks.items()}
+    return [Card(name, found.label if found else "", found.text if found else NOTHING) for name, found in every.items()]
+
+
+def tally(judged: Mapping[str, Verdict | str]) -> str:
+    """Of several benchmarks that have a verdict, on how many each answer is best, or as good as the best."""
+    known = [each for each in judged.values() if isinstance(each, Verdict)]
+    if len(known) < 2:
+        return ""
+    counts = {answer: sum(answer in each.best for each in known) for answer in known[0].chosen}
+    parts = (f"{answer} on {count}" for answer, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+    return f"Best, or not told from the best: {', '.join(parts)} of {len(known)} benchmarks."
+
+
+def _card(benchmark: str, found: Verdict | str, table: Table) -> Card:
+    if isinstance(found, str):
+        return Card(benchmark, "", capital(found))
+    columns = {column.key: column for column in table.columns}
+    choices = []
+    for number, (answer, row) in enumerate(found.chosen.items()):
+        state = "as good" if answer in found.best else "beaten"
+        state = "recommended" if answer == found.recommended else state
+        score, difference = (in_parts(text(table, columns[key], number)) for key in ("test", "difference"))
+        choices.append(Choice(answer, row.label, score, difference, state))
+    return Card(benchmark, capital(found.recommended), found.text, choices)
