@@ -1,4 +1,4 @@
-"""``results/<suite>/workflow.html``: Snakemake's own report, with the graph of the workflow and the times of its jobs."""
+"""``results/<suite>/workflow.html``: Snakemake's own report: the graph of the workflow, and the times of jobs."""
 
 from __future__ import annotations
 

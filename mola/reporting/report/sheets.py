@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mola.experiment.record import Record
-from mola.experiment.run import LOG
 from mola.metrics import averageable, overall
 from mola.reporting.figures._source import Source
 from mola.reporting.report.places import Places
 from mola.reporting.results.records import Row, score
 from mola.reporting.tables.notes import of_row
 
+# as mola.experiment.run calls it, which loads torch
+LOG = "log.txt"
 # the last lines of a log, and how long each may be
 TAIL, WIDEST = 8, 160
 # points of a curve that are drawn, and the size of its picture
@@ -63,16 +64,25 @@ def sheets(source: Source, places: Places, config: Path) -> list[Sheet]:
 
 def _sheet(row: Row, source: Source, places: Places, config: Path) -> Sheet:
     records = list(row.records.values())
-    place = f"-b {source.benchmark} -m {row.label}"
     settings = records[0].settings if records else {}
-    unit = "%" if averageable(source.tasks) else "mean of ±log(first metric) × 100"
+    command = f"mola train -c {config} -b {source.benchmark} -m {row.label}"
+    written = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True) if settings else ""
     return Sheet(
-        places.runs(source.benchmark, row.label), source.benchmark, row.label, places.slots[row.label], len(records),
-        source.asked, _facts(settings), yaml.safe_dump(settings, sort_keys=False, allow_unicode=True) if settings else "",
-        _curve(records, source), [_run(seed, record, source) for seed, record in row.records.items()],
-        [(seed, reason, f"mola train -c {config} {place} -s {seed}") for seed, reason in row.problems.items()],
-        [line for line in of_row(Row(row.label, row.records, {}, row.remarks))], _logs(row), unit,
-    )  # fmt: skip
+        id=places.runs(source.benchmark, row.label),
+        benchmark=source.benchmark,
+        label=row.label,
+        slot=places.slots[row.label],
+        finished=len(records),
+        asked=source.asked,
+        facts=_facts(settings),
+        settings=written,
+        curve=_curve(records, source),
+        runs=[_run(seed, record, source) for seed, record in row.records.items()],
+        problems=[(seed, reason, f"{command} -s {seed}") for seed, reason in row.problems.items()],
+        notes=list(of_row(replace(row, problems={}))),
+        logs=_logs(row),
+        unit="%" if averageable(source.tasks) else "mean of ±log(first metric) × 100",
+    )
 
 
 def _facts(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from mola.reporting.tables.answer import Verdict, capital, verdict
 from mola.reporting.tables.layout import Table
 from mola.reporting.tables.leader import leader
 
-
 NOTHING = "No answer yet: no row has all its runs."
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mola.metrics import averageable, overall
+from mola.metrics import averageable
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import Row
 from mola.reporting.statistics.paired import differences
