@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mola.config import Suite
 from mola.reporting.render.text import in_parts, text
 from mola.reporting.results.read import Results
-from mola.reporting.tables.answer import Verdict, capital, verdict
+from mola.reporting.tables.answer import Verdict, capital, is_worse, verdict
 from mola.reporting.tables.layout import Table
 from mola.reporting.tables.leader import leader
 
@@ -18,14 +18,14 @@ NOTHING = "No answer yet: no row has all its runs."
 @dataclass(frozen=True)
 class Choice:
     """One of the answers: the row that stands for it, its score on test and its difference, each with its interval, and
-    whether it is beaten.
+    whether it is worse.
     """
 
     answer: str
     row: str
     score: tuple[str, str]
     difference: tuple[str, str]
-    state: str  # recommended, as good, or beaten
+    state: str  # recommended, worse than that, or equal
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _card(benchmark: str, found: Verdict | str, table: Table) -> Card:
     columns = {column.key: column for column in table.columns}
     choices = []
     for number, (answer, row) in enumerate(found.chosen.items()):
-        state = "as good" if answer in found.best else "beaten"
+        state = "worse" if is_worse(found.against[answer]) else "equal"
         state = "recommended" if answer == found.recommended else state
         score, difference = (in_parts(text(table, columns[key], number)) for key in ("test", "difference"))
         choices.append(Choice(answer, row.label, score, difference, state))

@@ -117,6 +117,11 @@ def _beaten(chosen: Mapping[str, Row], tasks: Sequence[Task]) -> set[str]:
     return {(a if gap.mean < 0 else b) for (a, b), gap in zip(pairs, gaps, strict=True) if gap and told_apart(gap)}
 
 
+def is_worse(gap: Difference | None) -> bool:
+    """Whether a difference is below 0, and beyond chance."""
+    return gap is not None and gap.mean < 0 and told_apart(gap)
+
+
 def told_apart(gap: Difference) -> bool:
     """Whether a difference is beyond chance: its interval leaves out 0 and, where there are seeds enough to test, its p
     is below .05 after Holm's correction.
@@ -154,7 +159,8 @@ def _text(
         return f"{sign * difference.mean:+.2f} {name} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
 
     equals = [answer for answer in best if answer != recommended]
-    worse = [answer for answer in chosen if answer not in best]
+    beaten = [answer for answer in chosen if answer not in best]
+    worse = [answer for answer in beaten if is_worse(against[answer])]
     sentences = []
     if equals:
         names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in equals)
@@ -163,6 +169,9 @@ def _text(
     if worse:
         names = " and ".join(f"{titled(answer)} by {gap(answer, -1)}" for answer in worse)
         sentences.append(f"{capital(titled(recommended))} is better than {names}.")
+    if others := [answer for answer in beaten if answer not in worse]:
+        names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in others)
+        sentences.append(f"Beaten by another answer, but no difference beyond chance from {recommended}: {names}.")
     return " ".join(sentences)
 
 
