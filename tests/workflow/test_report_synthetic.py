@@ -3,8 +3,9 @@ table that there is. The records are synthetic, so nothing is trained.
 """
 
 import pytest
+from browsing import browser, opened  # noqa: F401
 from synthetic import drawn, experiment, fill, make_suite, tune
-from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
+from test_report import bind, check_figure, check_page, enter
 
 from mola.reporting.figures import _write
 from mola.reporting.pages.about import about
