@@ -20,7 +20,6 @@ from mola.reporting.tables.ranking import critical_of, ranking_table
 from mola.reporting.tables.significance import tests_table
 from mola.terminal import say
 
-
 # key of a column → how DVC's tables name it behind the benchmark
 HEADLINE = {"average": "", "delta_task": " Δ", "delta_flat": " Δ_flat"}
 

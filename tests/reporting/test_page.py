@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from browsing import browser, opened  # noqa: F401
+from browsing import opened
 from synthetic import drawn, edit, experiment, fill, make_suite, record
 
 from mola.reporting.figures import _write, cost
@@ -79,7 +79,7 @@ def path(suite):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_it_can_be_read_everywhere(path, browser, width, height, scheme):  # noqa: F811
+def test_it_can_be_read_everywhere(path, browser, width, height, scheme):
     page, wrong = opened(browser, path, width, height, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "tables scroll by themselves"
     number = page.locator("#verdict td", has_text=re.compile(r"\d\.\d")).first.bounding_box()
@@ -96,7 +96,7 @@ def test_it_can_be_read_everywhere(path, browser, width, height, scheme):  # noq
     page.close()
 
 
-def test_a_title_sorts_and_words_filter(path, browser):  # noqa: F811
+def test_a_title_sorts_and_words_filter(path, browser):
     page, wrong = opened(browser, path, 1280)
     summary = page.locator("#summary .grid").first
     names = lambda: summary.locator("tbody tr:not(.heading):visible th").all_inner_texts()  # noqa: E731
@@ -120,7 +120,7 @@ def test_a_title_sorts_and_words_filter(path, browser):  # noqa: F811
 
 
 @pytest.mark.parametrize(("x", "y"), [("milliseconds_per_step", "gain"), ("score", "milliseconds_per_step")])
-def test_the_front_is_that_of_the_figure(suite, path, browser, x, y):  # noqa: F811
+def test_the_front_is_that_of_the_figure(suite, path, browser, x, y):
     page, wrong = opened(browser, path, 390)
     page.locator(".choose select[name=x]").select_option(x)
     page.locator(".choose select[name=y]").select_option(y)
@@ -134,7 +134,7 @@ def test_the_front_is_that_of_the_figure(suite, path, browser, x, y):  # noqa: F
     page.close()
 
 
-def test_a_number_leads_to_its_runs(path, browser):  # noqa: F811
+def test_a_number_leads_to_its_runs(path, browser):
     page, wrong = opened(browser, path, 1280)
     links = page.evaluate(
         "[...document.querySelectorAll('a[href^=\"#\"]')].map((a) => a.getAttribute('href').slice(1))"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from browsing import browser, opened  # noqa: F401
+from browsing import opened
 from running import environment, snakemake, write_suite
 
 pytestmark = pytest.mark.slow
