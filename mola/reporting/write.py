@@ -26,7 +26,7 @@ HEADLINE = {"average": "", "delta_task": " Δ", "delta_flat": " Δ_flat"}
 
 def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
     """For each benchmark and the summary a table and its tests, each as CSV, Markdown, LaTeX and HTML; learning curves,
-    headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput.
+    a row's headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput.
 
     drafts: also take runs of code that is in no commit, and say so.
     """
@@ -66,7 +66,7 @@ def tables(suite: Suite, benchmarks: Mapping[str, Results]) -> dict[str, Table]:
 
 
 def _metrics(suite: Suite, finished: Mapping[str, Table]) -> dict[str, str]:
-    """Row → its headline numbers as JSON, of every benchmark: DVC shows a file in a line, and its numbers in columns."""
+    """Row → its headline numbers of every benchmark as JSON: DVC shows a file in a line, its numbers in columns."""
     metrics: dict[str, dict[str, float]] = {label: {} for label in suite.methods}
     for name in suite.benchmarks:
         for column in finished[name].columns:
@@ -78,8 +78,8 @@ def _metrics(suite: Suite, finished: Mapping[str, Table]) -> dict[str, str]:
 
 
 def _remove_older(folder: Path, written: Mapping[Path, str]) -> None:
-    """Remove the tables of benchmarks and the numbers of rows that the suite no longer has: none outlives its data. What
-    is no table of ours stays.
+    """Remove the tables of benchmarks and the numbers of rows that the suite no longer has: none outlives its data.
+    What is no table of ours stays.
     """
     for path in folder.glob("metrics/*.json"):
         if path not in written:

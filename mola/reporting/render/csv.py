@@ -55,7 +55,7 @@ def csv_text(data: pd.DataFrame) -> str:
 
 
 def _harmless(value: object) -> object:
-    """Text that is no formula, and a number without what rounding makes of 0 (5e-30, −0), another one on each machine."""
+    """Text that is no formula, and 0 for what rounding makes of it: 5e-30, −0, another number on each machine."""
     if isinstance(value, float):
         return 0.0 if abs(value) < NOTHING_LEFT else value
     if not isinstance(value, str):
