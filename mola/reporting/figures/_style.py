@@ -85,7 +85,8 @@ def _shade(colour: str, part: float) -> str:
     """The colour darkened at 0, lightened at 1, and evenly in between."""
     towards = part * (DARKEST + LIGHTEST) - DARKEST
     other = np.zeros(3) if towards < 0 else np.ones(3)
-    return str(to_hex((1 - abs(towards)) * np.array(to_rgb(colour)) + abs(towards) * other))
+    red, green, blue = (1 - abs(towards)) * np.array(to_rgb(colour)) + abs(towards) * other
+    return str(to_hex((float(red), float(green), float(blue))))
 
 
 @contextmanager

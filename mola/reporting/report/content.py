@@ -64,9 +64,9 @@ def page(
     template = environment.get_template("page.html")
     # what the page weighs without figures decides how many it can hold
     none: Mapping[str, Any] = {name: [] for name in (*benchmarks, "summary")}
-    room = MOST - SPARE - len(template.render(about, pictures=none).encode())
+    free_bytes = MOST - SPARE - len(template.render(about, pictures=none).encode())
     # captions of figures are written for the content of the suite's file
-    held = pictures(suite.folder / "figures", [*none], yaml.safe_load(text), room)
+    held = pictures(suite.folder / "figures", [*none], yaml.safe_load(text), free_bytes)
     return template.render(about, pictures=held)
 
 

@@ -59,11 +59,11 @@ def panel(source: Source, places: Places) -> Panel | None:
     bars = []
     for row in rows:
         mean, half = known[row.label]["mean"], known[row.label]["ci95"]
-        ends = (place(mean - half), place(mean + half)) if math.isfinite(half) else (None, None)
+        start, end = (place(mean - half), place(mean + half)) if math.isfinite(half) else (None, None)
         text = f"{mean:{'+' if delta else ''}.2f}".replace("-", "−")
         rest = f"± {half:.2f}" if math.isfinite(half) else ""
         link, slot = places.runs(source.benchmark, row.label), places.slots[row.label]
-        bars.append((row.group, Bar(row.label, link, slot, place(mean), *ends, text, rest, row.complete)))
+        bars.append((row.group, Bar(row.label, link, slot, place(mean), start, end, text, rest, row.complete)))
     groups = [(heading, [bar for _, bar in some]) for heading, some in groupby(bars, key=lambda pair: pair[0])]
     ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     shown = [(place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks]

@@ -52,14 +52,14 @@ def grid(table: Table, link: Link) -> Grid:
 
     def line(row: int) -> Line:
         name = table.labels[row]
-        cells = [_cell(table, column, row, marks.get(row, ""), link) for column, marks in columns]
+        cells = [_table_entry(table, column, row, marks.get(row, ""), link) for column, marks in columns]
         return Line(name, label(table, row), cells)
 
     parts = [(heading, [line(row) for row in members]) for heading, members in table.headed()]
     return Grid(table.title, table.first, table.columns, parts, table.caption, lines(table))
 
 
-def _cell(table: Table, column: Column, row: int, mark: str, link: Link) -> Cell:
+def _table_entry(table: Table, column: Column, row: int, mark: str, link: Link) -> Cell:
     estimate = column.estimates[row]
     mean, rest = in_parts(text(table, column, row))
     leads = None if estimate is None or column.cited else link(column, table.labels[row])

@@ -29,19 +29,21 @@ class Picture:
     file: str
 
 
-def pictures(folder: Path, of: Sequence[str], config: Mapping[str, object], room: int) -> dict[str, list[Picture]]:
+def pictures(
+    folder: Path, of: Sequence[str], config: Mapping[str, object], free_bytes: int
+) -> dict[str, list[Picture]]:
     """What they are of (a benchmark, or summary) → its figures in ``folder``.
 
     config: the content of the suite's file.
-    room:   bytes that all may have. Those of many benchmarks are taken in turn, so that none lacks the first ones.
+    free_bytes:   bytes that all may have. Those of many benchmarks are taken in turn, so that none lacks the first ones.
     """
     files = {name: sorted(_figures(folder, name), key=_rank) for name in of}
     shown: dict[str, list[Picture]] = {name: [] for name in of}
     for number in range(max(map(len, files.values()), default=0)):
         for name, paths in files.items():
             if number < len(paths):
-                picture = _picture(paths[number], name, config, room)
-                room -= len(picture.data)
+                picture = _picture(paths[number], name, config, free_bytes)
+                free_bytes -= len(picture.data)
                 shown[name].append(picture)
     return shown
 
@@ -55,7 +57,7 @@ def _rank(path: Path) -> tuple[int, str]:
     return (ORDER.index(figure) if figure in ORDER else len(ORDER), figure)
 
 
-def _picture(path: Path, of: str, config: Mapping[str, object], room: int) -> Picture:
+def _picture(path: Path, of: str, config: Mapping[str, object], free_bytes: int) -> Picture:
     figure = path.stem.rpartition(".")[2]
     text = caption(of, figure, config)
     name = figure.replace("_", " ")
@@ -66,7 +68,7 @@ def _picture(path: Path, of: str, config: Mapping[str, object], room: int) -> Pi
     alt = f"Figure {name} of {of}: {first}{dot.strip()} The numbers are in {path.stem}.csv."
     # a figure is drawn with 180 dots an inch, and a page has 96
     size = round(width * 96 / 180), round(height * 96 / 180)
-    return Picture(name, text, alt, *size, data if len(data) <= room else "", f"figures/{path.name}")
+    return Picture(name, text, alt, *size, data if len(data) <= free_bytes else "", f"figures/{path.name}")
 
 
 def _url(image: Image.Image) -> str:

@@ -140,8 +140,8 @@ def _logs(row: Row) -> list[tuple[int, str]]:
     """The last lines of the logs that are here, of the first run and of those that do not count: (seed, text)."""
     if row.experiment is None:
         return []
-    wanted = [*list(row.records)[:1], *row.problems]
-    logs = ((seed, _tail(row.experiment.run_folder(seed) / LOG)) for seed in wanted)
+    seeds = [*list(row.records)[:1], *row.problems]
+    logs = ((seed, _tail(row.experiment.run_folder(seed) / LOG)) for seed in seeds)
     return [(seed, log) for seed, log in logs if log]
 
 

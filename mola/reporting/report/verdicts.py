@@ -62,7 +62,7 @@ def cards(
     if judged:
         return [_card(name, each, tables[f"{name}.answer"]) for name, each in judged.items()]
     every = {name: leader(results, suite.compare_to or suite.reference) for name, results in benchmarks.items()}
-    return [Card(name, found.label if found else "", found.text if found else NOTHING) for name, found in every.items()]
+    return [Card(name, best.label if best else "", best.text if best else NOTHING) for name, best in every.items()]
 
 
 def tally(judged: Mapping[str, Verdict | str]) -> str:
@@ -75,14 +75,14 @@ def tally(judged: Mapping[str, Verdict | str]) -> str:
     return f"Best, or not told from the best: {', '.join(parts)} of {len(known)} benchmarks."
 
 
-def _card(benchmark: str, found: Verdict | str, table: Table) -> Card:
-    if isinstance(found, str):
-        return Card(benchmark, "", capital(found))
+def _card(benchmark: str, judgement: Verdict | str, table: Table) -> Card:
+    if isinstance(judgement, str):
+        return Card(benchmark, "", capital(judgement))
     columns = {column.key: column for column in table.columns}
     choices = []
-    for number, (answer, row) in enumerate(found.chosen.items()):
-        state = "worse" if is_worse(found.against[answer]) else "equal"
-        state = "recommended" if answer == found.recommended else state
+    for number, (answer, row) in enumerate(judgement.chosen.items()):
+        state = "worse" if is_worse(judgement.against[answer]) else "equal"
+        state = "recommended" if answer == judgement.recommended else state
         score, difference = (in_parts(text(table, columns[key], number)) for key in ("test", "difference"))
         choices.append(Choice(answer, row.label, score, difference, state))
-    return Card(benchmark, capital(found.recommended), found.text, choices)
+    return Card(benchmark, capital(judgement.recommended), judgement.text, choices)
