@@ -172,3 +172,24 @@ def test_a_suite_without_answers_has_a_verdict_too(tmp_path):
     text = write_page(suite, tmp_path / "suite.yaml", read_results(suite), workflow=False).read_text()
     assert "Which of 2 rows is best, and is it better than single_task?" in text
     assert re.search(r"On test it differs from single_task by \+\d+\.\d\d points \[\+", text)
+
+
+def test_verdicts_of_many_benchmarks_keep_to_their_columns(tmp_path, browser):
+    """Four benchmarks: on one a run is missing, on two an answer has no row."""
+    rows = {"single_task": {}, "shared": {}, "mola_grad": {"benchmarks": ["digits", "emoji"]}}
+    answers = {"pool": ["shared"], "mix": ["mola_grad"], "apart": ["single_task"]}
+    suite = make_suite(
+        tmp_path, methods=rows, benchmarks=("digits", "emoji", "glyphs", "scenes"), seeds=6, answers=answers
+    )
+    fill(suite, drawn({"shared": 0.02, "mola_grad": 0.04}, noise=0.01))
+    (experiment(suite, "shared", "emoji").run_folder(2) / "record.json").unlink()
+    path = write_page(suite, tmp_path / "suite.yaml", read_results(suite), workflow=False)
+    page, wrong = opened(browser, path, 390, 844)
+    rows = [row.inner_text() for row in page.locator(".verdicts tr").all()]
+    assert rows[0].split() == ["benchmark", "verdict", "pool", "mix", "apart"]
+    assert "No answer yet: not every run of shared is in." in rows[2]
+    for row in page.locator(".verdicts tr", has_text=re.compile("glyphs|scenes")).all():
+        assert row.locator("td").nth(2).inner_text() == "–" and re.search(r"\d", row.locator("td").nth(3).inner_text())
+    assert " of 3" in page.locator(".tally").inner_text() and "mix on 1 of 1" in page.locator(".tally").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and wrong == []
+    page.close()

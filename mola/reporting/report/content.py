@@ -77,7 +77,8 @@ def _overview(suite: Suite, benchmarks: Mapping[str, Results], tables: Mapping[s
     return {
         "suite": suite.suite,
         "question": question(suite),
-        "tally": tally(judged),
+        "tally": tally(judged, suite.answers),
+        "answers": list(suite.answers),
         "cards": cards(suite, benchmarks, tables, judged),
         "numbers": {"benchmarks": len(benchmarks), "rows": len(suite.methods), "seeds": len(suite.seeds)},
         "finished": len(records),

@@ -34,8 +34,8 @@ def pictures(
 ) -> dict[str, list[Picture]]:
     """What they are of (a benchmark, or summary) → its figures in ``folder``.
 
-    config: the content of the suite's file.
-    free_bytes:   bytes that all may have. Those of many benchmarks are taken in turn, so that none lacks the first ones.
+    config:     the content of the suite's file.
+    free_bytes: what all may have. Those of many benchmarks are taken in turn, so that none lacks the first ones.
     """
     files = {name: sorted(_figures(folder, name), key=_rank) for name in of}
     shown: dict[str, list[Picture]] = {name: [] for name in of}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mola.config import Suite
@@ -65,14 +65,16 @@ def cards(
     return [Card(name, best.label if best else "", best.text if best else NOTHING) for name, best in every.items()]
 
 
-def tally(judged: Mapping[str, Verdict | str]) -> str:
+def tally(judged: Mapping[str, Verdict | str], answers: Iterable[str]) -> str:
     """Of several benchmarks that have a verdict, on how many each answer is best, or as good as the best."""
     known = [each for each in judged.values() if isinstance(each, Verdict)]
     if len(known) < 2:
         return ""
-    counts = {answer: sum(answer in each.best for each in known) for answer in known[0].chosen}
-    parts = (f"{answer} on {count}" for answer, count in sorted(counts.items(), key=lambda pair: -pair[1]))
-    return f"Best, or not told from the best: {', '.join(parts)} of {len(known)} benchmarks."
+    asked = {answer: [each for each in known if answer in each.chosen] for answer in answers}
+    counts = {answer: sum(answer in each.best for each in some) for answer, some in asked.items() if some}
+    ordered = sorted(counts, key=lambda answer: -counts[answer])
+    parts = (f"{answer} on {counts[answer]} of {len(asked[answer])}" for answer in ordered)
+    return f"Best, or not told from the best: {', '.join(parts)} benchmarks."
 
 
 def _card(benchmark: str, judgement: Verdict | str, table: Table) -> Card:
