@@ -108,19 +108,23 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
 
 
 def _write_pages(suite: Suite, config: Path) -> None:
+    """Snakemake's report first: the page leads to it where it could be written, and answers where it could not."""
     from mola.reporting.pages.workflow import lacks, write_workflow
     from mola.reporting.report.write import write_page
     from mola.reporting.results.read import read_results
     from mola.reporting.tables.answer import in_words
 
-    benchmarks, reason = read_results(suite), lacks(suite)
-    path = write_page(suite, config, benchmarks, workflow=reason is None)
-    for line in in_words(benchmarks, suite.answers):
-        typer.echo(line)
-    typer.echo(path)
+    benchmarks, workflow, reason = read_results(suite), None, lacks(suite)
     if reason is None:
-        typer.echo(write_workflow(suite, config))
-    else:
+        try:
+            workflow = write_workflow(suite, config)
+        except BadInput as error:
+            reason = str(error)
+    path = write_page(suite, config, benchmarks, workflow=workflow is not None)
+    for line in (*in_words(benchmarks, suite.answers), path, workflow):
+        if line is not None:
+            typer.echo(line)
+    if reason:
         typer.echo(f"mola: workflow.html, Snakemake's own report, is not written: {reason}", err=True)
 
 

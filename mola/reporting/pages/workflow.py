@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mola.config import Suite
 from mola.files import write
-from mola.types import BadInput
+from mola.types import BadInput, one_line
 
 SNAKEFILE, STYLE = Path("Snakefile"), Path("workflow/report/style.css")
 
 
 def lacks(suite: Suite) -> str | None:
     """Why Snakemake has nothing to report here; None where it has."""
+    if find_spec("snakemake") is None:
+        return "snakemake is not installed"
     if not SNAKEFILE.is_file():
         return f"no Snakefile in {Path.cwd()}"
     missing = [path for path in (suite.folder / "figures", suite.folder / "about.html") if not path.exists()]
@@ -38,6 +41,6 @@ def write_workflow(suite: Suite, config: Path) -> Path:
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode or not html.is_file():
             lines = [line for line in process.stderr.splitlines() if line.strip()]
-            raise BadInput(f"report: Snakemake could not write {path}: {' '.join(lines[-3:]) or 'no reason given'}")
+            raise BadInput(one_line(f"Snakemake could not: {' '.join(lines[-3:]) or 'no reason given'}"))
         write(path, lambda temporary: shutil.copyfile(html, temporary))
     return path
