@@ -14,6 +14,7 @@ from mola.reporting.results.records import Row, scores
 from mola.reporting.tables import costs
 
 SCORE, GAIN, TIME = "score", "gain", "minutes"
+DELTA = "Δ"
 # of the tables' costs, with the titles of their axes
 COSTS = {
     "milliseconds_per_step": "ms per training step",
@@ -29,11 +30,11 @@ def measures(sources: Sequence[Source], places: Places) -> dict[str, Any]:
     """Plain data: ``axes`` (key, title, whether more is better), and for every benchmark its ``points`` with mean,
     half-width and n of each; null where a row has no such number. A row that lacks seeds is never on the front.
     """
-    gain = headline(sources[0])[0]
+    gain = next((title for source in sources if (title := headline(source)[0]).startswith(DELTA)), None)
     axes = [{"key": SCORE, "title": "test score (%)", "better": "higher"}]
     if any(not averageable(source.tasks) for source in sources):
         axes[0]["title"] = "test score (% where tasks have an average, else mean of ±log × 100)"
-    if gain.startswith("Δ"):
+    if gain:
         axes.append({"key": GAIN, "title": gain, "better": "higher"})
     axes += [{"key": key, "title": title, "better": "lower"} for key, title in COSTS.items()]
     axes.append({"key": TIME, "title": "minutes of training a run", "better": "lower"})
@@ -42,7 +43,9 @@ def measures(sources: Sequence[Source], places: Places) -> dict[str, Any]:
 
 
 def _points(source: Source, places: Places) -> list[dict[str, Any]]:
-    gains = headline(source)[1]
+    title, gains = headline(source)
+    # where the reference has no run, the headline is another number
+    gains = gains if title.startswith(DELTA) else {row.label: [] for row in source.rows}
     return [
         {
             "label": row.label,

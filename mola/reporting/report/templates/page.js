@@ -210,7 +210,8 @@ function name(marks, width) {
   }
 }
 
-options(form.elements.benchmark, data.benchmarks.map(({ name: title }, i) => [String(i), title]), "0");
+const known = data.benchmarks.findIndex(({ points }) => points.length);
+options(form.elements.benchmark, data.benchmarks.map(({ name: title }, i) => [String(i), title]), String(known));
 const axes = data.axes.map(({ key, title }) => [key, title]);
 options(form.elements.x, axes, "milliseconds_per_step");
 options(form.elements.y, axes, axes.some(([key]) => key === "gain") ? "gain" : "score");
