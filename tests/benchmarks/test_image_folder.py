@@ -356,7 +356,7 @@ def test_entries_that_share_a_split_are_divided_anew_together(tmp_path, photos):
         "suite": "own", "data": "data", "seeds": 1, "reference": None, "methods": {"shared": None},
         "benchmarks": {"mine": entry, "large": {**entry, "size": 24}, "other": {**entry, "seed": 1}},
     }  # fmt: skip
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(suite))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
 
     def prepare(*words):
         command = [sys.executable, "-m", "mola.cli", "prepare", "-c", "own.yaml", *words]
