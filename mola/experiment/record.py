@@ -202,7 +202,8 @@ def document() -> str:
         "`python -m mola.experiment.record > docs/record.md`.\n"
         f"\nIts keys are those of version {VERSION}. Older records are read, too; newer ones are refused.\n"
         "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite, "
-        "and in a finished run a metric that the split's targets do not define.\n"
+        "and in a finished run a metric that the split's targets do not define. A task without any target in the split "
+        "has `targets` 0 instead of a loss.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

@@ -32,9 +32,9 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
         portable.check()
     benchmark: Benchmark = registry.create("benchmarks", settings.benchmark, data, options=settings.benchmark_options)
     benchmark.threads = loader_threads(device)
-    _warn_of_large_batches(benchmark, settings.training.batch_size)
     if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
         raise BadInput(f"norm: expected shared on {settings.benchmark}, where every image has every task, found 'task'")
+    images = benchmark
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
     backbone = _backbone(settings.backbone, benchmark, dense)
     if settings.backbone.cached_views:
@@ -49,6 +49,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     balancer: Balancer = registry.create(
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )
+    _warn_of_large_batches(images, settings.training.batch_size)
     # dropout draws the same whatever the method's weights drew
     seed_everything(derive(seed, "training"), bool(deterministic))
     return benchmark, method.to(device), balancer

@@ -23,7 +23,7 @@ def evaluate(
 
     The loss is the mean over all samples (pixels that count, of dense tasks), however they fall into batches; NaN where
     a prediction was not finite, so that it tells a model that diverged from a metric that the split does not define. A
-    task without any target in the split has no loss, and NaN for its metrics.
+    task without any target in the split has ``targets`` 0 instead of a loss, and NaN for its metrics.
     """
     method.eval()
     tasks = {task.name: task for task in benchmark.tasks}
@@ -38,8 +38,7 @@ def evaluate(
             sums[name] += float(loss) * count
             counts[name] += count
     losses = {
-        name: {"loss": sums[name] / count if metrics[name].usable() else math.nan}
+        name: {"loss": sums[name] / count if metrics[name].usable() else math.nan} if count else {"targets": 0.0}
         for name, count in counts.items()
-        if count
     }
-    return {name: {**metrics[name].compute(), **losses.get(name, {})} for name in tasks}
+    return {name: {**metrics[name].compute(), **losses[name]} for name in tasks}

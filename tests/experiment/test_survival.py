@@ -160,7 +160,7 @@ def test_a_failed_run_keeps_checkpoint_and_curve_and_goes_on(whole, monkeypatch,
     def forward(self, batch):
         # of training: other batches have other sizes
         calls.append(self.training and len(batch.x) == 16)
-        if sum(calls) == 11:
+        if calls[-1] and sum(calls) == 11:
             raise RuntimeError("the cable is out\nand more")
         return real(self, batch)
 
