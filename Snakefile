@@ -5,17 +5,28 @@
 #   snakemake --cores all all                                       the embedded suite
 #   snakemake --cores all all --configfile config/smoke.yaml        another suite
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
-# `configfile:` would merge a file given on the command line into the default, methods of both included
-if not config:
+DEFAULT = "config/config.yaml"
+if not os.path.isfile(DEFAULT):
+    DEFAULT = os.path.join(workflow.basedir, DEFAULT)
 
-    configfile: "config/config.yaml"
+# `configfile:` would merge a file given on the command line into the default, methods of both included; values of
+# `--config` change the default
+if not workflow.overwrite_configfiles:
+
+    configfile: DEFAULT
 
 
 report: "workflow/report/workflow.rst"
+
+
+# only where `--software-deployment-method apptainer` asks for it: workflow/mola.def says how it is built
+container: "mola.sif"
 
 
 include: "workflow/rules/common.smk"

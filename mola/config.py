@@ -227,6 +227,15 @@ def parse(content: Mapping[str, Any], origin: str, file: Path | None = None) -> 
     return suite
 
 
+def checked_before(content: Mapping[str, Any], file: Path | None = None) -> Suite:
+    """The suite of a configuration that another process has checked with :func:`parse`: rows are not looked at."""
+    suite = validated(Suite, content, "")
+    look_in(suite.plugins, file.parent if file else None)
+    entries = with_paths(suite.benchmarks, file or Path(f"{suite.suite}.yaml"))
+    suite = suite.model_copy(update={"benchmarks": entries})
+    return suite.model_copy(update={"device": "cpu"}) if suite.is_portable else suite
+
+
 def _on_one_kind_of_kernels(suite: Suite) -> Suite:
     """The suite, on the CPU where its rows are portable. Raises BadInput where only some are: a process has one kind of
     kernels.

@@ -47,19 +47,24 @@ def train(
     experiments = chosen_experiments(suite, benchmark, method)
     if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
         raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
-    for other in sorted({*(seed or [])} - {*suite.seeds}):
+    seeds = seed or suite.seeds
+    for other in sorted({*seeds} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018
+    from mola.experiment.inputs import write_inputs
     from mola.experiment.run import train_seeds
 
+    failed = []
     with log_lines():
-        failed = [
-            f"{experiment.name}: seed {s}"
-            for experiment in experiments
-            for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
-        ]
+        for experiment in experiments:
+            try:
+                failed += [f"{experiment.name}: seed {s}" for s in train_seeds(experiment, seeds, renew=renew)]
+            finally:
+                # none beside nothing: what is wrong before the first step leaves no file
+                if experiment.folder.is_dir():
+                    write_inputs([experiment])
     if failed:
         typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
         raise typer.Exit(1)
