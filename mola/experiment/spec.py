@@ -26,6 +26,24 @@ COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # pac
 
 
 @dataclass(frozen=True)
+class _Data:
+    """A benchmark, and what is read of its files once."""
+
+    benchmark: Benchmark
+
+    @cached_property
+    def splits_sha256(self) -> str:
+        return self.benchmark.splits_sha256
+
+    @cached_property
+    def identity(self) -> str | None:
+        try:
+            return self.benchmark.identity
+        except BadInput:
+            return None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One (suite, benchmark, row), with a run for every seed.
 
@@ -98,7 +116,7 @@ class Experiment:
         if files:
             # the content of weights counts, and not where they lie
             hashed = json.loads(json.dumps(hashed).replace(json.dumps(settings.backbone.weights), '"a file"'))
-        return fingerprint(hashed, [*modules(settings), *more], self.data.splits_sha256, files)
+        return fingerprint(hashed, [*modules(settings), *more], self._data.splits_sha256, files)
 
     @property
     def tuned_summary(self) -> dict[str, Any] | None:
@@ -137,20 +155,20 @@ class Experiment:
         )
 
     @cached_property
+    def _data(self) -> _Data:
+        """What all rows of the benchmark have in common."""
+        options, name = self.configured.benchmark_options, self.configured.benchmark
+        return _Data(registry.create("benchmarks", name, self.suite.data, options=options))
+
+    @property
     def data(self) -> Benchmark:
         """The benchmark with its options. Raises BadInput for those that it refuses."""
-        options = self.configured.benchmark_options
-        name = self.configured.benchmark
-        benchmark: Benchmark = registry.create("benchmarks", name, self.suite.data, options=options)
-        return benchmark
+        return self._data.benchmark
 
-    @cached_property
+    @property
     def data_identity(self) -> str | None:
         """The identity of the prepared data; None where it is not prepared here."""
-        try:
-            return self.data.identity
-        except BadInput:
-            return None
+        return self._data.identity
 
     def stale(self, record: Record, seed: int) -> str | None:
         """Why a record is none of this experiment's seed as it is now; None where it is. The one answer to this
@@ -167,8 +185,14 @@ class Experiment:
 
 
 def experiments(suite: Suite) -> list[Experiment]:
-    """All experiments of a suite, benchmark by benchmark."""
-    return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.rows(benchmark)]
+    """All experiments of a suite, benchmark by benchmark; those of one share what is read of its files."""
+    every = []
+    for benchmark in suite.benchmarks:
+        first: Experiment | None = None
+        for label in suite.rows(benchmark):
+            every.append(experiment(suite, benchmark, label, first))
+            first = first or every[-1]
+    return every
 
 
 def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
@@ -177,13 +201,18 @@ def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
         experiment(suite, benchmark, suite.rows(benchmark)[0]).data.check_raw()
 
 
-def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
+def experiment(suite: Suite, benchmark: str, label: str, like: Experiment | None = None) -> Experiment:
     """One experiment of a suite, by labels. Raises BadInput for those outside it, for what the benchmark refuses, and
     for weights whose pretraining saw what it tests.
+
+    like: another one on the same benchmark, with which it shares what is read of the data.
     """
     settings = suite.settings(benchmark, label)
     check_leakage(settings, suite.data)
     result = Experiment(suite, benchmark, label, settings)
+    if like is not None:
+        # where a cached property keeps its value
+        result.__dict__["_data"] = like._data
     result.data  # noqa: B018
     return result
 
