@@ -60,7 +60,7 @@ class _Suite:
     # whether sys.path has the folder for our sake alone
     is_added = False
     # what lies there, as it was when it was first looked for: a large suite asks for every row
-    known: ClassVar[dict[Kind, dict[str, list[Plugin]]]] = {}
+    known: ClassVar[dict[Kind, tuple[tuple[Plugin, ...], dict[str, list[Plugin]]]]] = {}
 
 
 def look_in(folder: Path | None) -> bool:
@@ -86,11 +86,13 @@ def folder() -> Path | None:
 
 def candidates(kind: Kind) -> dict[str, list[Plugin]]:
     """Name → the plugins that are called so, each from another place; those in the suite's folder first."""
-    if kind not in _Suite.known:
-        every = _Suite.known[kind] = {}
-        for plugin in [*_in_folder(kind), *_installed(kind)]:
+    installed = _installed(kind)
+    if kind not in _Suite.known or _Suite.known[kind][0] is not installed:
+        every: dict[str, list[Plugin]] = {}
+        for plugin in [*_in_folder(kind), *installed]:
             every.setdefault(plugin.name, []).append(plugin)
-    return _Suite.known[kind]
+        _Suite.known[kind] = installed, every
+    return _Suite.known[kind][1]
 
 
 def is_ours(module: str) -> bool:

@@ -109,7 +109,7 @@ def tune(
 
 
 def status(config: Config = DEFAULT) -> None:
-    """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
+    """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
@@ -123,13 +123,18 @@ def status(config: Config = DEFAULT) -> None:
     counts: Counter[str] = Counter()
     runs = {}
     for experiment in experiments(suite):
-        states = [look(experiment, seed) for seed in suite.seeds]
-        words = "  ".join(f"{seed}:{word}" for seed, (word, _) in zip(suite.seeds, states, strict=True))
+        looks = {seed: look(experiment, seed) for seed in suite.seeds}
+        words = "  ".join(f"{seed}:{one.state}" for seed, one in looks.items())
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
-        for change in versions_behind(experiment):
+        for reason in dict.fromkeys(one.reason for one in looks.values() if one.reason):
+            seeds = [str(seed) for seed, one in looks.items() if one.reason == reason]
+            typer.echo(f"  stale: {reason} (seed {', '.join(seeds)})")
+        if problem := experiment.damage:
+            typer.echo(f"  {problem}")
+        for change in versions_behind(one.record for one in looks.values() if one.record):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
-        counts.update(word for word, _ in states)
-        runs[experiment.benchmark, experiment.label] = states
+        counts.update(one.state for one in looks.values())
+        runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
 
 

@@ -47,3 +47,30 @@ def is_of(experiment: Experiment) -> bool:
         return False
     same = content["fingerprint"] == experiment.fingerprint["all"]
     return same and {*content["runs"]} == {*map(str, experiment.suite.seeds)}
+
+
+def checksum(content: bytes) -> str:
+    """What the index holds of a record."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(path: Path, content: bytes) -> None:
+    """Raise BadInput where the index of a row lists another record than this one, in ``<row>/seed<k>/record.json``."""
+    listed = _listed(path)
+    if listed is not None and listed != checksum(content):
+        raise BadInput(f"not the record that {NAME} lists: changed, damaged or copied since it was written")
+
+
+def drop(path: Path) -> None:
+    """Remove the index of a row before one of its records is written anew; ``mola train`` writes it at the end."""
+    if _listed(path) is not None:
+        (path.parent.parent / NAME).unlink(missing_ok=True)
+
+
+def _listed(path: Path) -> str | None:
+    """The checksum that the index has for a record; None where it has none, or is damaged itself."""
+    try:
+        run = read(path.parent.parent / NAME)["runs"].get(path.parent.name.removeprefix("seed"))
+    except (FileNotFoundError, BadInput):
+        return None
+    return str(run["sha256"]) if run else None

@@ -1,7 +1,8 @@
 """What each experiment depends on, in a file beside its records.
 
-``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the configured settings, so that
-records can be judged later, whatever the code and the configuration are by then. ``mola train`` and ``mola tune`` write it.
+``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the configured settings, so
+that records can be judged later, whatever the code and the configuration are by then. ``mola train`` and ``mola tune``
+write it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the workflow asks of a suite: the configuration that its jobs read, and which files are out of date.
 
-Files say what they are of: ``runs.json`` and ``tuned.json`` hold fingerprints, and the workflow compares those with what
-a run would execute now. So planning writes nothing, and the times of files in a clone mean nothing.
+Files say what they are of: ``runs.json`` and ``tuned.json`` hold fingerprints, and the workflow compares those with
+what a run would execute now. So planning writes nothing, and the times of files in a clone mean nothing.
 """
 
 from __future__ import annotations
@@ -134,6 +134,4 @@ def of_job(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) 
 
 def _moved(suite: Suite, move: Move) -> Suite:
     """The suite with its results and data where the workflow puts them."""
-    return suite.model_copy(
-        update={key: Path(move(f"{getattr(suite, key)}/_")).parent for key in ("results", "data")}
-    )
+    return suite.model_copy(update={key: Path(move(f"{getattr(suite, key)}/_")).parent for key in ("results", "data")})

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from pydantic.fields import FieldInfo
 
 from mola import registry
 from mola.config import Suite
-from mola.experiment import tuned
+from mola.experiment import index, tuned
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
-from mola.experiment.record import Record
+from mola.experiment.record import Record, Tuned
 from mola.sections import ADDED_LATER, PLACES, Probes, Section, Settings, Tune
-from mola.types import BadInput, Benchmark
+from mola.types import BadInput, Benchmark, one_line
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
 
@@ -79,7 +79,28 @@ class Experiment:
     @cached_property
     def tuning_result(self) -> dict[str, Any] | None:
         """The content of ``tuned.json``; None where the suite does not tune. Raises BadInput where tuning is to do."""
-        return None if self.suite.tune is None else tuned.read(self.study_folder, self.study)
+        if self.suite.tune is None:
+            return None
+        result = tuned.read(self.study_folder, self.study)
+        try:
+            tuned.applied(self.configured, result["parameters"])
+        except (ValueError, BadInput) as error:
+            path = self.study_folder / tuned.NAME
+            raise BadInput(one_line(f"{path}: expected settings of this row, found: {error}")) from None
+        return result
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the index of its runs, or with what tuning left, where such a file is there."""
+        result, runs = self.study_folder / tuned.NAME, self.folder / index.NAME
+        try:
+            if self.suite.tune is not None and result.is_file():
+                _ = self.tuning_result
+            if runs.is_file():
+                index.read(runs)
+        except BadInput as error:
+            return str(error)
+        return None
 
     @property
     def is_tuned(self) -> bool:
@@ -174,14 +195,33 @@ class Experiment:
         """Why a record is none of this experiment's seed as it is now; None where it is. The one answer to this
         question.
         """
-        if record.fingerprint.all != self.fingerprint["all"]:
-            return "trained with other code, settings or splits"
+        if record.fingerprint.model_dump(exclude_none=True) != self.fingerprint:
+            return f"trained with other {_other(record.fingerprint.model_dump(), self.fingerprint)}"
         if self.data_identity is not None and record.data != self.data_identity:
             return "made on other prepared data than is there now"
         place = (record.suite, record.benchmark, record.method, f"seed{record.seed}")
         if place != (self.suite.suite, self.benchmark, self.label, f"seed{seed}"):
             return f"a record of {'/'.join(place)}"
+        if record.tuned != self._tuned or self._placeless(record.settings) != self._plain_settings:
+            return "its settings are not those of its fingerprint: it was changed since"
         return None
+
+    @cached_property
+    def _tuned(self) -> Tuned | None:
+        return Tuned.model_validate(self.tuned_summary) if self.tuned_summary else None
+
+    @cached_property
+    def _plain_settings(self) -> dict[str, Any]:
+        """The settings as a record holds them."""
+        content: dict[str, Any] = json.loads(json.dumps(plain(self.settings), default=str))
+        return self._placeless(content)
+
+    def _placeless(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings without where a file of weights lies, which may be another place for the same content."""
+        backbone = settings.get("backbone")
+        if not self.configured.weights_files or not isinstance(backbone, dict):
+            return dict(settings)
+        return {**settings, "backbone": {**backbone, "weights": None}}
 
 
 def experiments(suite: Suite) -> list[Experiment]:
@@ -232,6 +272,15 @@ def plain(settings: Settings) -> dict[str, Any]:
     return content
 
 
+def _other(old: Mapping[str, str | None], new: Mapping[str, str]) -> str:
+    """Which parts of two fingerprints differ, in words."""
+    words = {"code": "code", "settings": "settings", "manifest": "splits", "files": "weights files"}
+    *first, last = [word for key, word in words.items() if old.get(key) != new.get(key)] or [
+        "parts than its fingerprint"
+    ]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _fields(settings: Settings, section: str) -> Mapping[str, FieldInfo]:
     """The keys of a part of the settings, with their defaults."""
     registered: dict[str, tuple[registry.Kind, str]] = {
@@ -276,10 +325,20 @@ def _plain_tune(tune: Tune) -> dict[str, Any]:
 
 def other_versions(record: Record) -> list[str]:
     """Packages that compute and whose minor version is another now: ``torch 2.14.1, now 2.15.0``."""
-    from importlib.metadata import version
 
     def minor(text: str) -> list[str]:
         return text.split(".")[:2]
 
-    pairs = [(name, record.versions[name], version(name)) for name in COMPUTING if name in record.versions]
+    pairs = [(name, record.versions[name], _version(name)) for name in COMPUTING if name in record.versions]
     return [f"{name} {old}, now {new}" for name, old, new in pairs if minor(old) != minor(new)]
+
+
+@cache
+def _version(package: str) -> str:
+    """Of an installed package; empty where it is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
