@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,15 @@ def checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check(path: Path, content: bytes) -> None:
-    """Raise BadInput where the index of a row lists another record than this one, in ``<row>/seed<k>/record.json``."""
+def check(path: Path, content: bytes) -> bool:
+    """Whether the index of a row lists this record, in ``<row>/seed<k>/record.json``; False where there is no index.
+
+    Raises BadInput where it lists another one.
+    """
     listed = _listed(path)
     if listed is not None and listed != checksum(content):
         raise BadInput(f"not the record that {NAME} lists: changed, damaged or copied since it was written")
+    return listed is not None
 
 
 def drop(path: Path) -> None:
@@ -67,10 +72,20 @@ def drop(path: Path) -> None:
         (path.parent.parent / NAME).unlink(missing_ok=True)
 
 
+# the seeds of a row are looked at one after the other
+@lru_cache(maxsize=1)
+def _read(path: Path, *version: int) -> dict[str, Any]:
+    return read(path)
+
+
 def _listed(path: Path) -> str | None:
     """The checksum that the index has for a record; None where it has none, or is damaged itself."""
+    place = path.parent.parent / NAME
     try:
-        run = read(path.parent.parent / NAME)["runs"].get(path.parent.name.removeprefix("seed"))
-    except (FileNotFoundError, BadInput):
+        file = place.stat()
+        run = _read(place, file.st_mtime_ns, file.st_size, file.st_ino)["runs"].get(
+            path.parent.name.removeprefix("seed")
+        )
+    except (OSError, BadInput):
         return None
     return str(run["sha256"]) if run else None

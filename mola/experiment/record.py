@@ -134,9 +134,10 @@ def write(path: Path, record: Record) -> None:
     write_json(path, record.model_dump())
 
 
-def read(path: Path) -> Record:
+def read(path: Path, scores: bool = True) -> Record:
     """The record in a file, which the index of its row, where there is one, has to list.
 
+    scores: whether scores and the curve are wanted; a record that the index vouches for is read faster without.
     Raises FileNotFoundError, and BadInput for everything else that is wrong with it.
     """
     try:
@@ -145,17 +146,19 @@ def read(path: Path) -> Record:
         raise
     except OSError as error:
         raise BadInput(f"unreadable record: {error.strerror}") from None
-    index.check(path, content)
-    return parse(content)
+    return parse(content, scores=not index.check(path, content) or scores)
 
 
-def parse(content: bytes) -> Record:
-    """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong."""
+def parse(content: bytes, scores: bool = True) -> Record:
+    """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong.
+
+    scores: whether scores and the curve are wanted.
+    """
     try:
         raw = json.loads(content)
         if not isinstance(raw, dict):
             raise ValueError(f"expected a mapping, found {type(raw).__name__}")
-        return Record.model_validate(_upgraded(raw))
+        return Record.model_validate(_upgraded(raw if scores else raw | {"curve": [], "valid": {}, "test": {}}))
     except ValidationError as error:
         raise BadInput(f"unreadable record: {explain(error, '')}") from None
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:

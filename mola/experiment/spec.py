@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from pydantic.fields import FieldInfo
 
 from mola import registry
 from mola.config import Suite
-from mola.experiment import index, tuned
+from mola.experiment import belonging, index, tuned
+from mola.experiment.belonging import COMPUTING
+from mola.experiment.belonging import other_versions as other_versions
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
-from mola.experiment.record import Record, Tuned
+from mola.experiment.record import Record
 from mola.sections import ADDED_LATER, PLACES, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark, one_line
-
-COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Experiment:
         """``<benchmark>/<label>``."""
         return f"{self.benchmark}/{self.label}"
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """``results/<suite>/<benchmark>/<label>``."""
         return self.suite.folder / self.benchmark / self.label
@@ -195,33 +195,12 @@ class Experiment:
         """Why a record is none of this experiment's seed as it is now; None where it is. The one answer to this
         question.
         """
-        if record.fingerprint.model_dump(exclude_none=True) != self.fingerprint:
-            return f"trained with other {_other(record.fingerprint.model_dump(), self.fingerprint)}"
-        if self.data_identity is not None and record.data != self.data_identity:
-            return "made on other prepared data than is there now"
-        place = (record.suite, record.benchmark, record.method, f"seed{record.seed}")
-        if place != (self.suite.suite, self.benchmark, self.label, f"seed{seed}"):
-            return f"a record of {'/'.join(place)}"
-        if record.tuned != self._tuned or self._placeless(record.settings) != self._plain_settings:
-            return "its settings are not those of its fingerprint: it was changed since"
-        return None
+        return belonging.problem(self, record, seed)
 
     @cached_property
-    def _tuned(self) -> Tuned | None:
-        return Tuned.model_validate(self.tuned_summary) if self.tuned_summary else None
-
-    @cached_property
-    def _plain_settings(self) -> dict[str, Any]:
-        """The settings as a record holds them."""
-        content: dict[str, Any] = json.loads(json.dumps(plain(self.settings), default=str))
-        return self._placeless(content)
-
-    def _placeless(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings without where a file of weights lies, which may be another place for the same content."""
-        backbone = settings.get("backbone")
-        if not self.configured.weights_files or not isinstance(backbone, dict):
-            return dict(settings)
-        return {**settings, "backbone": {**backbone, "weights": None}}
+    def recorded(self) -> belonging.Recorded:
+        """What a record of it holds."""
+        return belonging.Recorded.of(self.fingerprint, self.tuned_summary, plain(self.settings))
 
 
 def experiments(suite: Suite) -> list[Experiment]:
@@ -272,15 +251,6 @@ def plain(settings: Settings) -> dict[str, Any]:
     return content
 
 
-def _other(old: Mapping[str, str | None], new: Mapping[str, str]) -> str:
-    """Which parts of two fingerprints differ, in words."""
-    words = {"code": "code", "settings": "settings", "manifest": "splits", "files": "weights files"}
-    *first, last = [word for key, word in words.items() if old.get(key) != new.get(key)] or [
-        "parts than its fingerprint"
-    ]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _fields(settings: Settings, section: str) -> Mapping[str, FieldInfo]:
     """The keys of a part of the settings, with their defaults."""
     registered: dict[str, tuple[registry.Kind, str]] = {
@@ -321,24 +291,3 @@ def _plain_tune(tune: Tune) -> dict[str, Any]:
         return tune.model_dump(mode="json", exclude={"grid", *(["trials"] if tune.pruner == "none" else [])})
     content = tune.model_dump(mode="json", include={"epochs", "seeds"})
     return content | {"grid": [[key, list(values)] for key, values in tune.grid_values.items()]}
-
-
-def other_versions(record: Record) -> list[str]:
-    """Packages that compute and whose minor version is another now: ``torch 2.14.1, now 2.15.0``."""
-
-    def minor(text: str) -> list[str]:
-        return text.split(".")[:2]
-
-    pairs = [(name, record.versions[name], _version(name)) for name in COMPUTING if name in record.versions]
-    return [f"{name} {old}, now {new}" for name, old, new in pairs if minor(old) != minor(new)]
-
-
-@cache
-def _version(package: str) -> str:
-    """Of an installed package; empty where it is none."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -44,7 +44,7 @@ def look(experiment: Experiment, seed: int) -> Look:
     if not experiment.is_tuned:
         return Look("tuning" if _held(experiment.study_folder / LOCK) else "to tune")
     try:
-        run = record.read(folder / record.NAME)
+        run = record.read(folder / record.NAME, scores=False)
     except FileNotFoundError:
         return Look("interrupted" if (folder / CHECKPOINT).is_file() else "to do")
     except BadInput as error:
