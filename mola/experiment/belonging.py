@@ -36,16 +36,16 @@ class Recorded:
 
 def problem(experiment: Experiment, record: Record, seed: int) -> str | None:
     """Why a record is none of the experiment's seed as it is now; None where it is."""
-    wanted = experiment.recorded
-    if record.fingerprint != wanted.fingerprint:
-        return f"trained with other {_other(record.fingerprint.model_dump(), wanted.fingerprint.model_dump())}"
+    expected = experiment.recorded
+    if record.fingerprint != expected.fingerprint:
+        return f"trained with other {_other(record.fingerprint.model_dump(), expected.fingerprint.model_dump())}"
     if experiment.data_identity is not None and record.data != experiment.data_identity:
         return "made on other prepared data than is there now"
     place = (record.suite, record.benchmark, record.method, record.seed)
     if place != (experiment.suite.suite, experiment.benchmark, experiment.label, seed):
         return f"a record of {'/'.join(map(str, place[:3]))}/seed{record.seed}"
     has_files = record.fingerprint.files is not None
-    if record.tuned != wanted.tuned or _placeless(record.settings, has_files) != wanted.settings:
+    if record.tuned != expected.tuned or _placeless(record.settings, has_files) != expected.settings:
         return "its settings are not those of its fingerprint: it was changed since"
     return None
 

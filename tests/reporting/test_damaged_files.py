@@ -152,10 +152,10 @@ def test_no_mutation_of_a_file_is_a_traceback_or_a_number(suite, tmp_path):
         path = draw.choice(records if draw.random() < 0.4 else files)
         before = path.read_bytes()
         path.write_bytes(mutated(before, draw, [other.read_bytes() for other in records if other != path]))
-        found, reasons, message = outcome(suite)
-        for key, one in found.items():
+        records_now, reasons, message = outcome(suite)
+        for key, one in records_now.items():
             assert one.model_dump_json() == clean[key].model_dump_json(), (path, path.read_bytes()[:200])
-        assert message or {*found} | {*reasons} == {*clean}
+        assert message or {*records_now} | {*reasons} == {*clean}
         assert not message or (path.name in message and len(message.splitlines()) == 1)
         noticed += bool(reasons or message)
         path.write_bytes(before)

@@ -29,8 +29,8 @@ use rule * from bench as bench_*
 
 def files(folder):
     hidden = (".snakemake", "__pycache__")
-    found = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*hidden})
-    return {path.relative_to(folder): path.stat().st_mtime_ns for path in found}
+    paths = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*hidden})
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in paths}
 
 
 def snakemake(folder, *words):
