@@ -35,6 +35,7 @@ from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
 from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
@@ -70,6 +71,11 @@ def run(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
     """The layer's output: x (B, C_in, H, W) → (B, C_out, H', W') of a convolution, (B, L, C_in) → (B, L, C_out) of a
     linear layer. It is in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone.
     """
+    parameters = (layer.weight, layer.bias, layer.A, layer.B)
+    if has_torch_function(parameters):
+        # a tensor of another class decides, as in torch's own functions
+        y: Tensor = handle_torch_function(run, parameters, layer, operation, x, gate)
+        return y
     kernel = layer.weight.shape[2:]
     if isinstance(gate, IndexGate) and layer.plan is None and torch.compiler.is_compiling():
         # one graph for all mixes of experts, where the number of samples of each would be a graph of its own
