@@ -196,6 +196,10 @@ class Balancer(Protocol):
     absent from a batch.
     """
 
+    @property
+    def passes(self) -> str | None:
+        """In words, how many backward passes the gradients of the tasks took; None where it needs none."""
+
     def parameters(self) -> list[Parameter]:
         """Trainable parameters of the balancer itself (e.g. log-variances)."""
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mola.balancers._base import Computed, R
 from mola.balancers._rows import NotApplicable, Split
 from mola.balancers._rules import Splitting
+from mola.layers.gates import GateSlot
 from mola.layers.norms import TaskNorms
 from mola.types import Batch
 
@@ -74,6 +75,8 @@ class OnePass:
         before.restore()
         learning = [p for p in self.model.parameters() if p.requires_grad]
         gradients = [p.grad for p in learning]
+        for p in learning:
+            p.grad = None
         try:
             computed = self._compute(compute, split)
             comparison = Comparison(expected)
@@ -151,6 +154,7 @@ class State:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.device = device
+        self.slots = {slot for module in model.modules() if isinstance(slot := getattr(module, "slot", None), GateSlot)}
         self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         self.random = torch.get_rng_state()
         self.of_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
@@ -158,6 +162,9 @@ class State:
     @torch.no_grad()
     def restore(self) -> None:
         """Undo a forward pass."""
+        for slot in self.slots:
+            # no checkpoint waits for its gate any more
+            slot.backward.add()
         for buffer, before in self.buffers:
             # not those that the graph of the pass may hold
             if not torch.equal(buffer, before):
