@@ -15,7 +15,7 @@ from mola.balancers._rows import NotApplicable, Split
 from mola.balancers._rules import Splitting
 from mola.layers.gates import GateSlot
 from mola.layers.norms import TaskNorms
-from mola.types import Batch
+from mola.types import Batch, one_line
 
 log = logging.getLogger(__name__)
 ONE = "one for all tasks"
@@ -24,8 +24,8 @@ ONE = "one for all tasks"
 class OnePass:
     """Runs the forward passes of a model so that one backward pass is enough, where that is right.
 
-    It is tried against a pass for each task at steps 1, 10, 100, …: once is not enough, as a branch that starts at zero
-    has no gradient. Then a step costs T more backward passes and one more forward pass.
+    It is tried against a pass for each task at steps 1, 100, 10000, …: once is not enough, as a branch that starts at
+    zero has no gradient. Such a step costs T more backward passes and one more forward pass, and has the same result.
 
     shared: the parameters whose gradients are wanted task by task.
     split:  of the last forward pass; None where its gradients need a pass for each task.
@@ -48,13 +48,15 @@ class OnePass:
         rows = {name: batch.rows(name) for name in batch.y}
         split = Split(self.model, self.shared, rows, len(batch.x), Splitting.of)
         self.steps += 1
-        before = State(self.model, batch.x.device) if is_power_of_ten(self.steps) else None
+        before = State(self.model, batch.x.device) if is_power_of_hundred(self.steps) else None
         try:
             computed = self._compute(compute, split) if before is None else self._try(compute, split, before)
         except NotApplicable as error:
             self.refused = str(error)
             if before is not None:
                 before.restore()
+                if self.steps > 1:
+                    log.warning("the gradients of the steps since the last trial may have been wrong: %s", error)
             return self._in_many(compute, self.refused)
         self.split = split
         self._say(ONE)
@@ -83,9 +85,11 @@ class OnePass:
             split.backward(computed[1], comparison.put, retain_graph=True)
             if not comparison.equal():
                 raise NotApplicable("an operation couples samples of different tasks, or hides a parameter")
+        except NotApplicable:
+            raise
         except Exception as error:
             # whatever a model does with its parameters, it trains as before
-            raise error if isinstance(error, NotApplicable) else NotApplicable(f"{type(error).__name__}: {error}") from None
+            raise NotApplicable(f"{type(error).__name__}: {one_line(error, 120)}") from None
         finally:
             for p, gradient in zip(learning, gradients, strict=True):
                 p.grad = gradient
@@ -174,6 +178,7 @@ class State:
             torch.cuda.set_rng_state(self.of_gpu, self.device)
 
 
-def is_power_of_ten(number: int) -> bool:
-    """1, 10, 100, …"""
-    return f"{number}".strip("0") == "1"
+def is_power_of_hundred(number: int) -> bool:
+    """1, 100, 10000, …"""
+    digits = f"{number}"
+    return digits.strip("0") == "1" and len(digits) % 2 == 1

@@ -1,4 +1,4 @@
-"""What stands for a shared parameter while the gradients of tasks are split: a rule for each function that takes one."""
+"""What stands for a shared parameter while gradients are split by task: a rule for each function that takes one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_any, tree_leaves, tree_map
 from mola.balancers._rows import NotApplicable, Rows, Rule
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, as_gate
 from mola.layers.plans import dispatch
-from mola.layers.plans.operations import Convolve, Multiply, Operation
+from mola.layers.plans.operations import Multiply, Operation
 
 if TYPE_CHECKING:
     from mola.balancers._rows import Split
@@ -209,8 +209,10 @@ def _layer_norm(
     y, mean, rstd = torch.native_layer_norm(x, shape, w, b, eps)
 
     def rule(rows: Rows, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Sequence[Tensor | None]:
-        wanted = [False, w is not None, b is not None]
-        gradients: Sequence[Tensor | None] = aten.native_layer_norm_backward(grad, x, shape, mean, rstd, w, b, wanted)
+        requested = [False, w is not None, b is not None]
+        gradients: Sequence[Tensor | None] = aten.native_layer_norm_backward(
+            grad, x, shape, mean, rstd, w, b, requested
+        )
         return gradients[1:]
 
     return _watch(y, (weight, bias), rule, x, mean, rstd)

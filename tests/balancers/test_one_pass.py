@@ -24,6 +24,7 @@ from mola.types import Batch
 TASKS = tasks(4)
 NAMES = tuple(task.name for task in TASKS)
 ADAPTED = r".*(blocks|layer|stages).*(qkv|fc1|fc2|conv1|conv2|conv_dw|pwconv1)"
+JACOBIAN = [name for name in registry.names("balancers") if registry.load("balancers", name).cost == "jacobian"]
 EACH = "one for each task: "
 
 
@@ -147,7 +148,7 @@ def test_equals_a_pass_for_each_task(trunk, gate, checkpointing):
 def test_any_mix_of_tasks(task):
     torch.manual_seed(0)
     if len(set(task)) > 1:
-        trunk = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 3))
+        trunk = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 3))
         compare(prepared(Model(trunk), batch_of([0, 1, 2, 3], (3, 8, 8))), batch_of(task, (3, 8, 8)))
 
 
@@ -173,6 +174,17 @@ class Scale(nn.Module):
         return (self.c * x).mul_(self.a.view(1, -1, 1, 1)) - self.b
 
 
+class Windows(nn.Module):
+    """Rows for every part of every sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.layer(x.flatten(2).flatten(0, 1)).unflatten(0, (len(x), 6))
+
+
 LAYERS = {
     "groups, stride, dilation": lambda: nn.Conv2d(6, 4, 3, 2, 1, dilation=2, groups=2),
     "depthwise, no bias": lambda: nn.Conv2d(6, 6, (3, 2), groups=6, bias=False),
@@ -182,7 +194,7 @@ LAYERS = {
     "three axes": lambda: nn.Sequential(Flat(6, 4, 4, 4), nn.Conv3d(6, 4, 3, 1, (1, 0, 1))),
     "transposed": lambda: nn.ConvTranspose2d(6, 4, 3, 2, 1, 1, groups=2, dilation=(2, 1)),
     "tokens": lambda: nn.Sequential(Flat(6, 8, 8), nn.Linear(8, 5), nn.Linear(5, 4, bias=False)),
-    "tokens of windows": lambda: nn.Sequential(Flat(6, 64), nn.Unflatten(0, (-1, 1)), nn.Flatten(0, 1), nn.Linear(64, 4)),
+    "tokens of windows": Windows,
     "layer norm": lambda: nn.Sequential(nn.LayerNorm((8, 8)), nn.LayerNorm(8, bias=False)),
     "group norm": lambda: nn.Sequential(nn.GroupNorm(3, 6), nn.ReLU(inplace=True), nn.GroupNorm(1, 6)),
     "scale": lambda: nn.Sequential(Scale(), nn.Conv2d(6, 4, 1), nn.Flatten(1)),
@@ -339,14 +351,15 @@ def test_what_couples_samples_or_hides_parameters_takes_a_pass_for_each_task(kin
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), twin.buffers(), strict=True))
 
 
-def test_a_coupling_that_begins_later_is_noticed():
+def test_a_coupling_that_begins_later_is_noticed(caplog):
     torch.manual_seed(0)
     batch, balancer = batch_of([0, 1, 2, 3], (6, 8, 8)), Rows.create(TASKS)
     model = prepared(Model(nn.Sequential(nn.Conv2d(6, 6, 1), Mixes(0.0))), batch)
-    for number in range(1, 11):
+    for number in range(1, 101):
         step(model, batch, balancer)
         model.trunk[1].factor = 0.5
-        assert (balancer.passes == ONE) == (number < 10)
+        assert (balancer.passes == ONE) == (number < 100)
+    assert "the gradients of the steps since the last trial may have been wrong" in caplog.text
     expected, _ = step(model, batch, Rows.create(TASKS), harness=False)
     assert torch.equal(balancer.matrix, expected)
 
@@ -365,7 +378,8 @@ def test_trying_changes_no_bit():
     torch.manual_seed(4)
     trying = step(model, batch, new)
     assert torch.equal(state, torch.get_rng_state())
-    assert all(a is b is None or torch.equal(a, b) for a, b in zip([without[0], *without[1]], [trying[0], *trying[1]]))
+    pairs = zip([without[0], *without[1]], [trying[0], *trying[1]], strict=True)
+    assert all(a is b is None or torch.equal(a, b) for a, b in pairs)
 
 
 def test_images_that_have_every_task_take_a_pass_for_each():
@@ -376,7 +390,7 @@ def test_images_that_have_every_task_take_a_pass_for_each():
     assert balancer.passes == EACH + "every image has every task"
 
 
-def test_reentrant_checkpoints_train_as_before():
+def test_a_checkpoint_around_everything():
     torch.manual_seed(0)
 
     class Checkpointed(nn.Sequential):
@@ -387,7 +401,7 @@ def test_reentrant_checkpoints_train_as_before():
     compare(prepared(Model(Checkpointed(nn.Conv2d(6, 6, 3), nn.GroupNorm(2, 6), nn.Dropout(0.3))), batch), batch)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("balancers") if registry.load("balancers", n).cost == "jacobian"])
+@pytest.mark.parametrize("name", JACOBIAN)
 def test_every_jacobian_balancer_takes_one_pass(name):
     if name == "cagrad":
         pytest.importorskip("cvxpy")
