@@ -181,7 +181,8 @@ def _convolution_rule(weight: Tensor, biased: bool, settings: tuple[Any, ...]) -
         x = x.to(grad.dtype)
         if is_product:
             # of a few samples, torch's convolution takes a CPU twice as long
-            x = x[(..., *(slice(None, None, step) for step in stride))]
+            read: tuple[Any, ...] = (..., *(slice(None, None, step) for step in stride))
+            x = x[read]
             return by_channel(grad) @ by_channel(x).t(), grad.flatten(2).sum((0, 2)) if biased else None
         _, of_weight, of_bias = aten.convolution_backward(
             grad, x, weight.to(grad.dtype), [outputs] if biased else None, *settings, [False, True, biased]
