@@ -128,19 +128,20 @@ GATES = {
 }
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointing"])
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_equals_a_pass_for_each_task(trunk, gate, checkpointing):
-    """Of every shared parameter, adapters included, for mixes of tasks in any order, some absent."""
+def test_equals_a_pass_for_each_task(trunk, gate):
+    """Of every shared parameter, adapters included, for mixes of tasks in any order, some absent; then with
+    checkpoints.
+    """
     torch.manual_seed(0)
     network = TRUNKS[trunk]()
     if GATES[gate]:
         mola.adapt(network, experts=4, rank=1, where=ADAPTED)
-    network.set_grad_checkpointing(checkpointing)
     model = prepared(Model(network, GATES[gate]), batch_of([0, 1, 2, 3]))
-    for task in ([0, 0, 1, 1, 2, 3, 3, 3], [3, 0, 3, 1, 0, 3]):
-        compare(model, batch_of(task))
+    compare(model, batch_of([0, 0, 1, 1, 2, 3]))
+    network.set_grad_checkpointing(True)
+    compare(model, batch_of([3, 0, 3, 1, 0, 3]))
 
 
 @settings(deadline=None, max_examples=15)

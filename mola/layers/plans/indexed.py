@@ -1,6 +1,7 @@
 """The plans of the index gate, for a batch sorted by expert: each sample meets its expert only.
 
-Adapters come as a layer holds them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). A name grad_… is the gradient of what follows.
+Adapters come as a layer holds them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). A name grad_…
+is the gradient of what follows.
 """
 
 from __future__ import annotations

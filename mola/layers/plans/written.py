@@ -78,10 +78,7 @@ def gradients(grad_y: Tensor, inputs: Sequence[Tensor], fixed: Fixed, needed: Se
     needs_bias = needed[2]
     asked = [tensor for tensor, is_needed in zip(inputs, [*needed[:2], *needed[3:-1]], strict=True) if is_needed]
     with torch.enable_grad():
-        if gamma:
-            y = weighted(x, weight, None, a, b, gamma[0], fixed)
-        else:
-            y = indexed(x, weight, None, a, b, fixed)
+        y = weighted(x, weight, None, a, b, gamma[0], fixed) if gamma else indexed(x, weight, None, a, b, fixed)
         results = iter(torch.autograd.grad(y, asked, grad_y, create_graph=True) if asked else ())
         of_bias = fixed.operation.bias_gradient(grad_y) if needs_bias else None
     of_inputs = [next(results) if is_needed else None for is_needed in [*needed[:2], *needed[3:-1]]]
