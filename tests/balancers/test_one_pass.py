@@ -117,7 +117,7 @@ TRUNKS = {
     "vit": lambda: vit(init_values=0.1, reg_tokens=1, drop_rate=0.1, proj_drop_rate=0.1),
     "convnext": lambda: timm.create_model("convnext_atto", num_classes=0, depths=(1, 1, 1, 1), dims=(8, 16, 16, 16)),
     "resnet": lambda: timm.create_model(
-        "resnet10t", num_classes=0, norm_layer=partial(GroupNorm, num_groups=8), zero_init_last=False
+        "test_resnet", num_classes=0, norm_layer=partial(GroupNorm, num_groups=8), zero_init_last=False
     ),
 }
 GATES = {
