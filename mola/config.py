@@ -74,6 +74,10 @@ class Suite(Section):
         None,
         description="folder with methods, balancers, benchmarks and backbones of your own; null: where this file lies",
     )
+    keep: Literal["none", "best"] = Field(
+        "none",
+        description="best: the selected weights of every run, beside its record; no part of what makes runs stale",
+    )
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(

@@ -250,6 +250,10 @@ class ImageFolder(Benchmark):
             return np.where(uniform[:, :1, None, None] < 0.5, images[:, :, ::-1], images)
         return images
 
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the folders, or the labels of the list."""
+        return tuple(self._known.classes[task])
+
     def remarks(self) -> tuple[str, ...]:
         """Return how the images were split, and what is odd about them."""
         return tuple(self.manifest.remarks) if self.manifest else ()

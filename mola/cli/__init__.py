@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mola
-from mola.cli import check, data, new, report, reproduce, train
+from mola.cli import check, data, model, new, report, reproduce, train
 from mola.cli.bench import bench
 from mola.cli.estimate import estimate
 from mola.types import BadInput, shown
@@ -29,6 +29,8 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
     app.command()(command)
 for command in (report.table, report.figures, report.about, report.report):
+    app.command()(command)
+for command in (model.export, model.predict):
     app.command()(command)
 app.command("list")(report.list_names)
 app.command()(check.check)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,19 @@ from mola.cli.common import (
 )
 from mola.types import BadInput
 
+if TYPE_CHECKING:
+    from mola.experiment.spec import Experiment
+
 Seeds = Annotated[
     list[int] | None,
     typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
 ]
 Renew = Annotated[
     bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
+]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep", help="Keep the selected weights, too, as keep: best; finished runs are trained once more."),
 ]
 
 
@@ -34,14 +41,20 @@ def train(
     method: Methods = None,
     seed: Seeds = None,
     renew: Renew = False,
+    keep: Keep = False,
 ) -> None:
     """Train the chosen benchmarks, methods and seeds; a record.json each.
 
     Finished runs are kept, interrupted ones go on where they stopped. Without -b, -m or -s: all of the suite.
 
-    Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
+    --keep stores each run's selected weights beside its record, for mola export and mola predict. A run that finished
+    without is trained once more, and its weights are kept if they are those of its record, to the last bit.
+
+    Examples: mola train -c config/smoke.yaml -b digits -m mola_router -s 0; mola train -b digits -m mola_grad --keep
     """
     suite = load_suite(config)
+    if keep:
+        suite = suite.model_copy(update={"keep": "best"})
     # planning may import NumPy, to ask a benchmark for its sources
     choose_kernels(suite)
     experiments = chosen_experiments(suite, benchmark, method)
@@ -60,9 +73,29 @@ def train(
             for experiment in experiments
             for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
         ]
+        lost = _without_weights(experiments, seed or suite.seeds, keep) if suite.keep == "best" else False
     if failed:
         typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
+    if failed or lost:
         raise typer.Exit(1)
+
+
+def _without_weights(experiments: list[Experiment], seeds: list[int], keep: bool) -> bool:
+    """Make the weights of runs that finished without, or say that --keep does; returns whether some differ."""
+    from mola.experiment.kept import lacking, make
+
+    runs = [(experiment, seed) for experiment in experiments for seed in seeds if lacking(experiment, seed)]
+    if runs and not keep:
+        number = "1 run was" if len(runs) == 1 else f"{len(runs)} runs were"
+        typer.echo(f"mola: {number} done before weights were kept; mola train --keep makes them", err=True)
+        return False
+    differ = False
+    for experiment, seed in runs:
+        difference = make(experiment, seed)
+        outcome = f"not kept, as it gives other weights here: {difference}" if difference else "weights kept"
+        typer.echo(f"{experiment.name} seed {seed}: {outcome}", err=bool(difference))
+        differ |= difference is not None
+    return differ
 
 
 def tune(
@@ -114,6 +147,7 @@ def status(config: Config = DEFAULT) -> None:
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
     from mola.experiment.status import look, versions_behind
+    from mola.experiment.weights import lacks
 
     counts: Counter[str] = Counter()
     runs = {}
@@ -123,6 +157,8 @@ def status(config: Config = DEFAULT) -> None:
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
         for change in versions_behind(experiment):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
+        if lacking := [str(s) for s, (_, run) in zip(suite.seeds, states, strict=True) if lacks(experiment, s, run)]:
+            typer.echo(f"  without kept weights: seeds {', '.join(lacking)}; mola train --keep makes them")
         counts.update(word for word, _ in states)
         runs[experiment.benchmark, experiment.label] = states
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from mola.experiment import record as records
+from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
@@ -31,6 +32,7 @@ from mola.methods import Method
 from mola.sections import Settings
 from mola.terminal import progress
 from mola.training.build import build
+from mola.training.checksum import weights_sha256
 from mola.training.cost import costs, peak_memory_bytes
 from mola.training.devices import claim, processor
 from mola.training.fit import OnStep, Outcome, fit
@@ -90,6 +92,8 @@ def train(
             )  # fmt: skip
             record = Record.model_validate(origin | made_of | cost | result)
             _write_analysis(folder, record, active_probes)
+            # before the record: a run that is done has its weights
+            weights.keep(experiment, method, benchmark, record)
             records.write(folder / records.NAME, record)
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
@@ -175,7 +179,7 @@ def _attempt(
         "seconds": time.perf_counter() - began,
         "seconds_per_step": outcome.seconds_per_step,
         "peak_memory_bytes": peak_memory_bytes(device),
-        "weights_sha256": _weights_sha256(method) if status == "done" else None,
+        "weights_sha256": weights_sha256(method.state_dict()) if status == "done" else None,
     }
 
 
@@ -232,11 +236,3 @@ def write_index(experiment: Experiment) -> None:
             return
         runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
-
-
-def _weights_sha256(method: Method) -> str:
-    digest = hashlib.sha256()
-    for name, value in method.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
