@@ -11,7 +11,7 @@ from mola.metrics.metric import Metric
 from mola.reporting.statistics.intervals import t_half_width
 from mola.types import Task
 
-DIGITS = {"merged": "a plain timm model for each task", "whole": "the method as it was trained"}
+FORMS = {"merged": "a plain timm model for each task", "whole": "the method as it was trained"}
 
 
 def card(run: KeptRun, description: Description, config: dict[str, object], graphs: list[str]) -> str:
@@ -19,7 +19,7 @@ def card(run: KeptRun, description: Description, config: dict[str, object], grap
     record = run.record
     parts = [
         f"# {record.method} on {record.benchmark}, seed {record.seed}",
-        f"{_sentence(description)} It holds {DIGITS[str(config['form'])]}.",
+        f"{_sentence(description)} It holds {FORMS[str(config['form'])]}.",
         "## Use\n\n" + _use(description, config, graphs),
         "## Scores\n\n" + _scores(run, description),
         "## How it was selected\n\n" + _selection(run),
@@ -40,9 +40,9 @@ def _use(description: Description, config: dict[str, object], graphs: list[str])
     first = description.names[0]
     needs = "It has to be told the task." if config["needs_task"] else "Without a task it answers all of them."
     text = (
-        "```python\nimport mola\n\nmodel = mola.load_model(\"this folder\")\n"
-        f"scores = model(model.read(\"image.png\"), task=\"{first}\")\n```\n\n{needs} The scores of classes are those before "
-        "softmax."
+        '```python\nimport mola\n\nmodel = mola.load_model("this folder")\n'
+        f'scores = model(model.read("image.png"), task="{first}")\n```\n\n'
+        f"{needs} The scores of classes are those before softmax."
     )
     if config["form"] == "merged":
         options = "".join(f", {key}={value!r}" for key, value in description.backbone.get("options", {}).items())
@@ -50,13 +50,15 @@ def _use(description: Description, config: dict[str, object], graphs: list[str])
         text += (
             "\n\nWithout mola, for images that are normalised as below:\n\n```python\nimport timm\n"
             "from safetensors.torch import load_file\n\n"
-            f"model = timm.create_model(\"{description.backbone['name']}\", "
+            f'model = timm.create_model("{description.backbone["name"]}", '
             f"num_classes={description.task(first).outputs}{options})\n"
-            f"model.load_state_dict(load_file(\"{file}\"))\nmodel.eval()\n```"
+            f'model.load_state_dict(load_file("{file}"))\nmodel.eval()\n```'
         )
     if graphs:
         files = ", ".join(f"`{name}`" for name in graphs)
-        text += f"\n\nGraphs take (B, 3, H, W) float32, normalised, and give an output for each of their tasks: {files}."
+        text += (
+            f"\n\nGraphs take (B, 3, H, W) float32, normalised, and give an output for each of their tasks: {files}."
+        )
     return text
 
 
@@ -68,15 +70,15 @@ def _scores(run: KeptRun, description: Description) -> str:
         for metric in metrics.of(task):
             lines.append(_score(run, task, metric))
     note = "The test split was read once, after the selection of the epoch."
-    remarks = "".join(f"\n- {remark}" for remark in description.remarks)
-    return "\n".join(lines) + f"\n\n{note}{remarks and f'{chr(10)}{remarks}'}"
+    remarks = [f"- {remark}" for remark in description.remarks]
+    return "\n".join([*lines, "", note, *([""] if remarks else []), *remarks])
 
 
 def _score(run: KeptRun, task: Task, metric: Metric) -> str:
     values = [record.test[task.name][metric.name] for record in run.row]
-    own = run.record.test[task.name][metric.name]
+    here = run.record.test[task.name][metric.name]
     interval = f"{fmean(values):.4f} ± {t_half_width(values):.4f}" if len(values) > 1 else "–"
-    return f"| {task.name} | {metric.words} | {own:.4f} | {interval} |"
+    return f"| {task.name} | {metric.words} | {here:.4f} | {interval} |"
 
 
 def _selection(run: KeptRun) -> str:
@@ -86,8 +88,8 @@ def _selection(run: KeptRun) -> str:
     if record.tuned:
         tuned = f" Settings were tuned on the validation split in {record.tuned.trials} trials."
     return (
-        f"The epoch with the best validation score, the earliest of equals: {epochs} of {len(record.curve)}.{tuned} This "
-        "seed was not chosen among the seeds by its test score, unless whoever exported it did so."
+        f"The epoch with the best validation score, the earliest of equals: {epochs} of {len(record.curve)}.{tuned} "
+        "Which seed is here was the choice of whoever exported it: the intervals above say what to expect of another."
     )
 
 
@@ -115,14 +117,16 @@ def _data(description: Description) -> str:
         f"| {source['name']} | {source['origin']} | {source['licence']}{source['terms'] and '; ' + source['terms']} |"
         for source in description.sources
     ]
-    table = "\n".join(["| source | origin | licence |", "|---|---|---|", *rows]) if rows else (
-        "No published source: drawn by the benchmark, or images of the user, whose terms the user knows."
+    table = (
+        "\n".join(["| source | origin | licence |", "|---|---|---|", *rows])
+        if rows
+        else ("No published source: drawn by the benchmark, or images of the user, whose terms the user knows.")
     )
     weights = description.backbone.get("weights")
     start = f"Training began from pretrained weights ({weights})." if weights else "Training began from random weights."
     return (
-        f"{table}\n\n{start}\n\nThe code that trained and loads it is under the Apache License 2.0. What the licences of "
-        "the data and of pretrained weights allow of a model that was trained on them is for you to check."
+        f"{table}\n\n{start}\n\nThe code that trained and loads it is under the Apache License 2.0. What the licences "
+        "of the data and of pretrained weights allow of a model that was trained on them is for you to check."
     )
 
 

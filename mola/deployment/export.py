@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,8 @@ from mola.inference.model import Model, Separate, Whole
 from mola.types import BadInput
 
 CARD = "README.md"
+# of the record, for whoever compares models
+RECORDED = {"suite", "benchmark", "method", "seed", "commit", "dirty", "time", "selected", "test", "weights_sha256"}
 
 
 def export(run: KeptRun, folder: Path, *, onnx: bool = False, torch_export: bool = False) -> list[str]:
@@ -68,9 +69,7 @@ def _write(run: KeptRun, whole: Whole, folder: Path, *, onnx: bool, torch_export
         "files": files,
         "graphs": graphs,
         "description": asdict(whole.description.with_all_weights()),
-        "run": run.record.model_dump(
-            include={"suite", "benchmark", "method", "seed", "commit", "dirty", "time", "selected", "test", "weights_sha256"}
-        ),
+        "run": run.record.model_dump(include=RECORDED),
     }
     write_text(folder / CARD, card(run, whole.description, config, graphs))
     write_json(folder / CONFIG, config)

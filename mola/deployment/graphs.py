@@ -42,6 +42,9 @@ class Graph(nn.Module):
         return [predictions[name] for name in self.tasks]
 
 
+Write = Callable[[Graph, Tensor, Path], Answer]
+
+
 def write_graphs(model: Model, folder: Path, *, onnx: bool, torch_export: bool) -> list[str]:
     """Write the graphs asked for: one for each task that has a network of its own, else one with an output for each
     task. Returns the names of the files.
@@ -52,11 +55,11 @@ def write_graphs(model: Model, folder: Path, *, onnx: bool, torch_export: bool) 
         check_onnx()
     files = []
     for name, graph in _graphs(model).items():
-        for option, ending, write, wanted in (
+        for option, ending, write, requested in (
             ("--onnx", "onnx", _onnx, onnx),
             ("--torch-export", "pt2", _torch_export, torch_export),
         ):
-            if wanted:
+            if requested:
                 file = f"{name}.{ending}"
                 with _quiet(), _traceable(model):
                     _check(option, model, graph, _traced(option, model, graph, write, folder / file))
@@ -99,13 +102,17 @@ def _network(model: Model, task: str) -> nn.Module | None:
     return nn.Sequential(*parts) if parts else None
 
 
-def _traced(option: str, model: Model, graph: Graph, write: Callable[[Graph, Tensor, Path], Answer], path: Path) -> Answer:
+def _traced(
+    option: str, model: Model, graph: Graph, write: Callable[[Graph, Tensor, Path], Answer], path: Path
+) -> Answer:
     try:
         return write(graph, example(model.description), path)
     # whatever a tracer does with what it does not expect
     except Exception as error:
         reason = one_line(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", 160)
-        raise BadInput(f"{option}: expected a method that can be traced, found {model.description.method}: {reason}") from None
+        raise BadInput(
+            f"{option}: expected a method that can be traced, found {model.description.method}: {reason}"
+        ) from None
 
 
 @torch.no_grad()

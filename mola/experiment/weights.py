@@ -39,8 +39,9 @@ def are_kept(folder: Path, record: Record) -> bool:
 
 def lacks(experiment: Experiment, seed: int, record: Record | None) -> bool:
     """Whether the suite keeps weights, and a run is done without."""
-    wanted = experiment.suite.keep == "best" and record is not None and record.status == "done"
-    return wanted and not are_kept(experiment.run_folder(seed), record)
+    if experiment.suite.keep == "none" or record is None or record.status == "failed":
+        return False
+    return not are_kept(experiment.run_folder(seed), record)
 
 
 def bring(source: Path, folder: Path, record: Record) -> None:

@@ -49,10 +49,10 @@ def build(description: Description, state: Mapping[str, Tensor], origin: object)
 
 def _differences(method: Method, state: Mapping[str, Tensor]) -> tuple[set[str], set[str]]:
     """The names that a state lacks, and those that the method has not; other shapes count as both."""
-    own = {name: value.shape for name, value in method.state_dict().items()}
+    expected = {name: value.shape for name, value in method.state_dict().items()}
     given = {name: value.shape for name, value in state.items()}
-    missing = {name for name, shape in own.items() if given.get(name) != shape}
-    return missing, {name for name, shape in given.items() if own.get(name) != shape}
+    missing = {name for name, shape in expected.items() if given.get(name) != shape}
+    return missing, {name for name, shape in given.items() if expected.get(name) != shape}
 
 
 def _backbone(section: dict[str, object], description: Description) -> Builder:
@@ -62,5 +62,5 @@ def _backbone(section: dict[str, object], description: Description) -> Builder:
     from mola.models import custom
 
     # they show the number of features, whatever is on them
-    images = torch.zeros(2, 3, *description.images.seen)
+    images = torch.zeros(2, 3, *description.images.visible_size)
     return custom.builder(**section, dense=dense, images=images)  # type: ignore[arg-type]

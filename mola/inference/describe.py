@@ -51,7 +51,7 @@ def _images(benchmark: Benchmark) -> Images:
         resize=getattr(options, "resize", None),
     )
     expected = benchmark.normalised(copy.deepcopy(few))
-    if images.seen == tuple(expected.shape[-2:]) and torch.equal(normalised(few, images), expected):
+    if images.visible_size == tuple(expected.shape[-2:]) and torch.equal(normalised(few, images), expected):
         return images
     # a benchmark of the user's own
     return Images(size=(expected.shape[-2], expected.shape[-1]), reader=benchmark.reader, grey=grey)

@@ -31,7 +31,7 @@ class Images:
     resize: int | None = None
 
     @property
-    def seen(self) -> tuple[int, int]:
+    def visible_size(self) -> tuple[int, int]:
         """(height, width) of what the model sees."""
         side = self.resize or self.crop
         return (side, side) if side else self.size

@@ -119,7 +119,7 @@ def are_equal(one: Tensor, other: Tensor) -> bool:
 
 def example(description: Description, number: int = IMAGES) -> Tensor:
     """(B, 3, H, W) noise of the size that the model sees, the same at every call."""
-    return torch.randn(number, 3, *description.images.seen, generator=torch.Generator().manual_seed(0))
+    return torch.randn(number, 3, *description.images.visible_size, generator=torch.Generator().manual_seed(0))
 
 
 def _features(whole: Whole, task: str, x: Tensor) -> Tensor | None:

@@ -49,7 +49,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def check(model: Model, task: str | None) -> None:
-    """Raise BadInput for an unknown task, for none where the model needs one, and where images have no single answer."""
+    """Raise BadInput for an unknown task, for none where the model needs one, and for what has no answer in a row."""
     if task is None and model.needs_task:
         raise BadInput(f"--task: expected one of {', '.join(model.tasks)}, as the model depends on it, found none")
     if task is not None and task not in model.tasks:
