@@ -27,6 +27,7 @@ def mola(*words):
     return done
 
 
+@pytest.mark.slow
 def test_weights_are_made_for_a_run_that_finished_without(suite_file):
     torch.set_num_threads(1)
     without = experiment(load(suite_file()), "digits", "shared")

@@ -100,6 +100,7 @@ def test_frozen_stages_whose_features_were_kept_are_put_back(suite_file, tmp_pat
     assert accuracies(mola.load_model(tmp_path / "model"), test_images(one, tmp_path)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_photographs_of_any_kind_are_read_as_in_evaluation(suite_file, tmp_path):
     """In a process of its own, with the names of the classes, from the files themselves."""
     benchmarks = {"mine": {"benchmark": "image_folder", "root": str(write_folder(tmp_path / "photos", 12)), "size": 32}}
