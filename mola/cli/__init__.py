@@ -30,8 +30,8 @@ for command in (data.fetch, data.prepare, train.train, train.tune, train.status,
     app.command()(command)
 for command in (report.table, report.figures, report.about, report.report):
     app.command()(command)
-for command in (model.export, model.predict):
-    app.command()(command)
+app.command()(model.export)
+app.command()(model.predict)
 app.command("list")(report.list_names)
 app.command()(check.check)
 app.add_typer(new.new, name="new")

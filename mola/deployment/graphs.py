@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mola.inference.merged import TOLERANCE, are_equal, backbone_and_head, dense_gate, example
 from mola.inference.model import Model, Separate, Whole
+from mola.layers.adapter import adapted_layers
 from mola.methods._adapted import AdaptedMethod, Gates
 from mola.types import BadInput, Batch, one_line
 
@@ -156,7 +157,7 @@ def _traceable(model: Model) -> Iterator[None]:
         yield
         return
     decide = method.gates
-    experts = next(int(part.experts) for part in method.backbone.modules() if hasattr(part, "experts"))
+    experts = next(iter(adapted_layers(method.backbone).values())).experts
 
     def gates(batch: Batch) -> Gates:
         decided = decide(batch)

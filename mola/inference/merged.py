@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mola.inference.description import Description
 from mola.inference.model import Whole
+from mola.layers.adapter import adapted_layers
 from mola.layers.gate_kinds import one_hot
 from mola.layers.merging import export
 from mola.layers.norms import TaskBatchNorm, undivide
@@ -64,8 +65,8 @@ def depends_on_task(whole: Whole) -> bool:
     if len(description.tasks) == 1 or description.heterogeneity == "single-input task":
         return False
     x = example(description)
-    features = [_features(whole, task, x) for task in description.names]
-    return any(each is None or not are_equal(each, features[0]) for each in features)
+    first, *others = (_features(whole, task, x) for task in description.names)
+    return first is None or any(each is None or not are_equal(each, first) for each in others)
 
 
 @torch.no_grad()
@@ -140,8 +141,7 @@ def _same_for_all(method: AdaptedMethod, batch: Batch) -> int | Tensor | None:
     gate: Any = method.gates(batch).gate
     if isinstance(gate, Tensor) and not gate.is_floating_point():
         return int(gate[0]) if bool((gate == gate[0]).all()) else None
-    experts = next(module.experts for module in method.backbone.modules() if hasattr(module, "experts"))
-    weights = dense_gate(gate, int(experts))
+    weights = dense_gate(gate, next(iter(adapted_layers(method.backbone).values())).experts)
     return weights[0] if bool((weights == weights[0]).all()) else None
 
 
