@@ -70,7 +70,7 @@ def predict(model: Model, images: Images, task: Task = None, output: Csv = None,
     Files that can't be read are named on stderr and left out; the exit code is 2 if none is left.
     -c names the suite where the method is one of your own.
 
-    Example: mola predict exported/digits.mola_grad.seed0 photos/*.png --task printed -o predictions.csv
+    Example: mola predict exported/digits.mola_grad.seed0 photos --task printed > predictions.csv
     """
     _look_in(config)
     from mola.inference.load import load_model
