@@ -20,6 +20,7 @@ from mola.cli.common import (
 from mola.types import BadInput
 
 if TYPE_CHECKING:
+    from mola.config import Suite
     from mola.experiment.spec import Experiment
 
 Seeds = Annotated[
@@ -29,6 +30,8 @@ Seeds = Annotated[
 Renew = Annotated[
     bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
 ]
+Watching = Annotated[bool, typer.Option("--watch", help="Follow the suite while it runs.")]
+Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks of --watch.")]
 Keep = Annotated[
     bool,
     typer.Option("--keep", help="Keep the selected weights, too, as keep: best; finished runs are trained once more."),
@@ -136,14 +139,20 @@ def tune(
         raise typer.Exit(1)
 
 
-def status(config: Config = DEFAULT) -> None:
+def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0) -> None:
     """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
-    Example: mola status -c config/smoke.yaml
+    --watch follows a suite that runs, in one line: the runs, the epochs of those that are running, images per second,
+    and about how long it will take with as many side by side as now. It ends when all runs have, or by Ctrl-C.
+
+    Examples: mola status -c config/smoke.yaml; mola status --watch
     """
     suite = load_suite(config)
+    if watch:
+        _follow(suite, every)
+        return
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
     from mola.experiment.status import look, versions_behind
@@ -162,6 +171,27 @@ def status(config: Config = DEFAULT) -> None:
         counts.update(word for word, _ in states)
         runs[experiment.benchmark, experiment.label] = states
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
+
+
+def _follow(suite: Suite, every: float) -> None:
+    """Show how far a suite is: on a terminal one line that changes, elsewhere a line whenever it does."""
+    import time
+
+    from mola.experiment.spec import experiments
+    from mola.experiment.watch import Watch
+    from mola.terminal import changing
+
+    followed = Watch(experiments(suite))
+    with changing() as show:
+        try:
+            while True:
+                line, ended = followed.line()
+                show(line)
+                if ended:
+                    return
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
 
 
 def _flat(parameters: dict[str, Any]) -> str:
