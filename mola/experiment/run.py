@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from mola.experiment import record as records
 from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
+from mola.experiment.loggers import logged
 from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, modules, other_versions, plain
@@ -35,7 +36,7 @@ from mola.training.build import build
 from mola.training.checksum import weights_sha256
 from mola.training.cost import costs, peak_memory_bytes
 from mola.training.devices import claim, processor
-from mola.training.fit import OnStep, Outcome, fit
+from mola.training.fit import OnEpoch, OnStep, Outcome, fit
 from mola.training.probes import Probe, probes
 from mola.types import BadInput, Balancer, Benchmark
 
@@ -76,7 +77,7 @@ def train(
         return record
     check_unchanged(modules(settings))
     origin = _origin(experiment, seed)
-    with claim(experiment.suite.device) as device:
+    with claim(experiment.suite.device) as device, logged(experiment.suite.log, folder) as on_epoch:
         benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
         check_unchanged([], settings.weights_files)
         active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
@@ -88,7 +89,7 @@ def train(
             log.debug("%s", json.dumps(origin["settings"], ensure_ascii=False))
             result = _attempt(
                 method, balancer, benchmark, settings, seed, device, active_probes,
-                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {made_of['data']}", on_step,
+                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {made_of['data']}", on_step, on_epoch,
             )  # fmt: skip
             record = Record.model_validate(origin | made_of | cost | result)
             _write_analysis(folder, record, active_probes)
@@ -148,6 +149,7 @@ def _attempt(
     checkpoint: Path,
     fingerprint: str,
     on_step: OnStep,
+    on_epoch: OnEpoch,
 ) -> dict[str, Any]:
     """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
     row.
@@ -159,7 +161,7 @@ def _attempt(
     try:
         outcome = fit(
             method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
-            fingerprint=fingerprint, probes=active_probes, on_step=on_step,
+            fingerprint=fingerprint, probes=active_probes, on_step=on_step, on_epoch=on_epoch,
         )  # fmt: skip
     except Exception as error:
         status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
