@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,12 +27,13 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce),
+    *(model.export, model.predict),
+    *(report.table, report.figures, report.about, report.report),
+)
+for command in COMMANDS:
     app.command()(command)
-for command in (report.table, report.figures, report.about, report.report):
-    app.command()(command)
-app.command()(model.export)
-app.command()(model.predict)
 app.command("list")(report.list_names)
 app.command()(check.check)
 app.add_typer(new.new, name="new")
