@@ -74,6 +74,15 @@ class Suite(Section):
         None,
         description="folder with methods, balancers, benchmarks and backbones of your own; null: where this file lies",
     )
+    keep: Literal["none", "best"] = Field(
+        "none",
+        description="best: the selected weights of every run, beside its record; no part of what makes runs stale",
+    )
+    log: list[Literal["csv", "tensorboard", "dvclive"]] = Field(
+        default_factory=list,
+        description="what also follows the learning curves: a table beside each record, TensorBoard, DVCLive; no part "
+        "of what makes runs stale",
+    )
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(

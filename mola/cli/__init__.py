@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import mola
-from mola.cli import check, data, new, report, reproduce, train
+from mola.cli import check, data, model, new, report, reproduce, train
 from mola.cli.bench import bench
 from mola.cli.estimate import estimate
 from mola.types import BadInput, shown
@@ -26,9 +27,12 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
-    app.command()(command)
-for command in (report.table, report.figures, report.about, report.report):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce),
+    *(model.export, model.predict),
+    *(report.table, report.figures, report.about, report.report),
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("list")(report.list_names)
 app.command()(check.check)
