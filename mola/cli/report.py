@@ -73,8 +73,8 @@ Out = Annotated[
 def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
     """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
-    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile. Says the answers to the
-    suite's question first, where its configuration has `answers`.
+    Takes what `snakemake --cores all all` has made; in a folder without a Snakefile, tables and figures are made first.
+    Says the answers to the suite's question first, where its configuration has `answers`.
 
     With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
     changed. A revision means the suite's own folder in that commit, so its records must be committed. Runs of a working
@@ -90,10 +90,14 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         raise BadInput(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
     if compare is None:
-        from mola.reporting.pages.report import write_report
+        from mola.reporting.pages.report import HERE, write_report
         from mola.reporting.results.read import read_results
         from mola.reporting.tables.answer import in_words
 
+        if not HERE.is_file():
+            # no workflow has made them
+            for make in (table, figures, about):
+                make(config)
         path = write_report(suite, config)
         for line in in_words(read_results(suite), suite.answers):
             typer.echo(line)
