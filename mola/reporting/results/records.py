@@ -67,7 +67,8 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
     experiments: of one benchmark, in the suite's order.
     tasks:       whose metrics every record must have.
     drafts:      also take runs of code of this package that is in no commit, as is done where there are no others; runs
-                 of code of the user's own that is in no commit, and runs that were trained without git, are always drafts.
+                 of code of the user's own that is in no commit, and runs that were trained without git, are always
+                 drafts.
     """
     rows = [_row(experiment, tasks, drafts) for experiment in experiments]
     if not any(row.records for row in rows) and any(row.drafts for row in rows):
