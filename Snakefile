@@ -2,3 +2,7 @@
 
 
 include: "workflow/Snakefile"
+
+
+# what is included has no default target of its own
+workflow.default_target = "all"

@@ -1,6 +1,7 @@
 # Pages and figures are a pure function of records, and cheap. Which figures there are depends on what the runs left, so
 # their folder is the output. `mola report` puts all into one page.
 
+
 rule figures:
     input:
         runs(),
