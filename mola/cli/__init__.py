@@ -35,6 +35,7 @@ for command in (report.table, report.figures, report.about, report.report):
 app.command("list")(report.list_names)
 app.command()(check.check)
 app.command()(init)
+app.command()(data.croissant)
 app.add_typer(new.new, name="new")
 app.add_typer(bench, name="bench")
 

@@ -70,7 +70,14 @@ Out = Annotated[
 ]
 
 
-def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
+Crate = Annotated[
+    bool, typer.Option("--crate", help="Also describe the suite's folder as an RO-Crate: ro-crate-metadata.json.")
+]
+
+
+def report(
+    config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False, crate: Crate = False
+) -> None:
     """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
 
     Takes what `snakemake --cores all all` has made; in a folder without a Snakefile, tables and figures are made first.
@@ -86,6 +93,8 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         raise BadInput("--out: expected --compare with it; the report's place is results/<suite>/report.html")
     if compare is None and drafts:
         raise BadInput("--drafts: expected --compare with it; the report binds what mola table --drafts has made")
+    if compare is not None and crate:
+        raise BadInput("--crate: expected the report of one suite, found --compare with it")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise BadInput(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
@@ -99,8 +108,13 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
             for make in (table, figures, about):
                 make(config)
         path = write_report(suite, config)
-        for line in in_words(read_results(suite), suite.answers):
+        results = read_results(suite)
+        for line in in_words(results, suite.answers):
             typer.echo(line)
+        if crate:
+            from mola.reporting.pages.crate import write_crate
+
+            typer.echo(write_crate(suite, results))
         typer.echo(path)
         return
     from mola.reporting.render import several, tables_page, to_markdown
