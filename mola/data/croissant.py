@@ -18,22 +18,30 @@ from mola.data.splits.manifest import Manifest, manifest_path
 from mola.types import BadInput, Source
 
 VERSION = "http://mlcommons.org/croissant/1.0"
-# of the terms that are used here; the specification asks for it
+# the terms of the vocabulary, all of them: tools compare the context with the published one
+TERMS = (
+    "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes isLiveDataset "
+    "jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source "
+    "subField transform"
+)
 CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "sc": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "dct": "http://purl.org/dc/terms/",
     "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    **{name: f"cr:{name}" for name in ("recordSet", "field", "source", "fileObject", "extract", "jsonPath")},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    **{name: f"cr:{name}" for name in TERMS.split()},
 }
 
 
 def write_croissant(benchmark: Any, path: Path) -> None:
-    """Write a benchmark's Croissant file, with a copy of its split manifest beside it: what is described travels with
-    the description. Arrays are described once they are prepared.
+    """Write a benchmark's Croissant file, and its splits beside it: as a CSV table of items where the manifest lists
+    them, else a copy of the manifest, which has a rule and counts. Arrays are described once they are prepared.
 
     Raises BadInput for a benchmark without a manifest.
     """
@@ -41,30 +49,46 @@ def write_croissant(benchmark: Any, path: Path) -> None:
     manifest: Path = getattr(benchmark, "path", None) or manifest_path(benchmark.name)
     if not manifest.is_file():
         raise BadInput(f"{manifest}: expected the split manifest of '{benchmark.name}', found none; mola prepare first")
-    copy = path.with_name(f"{benchmark.name}.splits.json")
-    files.write_text(copy, manifest.read_text(encoding="utf-8"))
-    files.write_json(path, _described(benchmark, copy, path.parent))
+    listed = _items(benchmark)
+    text = listed or manifest.read_text(encoding="utf-8")
+    splits = path.with_name(f"{benchmark.name}.splits.{'csv' if listed else 'json'}")
+    files.write_text(splits, text)
+    files.write_json(path, _described(benchmark, splits, path.parent))
 
 
-def _described(benchmark: Any, manifest: Path, folder: Path) -> dict[str, Any]:
+def _items(benchmark: Any) -> str | None:
+    """The items of the sources by task and split, in the order of the prepared arrays; None where they are not listed:
+    lists of files of downloaded data may not be copied.
+    """
+    try:
+        ids = Manifest.read(benchmark.name, benchmark.version).ids
+    except BadInput:
+        return None
+    rows = [f"{task},{split},{one}" for task, splits in ids.items() for split, every in splits.items() for one in every]
+    return "\n".join(["task,split,item", *rows]) + "\n"
+
+
+def _described(benchmark: Any, splits: Path, folder: Path) -> dict[str, Any]:
     """The content of the file; it names other files from the folder where it lies."""
     summary, citation = registry.describe("benchmarks", benchmark.name)
     sources: tuple[Source, ...] = benchmark.sources
     page = next((url for source in sources for url in re.findall(r"https?://[^\s;]+", source.origin)), None)
-    splits = _file("splits", manifest, folder, "application/json", "Which items of the sources form each split.")
+    form = {".csv": "text/csv", ".json": "application/json"}[splits.suffix]
+    first = _file("splits", splits, folder, form, "Which items of the sources form each split.")
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": VERSION,
         "name": benchmark.name,
-        "description": f"{summary} {citation}".strip(),
+        "description": summary,
+        "citeAs": citation,
         "version": f"{benchmark.version}.0.0",
         "creator": {"@type": "sc:Organization", "name": "the mola-bench authors"},
         "license": list(dict.fromkeys(source.licence for source in sources)) or ["Apache-2.0"],
         **({"url": page} if page else {}),
         "isBasedOn": [_work(source) for source in sources],
-        "distribution": [splits, *_arrays(benchmark, folder)],
-        "recordSet": list(_records(benchmark)),
+        "distribution": [first, *_arrays(benchmark, folder)],
+        "recordSet": [_records()] if splits.suffix == ".csv" else [],
     }
 
 
@@ -101,33 +125,27 @@ def _arrays(benchmark: Any, folder: Path) -> Iterator[dict[str, str]]:
         yield _file(path.stem, path, folder, "application/octet-stream", f"{shape} array of {array['typestr']}, .npy")
 
 
-def _records(benchmark: Any) -> Iterator[dict[str, Any]]:
-    """A set of records for each task and split: the items of the sources that form it, where the manifest lists them.
-    Of downloaded data it has a rule and counts instead, as lists of files may not be copied.
-    """
-    try:
-        ids = Manifest.read(benchmark.name, benchmark.version).ids
-    except BadInput:
-        return
-    for task, splits in ids.items():
-        for split in splits:
-            name = f"{task}.{split}"
-            yield {
-                "@type": "cr:RecordSet",
-                "@id": name,
-                "name": name,
-                "description": f"The items of {task} in the {split} split, in the order of the prepared arrays.",
-                "field": [
-                    {
-                        "@type": "cr:Field",
-                        "@id": f"{name}/item",
-                        "name": "item",
-                        "description": "Number of the item in its source.",
-                        "dataType": "sc:Integer",
-                        "source": {
-                            "fileObject": {"@id": "splits"},
-                            "extract": {"jsonPath": f"$.ids.{task}.{split}[*]"},
-                        },
-                    }
-                ],
+def _records() -> dict[str, Any]:
+    """The set of records that a table of items holds."""
+    fields = (
+        ("task", "sc:Text", "Name of the task."),
+        ("split", "sc:Text", "train, valid or test."),
+        ("item", "sc:Integer", "Number of the item in its source."),
+    )
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "items",
+        "name": "items",
+        "description": "The items of each task and split, in the order of the prepared arrays.",
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"items/{column}",
+                "name": column,
+                "description": description,
+                "dataType": kind,
+                "source": {"fileObject": {"@id": "splits"}, "extract": {"column": column}},
             }
+            for column, kind, description in fields
+        ],
+    }
