@@ -23,6 +23,14 @@ from mola.types import BadInput
 NAME = "ro-crate-metadata.json"
 CRATE, PROFILE = "https://w3id.org/ro/crate/1.1", "https://w3id.org/ro/wfrun/process/0.5"
 CONTEXT = [f"{CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
+# whoever passes the folder on may state one here
+LICENCE = {
+    "@id": "#licence",
+    "@type": "CreativeWork",
+    "name": "not stated",
+    "description": "Who made the suite has stated no licence of its records, tables and figures. Those of the data "
+    "stand with their sources.",
+}
 # a run that failed is none of the records that count
 COMPLETED = "http://schema.org/CompletedActionStatus"
 Entity = dict[str, Any]
@@ -47,7 +55,7 @@ def write_crate(suite: Suite, benchmarks: Mapping[str, Results]) -> Path:
     sources = _sources(suite)
     actions = [_action(key, record, suite, sources[key[0]]) for key, record in counted.items()]
     works = {one["@id"]: one for every in sources.values() for one in every}
-    newest = max(record.time for record in counted.values())
+    newest = max(map(_time, counted.values()))
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -56,15 +64,21 @@ def write_crate(suite: Suite, benchmarks: Mapping[str, Results]) -> Path:
         "description": f"{', '.join(suite.methods)} on {', '.join(suite.benchmarks)}: records of {len(counted)} runs, "
         "with tables and figures that are made of them.",
         "datePublished": newest,
+        "license": _link(LICENCE["@id"]),
         "hasPart": [_link(file["@id"]) for file in files],
         "mentions": [_link(action["@id"]) for action in actions],
     }
     descriptor = {"@id": NAME, "@type": "CreativeWork", "conformsTo": _link(CRATE), "about": _link("./")}
     profile = {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
-    graph = [descriptor, root, profile, *files, *software.values(), *works.values(), *actions]
+    graph = [descriptor, root, profile, LICENCE, *files, *software.values(), *works.values(), *actions]
     path = suite.folder / NAME
     write_json(path, {"@context": CONTEXT, "@graph": graph})
     return path
+
+
+def _time(record: Record) -> str:
+    """When a run ended, with the offset that ISO 8601 knows."""
+    return f"{record.time.removesuffix('Z')}+00:00"
 
 
 def _link(identifier: str) -> dict[str, str]:
@@ -135,7 +149,7 @@ def _action(key: tuple[str, str, int], record: Record, suite: Suite, sources: Se
         "description": f"mola train -b {benchmark} -m {label} -s {seed}, on {record.device}",
         "instrument": _link(_software(record)["@id"]),
         "object": [*configuration, *(_link(source["@id"]) for source in sources)],
-        "result": [_link(_place(place, suite))],
-        "endTime": record.time,
-        "actionStatus": _link(COMPLETED),
+        "result": _link(_place(place, suite)),
+        "endTime": _time(record),
+        "actionStatus": COMPLETED,
     }
