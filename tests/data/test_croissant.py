@@ -34,8 +34,8 @@ def test_every_benchmark_is_described_with_its_sources_and_splits(tmp_path, name
         assert columns == items[0].keys()
         for task, by_split in ids.items():
             for split, expected in by_split.items():
-                found = [int(one["item"]) for one in items if (one["task"], one["split"]) == (task, split)]
-                assert found == expected
+                actual = [int(one["item"]) for one in items if (one["task"], one["split"]) == (task, split)]
+                assert actual == expected
 
 
 def test_prepared_arrays_are_described_byte_for_byte(tmp_path, data_root):
