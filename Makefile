@@ -1,5 +1,6 @@
 # make results   set up, compute what is missing of the embedded suite, and train three of its runs once more to see that
 #                they come out the same; results/embedded/report.html shows all of it
+# make docs      set up, then the documentation as a site: site/index.html
 # make test      set up, then lint, types, tests and the smoke suite; looks at the report where there is a chromium (.ci/run gets one)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ CREATE := $(PYTHON) -m venv .venv
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 endif
 
-.PHONY: results test setup lint tests smoke
+.PHONY: results test setup lint tests smoke docs
 
 results: setup
 	snakemake --cores all all
@@ -46,6 +47,14 @@ lint: setup
 
 tests: setup
 	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
+
+# the site, into site/; a link that leads nowhere is an error
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+.venv/.docs: .venv/.done requirements-docs.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	@touch $@
 
 smoke: setup
 	rm -rf results/smoke

@@ -1,4 +1,4 @@
-"""The code of the pages for training loops of one's own runs, and does what they say."""
+"""The code of the page for training loops of one's own runs, and does what the page says."""
 
 import copy
 
@@ -27,9 +27,3 @@ def test_the_page_adapts_trains_evaluates_and_saves(tmp_path, monkeypatch):
     mola.load_adapters(other, tmp_path / "adapters.safetensors")
     assert torch.equal(other[2].A, trunk[2].A)
     assert set(torch.load(tmp_path / "model.pt", weights_only=True)) == {"trunk", "heads", "balancer"}
-
-
-def test_the_code_of_the_balancers_runs():
-    scope: dict[str, object] = {}
-    exec(code_of("balancers.md", "python"), scope)
-    assert all(p.grad is not None for p in [*scope["trunk"].parameters(), *scope["heads"].parameters()])
