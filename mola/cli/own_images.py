@@ -19,7 +19,7 @@ EPOCHS = 6
 # training steps of a run, which a pretrained network needs to come near its end; docs/results.md has the curves
 STEPS = 180
 TINY = """\
-backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola[weights]
+backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola-bench[weights]
   name: resnet10t
   options: {channels: [16, 32, 64, 128], stem_width: 16}
   weights: tiny
