@@ -53,7 +53,7 @@ docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 .venv/.docs: .venv/.done requirements-docs.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	$(INSTALL) -r requirements-docs.lock
 	@touch $@
 
 smoke: setup
