@@ -62,6 +62,7 @@ def _files(folder: Path, suite: str | None) -> dict[str, str]:
             "VERSION", mola.__version__
         ),
         ".gitignore": (project / "gitignore.txt").read_text(),
+        ".dvcignore": (project / "dvcignore.txt").read_text(),
     }
 
 

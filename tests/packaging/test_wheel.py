@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -64,6 +65,24 @@ def wheel(tmp_path_factory) -> Path:
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
     (path,) = folder.glob("mola_bench-*.whl")
     return path
+
+
+def test_the_wheel_has_every_file_of_the_package_and_what_lies_beside_it_in_a_clone(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        licences = {Path(name).name for name in archive.namelist() if "/licenses/" in name}
+    beside = ("config", "data/splits", "profiles", "workflow")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "mola", *beside],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    assert names == {name if name.startswith("mola/") else f"mola/_shipped/{name}" for name in files}
+    assert {"mola/py.typed", "mola/_shipped/workflow/Snakefile", "mola/_shipped/data/splits/digits.json"} <= names
+    assert licences == {"LICENSE", "NOTICE"}
 
 
 def run(*words, cwd, code=0) -> subprocess.CompletedProcess[str]:
