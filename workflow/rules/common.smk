@@ -159,9 +159,10 @@ def tables():
             ending=["csv", "md", "tex", "html"],
         )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
+    metrics = [f"metrics/{method}.json" for method in suite.methods]
     return [
         str(suite.folder / "tables" / name)
-        for name in [*names, *curves, "metrics.json", "critical-difference.json"]
+        for name in [*names, *curves, *metrics, "critical-difference.json"]
     ]
 
 
