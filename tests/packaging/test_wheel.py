@@ -71,9 +71,9 @@ def test_the_wheel_has_every_file_of_the_package_and_what_lies_beside_it_in_a_cl
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = {Path(name).name for name in archive.namelist() if "/licenses/" in name}
-    beside = ("config", "data/splits", "profiles", "workflow")
+    shipped = ("config", "data/splits", "profiles", "workflow")
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "mola", *beside],
+        ["git", "ls-files", "-co", "--exclude-standard", "mola", *shipped],
         cwd=ROOT,
         capture_output=True,
         text=True,
