@@ -89,7 +89,7 @@ def _files(suite: Suite, counted: Iterable[tuple[str, str, int]]) -> Iterator[En
     """The records that count, and what is made of them; checkpoints, logs and locks are left out."""
     folder = suite.folder
     # Snakemake leaves a hidden file in folders that it makes
-    outputs = [path for name in ("tables", "figures") for path in sorted((folder / name).glob("[!.]*"))]
+    outputs = [path for name in ("tables", "figures") for path in sorted((folder / name).rglob("[!.]*"))]
     pages = [folder / name for name in ("config.yaml", "about.html", "report.html", "workflow.html")]
     runs = [folder / name / label / f"seed{seed}" / records.NAME for name, label, seed in counted]
     for path in [*pages, *outputs, *runs]:
