@@ -67,7 +67,8 @@ def suite(name: SuiteName, source: From = None, estimate: Estimate = True) -> No
 
     With --from: a suite that answers whether to pool images of several sources, to keep them apart, or to take mixtures
     of adapters. It looks at every image, says what it finds, splits and prepares them, and measures how long the suite
-    will take. Images that can't be used are named, and nothing is written.
+    will take. A list without the columns task and label is one of several labels for each image: it says which columns
+    look like tasks. Images that can't be used are named, and nothing is written.
 
     Examples: mola new suite mine; mola new suite shop --from photos
     """
@@ -96,22 +97,22 @@ def suite_text(name: str, file: str, folder: Path) -> str:
 def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
     from mola.cli.common import load_suite
     from mola.cli.estimate import estimate
-    from mola.cli.own_images import choose, configuration, described, has_gpu, look
+    from mola.cli.own_images import choose, computing, configuration, has_gpu, look
 
     path = Path(f"{name}.yaml")
     if path.exists():
         raise BadInput(f"{path}: expected a new file, found one; it is left as it is")
-    splits = look(source)
-    for line in described(splits):
+    images = look(source)
+    for line in images.lines:
         typer.echo(line)
-    write_new(path, configuration(name, source, splits, choose(has_gpu())))
+    write_new(path, configuration(name, images, choose(has_gpu())))
     (entry,) = load_suite(path).benchmarks
     if estimated:
         from mola.cli.data import prepare
 
         prepare(None, path, [entry])
         estimate(path)
-    typer.echo(f"next: snakemake --cores all all --configfile {path}; mola report -c {path}")
+    typer.echo(f"next: {computing(path)}; mola report -c {path}")
 
 
 def _write_part(kind: Kind, name: str, entry: str) -> None:

@@ -174,6 +174,7 @@ def _attempt(
         # of this process: an interrupted run's earlier part is in the curve
         "seconds": time.perf_counter() - began,
         "seconds_per_step": outcome.seconds_per_step,
+        "backward_passes": balancer.passes,
         "peak_memory_bytes": peak_memory_bytes(device),
         "weights_sha256": _weights_sha256(method) if status == "done" else None,
     }
