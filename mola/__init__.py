@@ -50,6 +50,12 @@ __all__ = ["balancers", *_FILES]
 def __getattr__(name: str) -> Any:
     # On first use, so that ``import mola`` stays free of torch, which takes seconds.
     if name == "balancers":
+        from importlib.util import find_spec
+
+        if find_spec("pydantic") is None:
+            from mola import extras
+
+            raise ModuleNotFoundError(extras.needs("mola.balancers", "pydantic", "balancers"), name="pydantic")
         return import_module("mola.balancers")
     if name not in _FILES:
         raise AttributeError(f"module 'mola' has no attribute '{name}'")

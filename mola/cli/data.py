@@ -85,6 +85,30 @@ def prepare(
         refresh_inputs(suite)
 
 
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: <data>/NAME.croissant.json.")]
+
+
+def croissant(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Label of the suite, or name of a benchmark.")],
+    config: Config = DEFAULT,
+    out: Out = None,
+) -> None:
+    """Describe a benchmark as a Croissant file: splits, sources, licences and, once they are prepared, its arrays.
+
+    Example: mola croissant digits
+    """
+    suite = load_suite(config)
+    from mola.data.croissant import write_croissant
+
+    for _, data in _benchmarks(suite, [name]):
+        path = out or suite.data / f"{name}.croissant.json"
+        try:
+            write_croissant(data, path)
+        except OSError as error:
+            raise BadInput(f"--out: expected a file that can be written, found {path}: {error.strerror}") from None
+        typer.echo(path)
+
+
 def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:
     """Entries that are not chosen, but whose manifest is that of one which is: label → manifest, label of that."""
     named = {label: entry for word in chosen for label, entry in _entries(suite, word).items()}

@@ -17,6 +17,7 @@ import mola.faults
 import mola.files
 import mola.manifest_paths
 import mola.old_keys
+import mola.shipped
 import mola.types
 import mola.yaml_file
 
@@ -87,6 +88,12 @@ if GPUS and "gpu" not in workflow.global_resources:  # `--resources gpu=2` goes 
 
 # a model on the CPU has one core a job; beside a GPU, as many augment its images as share it out evenly
 LOADERS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
+
+# an edit of it makes tables, figures and pages again; below the working folder as Snakemake would write it
+REPORTING = [
+    str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    for path in sorted(Path(mola.shipped.PACKAGE, "reporting").rglob("*.py"))
+]
 
 
 wildcard_constraints:

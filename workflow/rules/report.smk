@@ -1,8 +1,6 @@
 # Pages and figures are a pure function of records, and cheap. Which figures there are depends on what the runs left, so
 # their folder is the output. `mola report` puts all into one page.
 
-REPORTING = sorted(Path("mola/reporting").rglob("*.py"))
-
 
 rule figures:
     input:

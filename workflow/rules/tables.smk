@@ -5,7 +5,7 @@ rule table:
     input:
         runs(),
         numbers=[suite.paper_numbers] if suite.paper_numbers else [],
-        code=sorted(Path("mola/reporting").rglob("*.py")),
+        code=REPORTING,
     output:
         [shown(path) for path in tables()],
     log:
