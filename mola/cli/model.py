@@ -22,7 +22,7 @@ Benchmark = Annotated[str | None, typer.Option("--benchmark", "-b", metavar="LAB
 Method = Annotated[str | None, typer.Option("--method", "-m", metavar="LABEL", help="With -b, in place of RUN.")]
 Seed = Annotated[int | None, typer.Option("--seed", "-s", metavar="K", help="Default: the suite's first.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="A new folder.")]
-Onnx = Annotated[bool, typer.Option("--onnx", help="Also as ONNX; needs mola[onnx].")]
+Onnx = Annotated[bool, typer.Option("--onnx", help="Also as ONNX; needs mola-bench[onnx].")]
 TorchExport = Annotated[bool, typer.Option("--torch-export", help="Also as a program of torch.export.")]
 
 

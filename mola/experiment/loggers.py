@@ -33,7 +33,7 @@ def logged(names: Sequence[str], folder: Path) -> Iterator[OnEpoch]:
     """
     for name in names:
         if name != "csv" and find_spec(name) is None:
-            raise BadInput(f"log: expected {name} to be installed, found none; pip install 'mola[log]'")
+            raise BadInput(f"log: expected {name} to be installed, found none; pip install 'mola-bench[log]'")
     with ExitStack() as stack:
         open_loggers: dict[str, OnEpoch] = {}
         failed: set[str] = set()
