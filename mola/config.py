@@ -74,6 +74,15 @@ class Suite(Section):
         None,
         description="folder with methods, balancers, benchmarks and backbones of your own; null: where this file lies",
     )
+    keep: Literal["none", "best"] = Field(
+        "none",
+        description="best: the selected weights of every run, beside its record; no part of what makes runs stale",
+    )
+    log: list[Literal["csv", "tensorboard", "dvclive"]] = Field(
+        default_factory=list,
+        description="what also follows the learning curves: a table beside each record, TensorBoard, DVCLive; no part "
+        "of what makes runs stale",
+    )
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(
@@ -225,15 +234,6 @@ def parse(content: Mapping[str, Any], origin: str, file: Path | None = None) -> 
     except BadInput as error:
         raise BadInput(one_line(f"{one_line(origin, 150)}: {error}")) from None
     return suite
-
-
-def checked_before(content: Mapping[str, Any], file: Path | None = None) -> Suite:
-    """The suite of a configuration that another process has checked with :func:`parse`: rows are not looked at."""
-    suite = validated(Suite, content, "")
-    look_in(suite.plugins, file.parent if file else None)
-    entries = with_paths(suite.benchmarks, file or Path(f"{suite.suite}.yaml"))
-    suite = suite.model_copy(update={"benchmarks": entries})
-    return suite.model_copy(update={"device": "cpu"}) if suite.is_portable else suite
 
 
 def _on_one_kind_of_kernels(suite: Suite) -> Suite:

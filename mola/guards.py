@@ -1,4 +1,6 @@
-"""A plugin's class as runs take it: its errors name file and line, and a method's predictions are looked at."""
+"""A plugin's class as runs take it: its errors name file and line; a benchmark's names of tasks are looked at, and a
+method's predictions.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 
 from mola import faults, plugins
 from mola.plugins import Plugin
+from mola.task_names import check_task_names
 from mola.types import BadInput, Batch, Output, Task
 
 BASES = {
@@ -40,7 +43,20 @@ def _subclass(cls: Any, kind: str) -> Any:
     }
     if kind == "methods":
         members |= _with_looked_at_predictions(cls, members["forward"])
+    if kind == "benchmarks":
+        members["__init__"] = _with_looked_at_names(cls)
     return type(cls)(cls.__name__, (cls,), members)
+
+
+def _with_looked_at_names(cls: Any) -> Any:
+    """A constructor that refuses tasks whose names no model can hold."""
+
+    def init(self: Any, *arguments: Any) -> None:
+        cls.__init__(self, *arguments)
+        file, line = faults.definition(cls)
+        check_task_names([task.name for task in self.tasks], f"{plugins.shown(file) or file}:{line}: tasks")
+
+    return init
 
 
 def _with_looked_at_predictions(cls: Any, answer: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from browsing import browser  # noqa: F401 (a fixture of every test that looks at a page)
 from filelock import FileLock
 from hypothesis import settings
 

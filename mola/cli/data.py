@@ -61,11 +61,16 @@ def prepare(
 ) -> None:
     """Turn the raw data into arrays, once; checks and repairs what is there.
 
-    The first call for images of your own (image_folder) writes how they are split; see --renew-split.
+    The first call for images of your own (image_folder, image_labels) writes how they are split; see --renew-split.
+    Entries that share a split are divided anew together.
 
     Example: mola prepare digits
     """
     suite, chosen = load_suite(config), [*(names or []), *(benchmark or [])]
+    if renew_split:
+        for label, (manifest, of) in _sharing(suite, chosen).items():
+            typer.echo(f"{label}: divided anew, too, as it shares {manifest} with {of}")
+            chosen.append(label)
     for name, data in _benchmarks(suite, chosen):
         if renew_split and (chosen or data.divides_by_itself):
             data.renew_splits()
@@ -73,6 +78,42 @@ def prepare(
         if path := _split_written(data):
             typer.echo(f"{name}: its split is written to {path}, and is part of every run's fingerprint: commit it")
         typer.echo(f"{name}: prepared in {data.prepare()}")
+
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: <data>/NAME.croissant.json.")]
+
+
+def croissant(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Label of the suite, or name of a benchmark.")],
+    config: Config = DEFAULT,
+    out: Out = None,
+) -> None:
+    """Describe a benchmark as a Croissant file: splits, sources, licences and, once they are prepared, its arrays.
+
+    Example: mola croissant digits
+    """
+    suite = load_suite(config)
+    from mola.data.croissant import write_croissant
+
+    for _, data in _benchmarks(suite, [name]):
+        path = out or suite.data / f"{name}.croissant.json"
+        try:
+            write_croissant(data, path)
+        except OSError as error:
+            raise BadInput(f"--out: expected a file that can be written, found {path}: {error.strerror}") from None
+        typer.echo(path)
+
+
+def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:
+    """Entries that are not chosen, but whose manifest is that of one which is: label → manifest, label of that."""
+    named = {label: entry for word in chosen for label, entry in _entries(suite, word).items()}
+    manifests = {str(entry.options["manifest"]): label for label, entry in named.items() if "manifest" in entry.options}
+    others = {
+        label: str(entry.options["manifest"])
+        for label, entry in suite.benchmarks.items()
+        if label not in named and "manifest" in entry.options
+    }
+    return {label: (path, manifests[path]) for label, path in others.items() if path in manifests}
 
 
 def _split_written(data: Any) -> Path | None:

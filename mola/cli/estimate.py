@@ -19,7 +19,8 @@ def estimate(config: Config = DEFAULT, benchmark: Benchmarks = None, method: Met
     """Measure a few training steps of every row, and say how long the suite will take.
 
     Every row's data must be prepared. Runs that are done are counted as if they were not; mola status has the others.
-    Side by side on one machine runs may slow each other down.
+    On a CPU these are seconds of a core, whatever else the machine does meanwhile. Side by side on one machine runs may
+    slow each other down.
 
     Example: mola estimate -c config/smoke.yaml -b digits
     """

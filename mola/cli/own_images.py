@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mola.types import BadInput
+from mola.source import ROOT
+from mola.types import BadInput, one_line
 
 if TYPE_CHECKING:
     from mola.data.splits.image_splits import ImageSplits
+    from mola.data.splits.label_splits import LabelSplits, LabelTask
+    from mola.data.splits.user_splits import UserSplits
 
-SKELETON = Path(__file__).parent.parent / "skeletons" / "own_images.yaml.txt"
+SKELETONS = Path(__file__).parent.parent / "skeletons"
 EPOCHS = 6
 # training steps of a run, which a pretrained network needs to come near its end; docs/results.md has the curves
 STEPS = 180
+# keys that YAML reads as text without quotes; it has meanings for y, n, on, no and the like
+PLAIN = r"[a-z][a-z0-9_]{3,}(?<!true)(?<!null)(?<!false)"
 TINY = """\
-backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola[weights]
+backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola-bench[weights]
   name: resnet10t
   options: {channels: [16, 32, 64, 128], stem_width: 16}
   weights: tiny
@@ -64,25 +70,104 @@ class Choice:
     size: int
     lr: tuple[float, float, float]
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether training reads features of the first stages, and no images."""
+        return "cached_views" in self.backbone
 
-def look(path: Path) -> ImageSplits:
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at images found.
+
+    skeleton: file of the suite. entry: of the benchmark in it. lines: what to say of the images. train: their number in
+    a pass over the training split. batch: images of a step.
+    """
+
+    skeleton: str
+    entry: str
+    lines: tuple[str, ...]
+    train: int
+    batch: int
+
+
+def look(path: Path) -> Look:
     """Open all images of a folder or list, and divide them. Raises BadInput with all that is wrong with them."""
-    from mola import registry
-
     if not path.exists():
         raise BadInput(f"--from {path}: expected a folder <domain>/<class>/<image>, or a CSV list, found none")
-    data: Any = registry.create("benchmarks", "image_folder", Path("data"), options={"root": str(path)})
-    checked: ImageSplits = data.source.checked()
-    return checked
+    from mola.data.user.csv_lists import has_tasks
+
+    with_labels = path.suffix.lower() == ".csv" and not has_tasks(path)
+    return _look_at_labels(path) if with_labels else _look_at_domains(path)
 
 
-def described(splits: ImageSplits) -> list[str]:
-    """What was found, a line for each task and each remark."""
+def _look_at_domains(path: Path) -> Look:
+    splits: ImageSplits = _checked("image_folder", {"root": str(path)})
     lines = []
     for task, by_split in splits.files.items():
         counts = ", ".join(f"{split} {len(files)}" for split, files in by_split.items())
         lines.append(f"{task}: {len(splits.classes[task])} classes; {counts}")
-    return [*lines, *(remark.removeprefix("data: ") for remark in splits.remarks)]
+    # every batch holds every task
+    number, most = len(splits.files), max(len(by_split["train"]) for by_split in splits.files.values())
+    entry = f" {{benchmark: image_folder, size: SIZE, root: {_quoted(str(path))}}}"
+    return Look("own_images.yaml.txt", entry, (*lines, *_remarks(splits)), most * number, max(32, 8 * number))
+
+
+def _look_at_labels(path: Path) -> Look:
+    """A column is a task where its words look like one's labels."""
+    from mola.data.user.csv_labels import likely_kinds
+    from mola.task_names import WISH, fits, task_name
+
+    kinds, rows = {}, []
+    for column, (kind, words) in likely_kinds(path).items():
+        if kind is not None and not fits(task_name(column)):
+            kind, words = None, f"{words}; to make it a task rename it: {WISH}"
+        if kind is None:
+            rows.append(f"      # {one_line(column, 80)}: no task; {words}")
+        else:
+            kinds[column] = kind
+            key = column if re.fullmatch(PLAIN, column) else _quoted(column)
+            rows.append(f"      {f'{key}: {kind}':<22}# {words}")
+    if not kinds:
+        raise BadInput(f"{path}: expected columns task and label, or columns of labels, found none that looks like one")
+    splits: LabelSplits = _checked("image_labels", {"root": str(path), "labels": kinds})
+    lines = [f"{task}: {_in_words(each)}" for task, each in splits.tasks.items()]
+    counts = ", ".join(f"{split} {len(files)}" for split, files in splits.files.items())
+    # SIZE before what may have that word in it
+    entry = ["", "    benchmark: image_labels", "    size: SIZE", f"    root: {_quoted(str(path))}"]
+    entry += ["    labels:                 # columns that are tasks: classes, multilabel or regression", *rows]
+    lines += [f"images: {counts}", *_remarks(splits)]
+    return Look("own_labels.yaml.txt", "\n".join(entry), tuple(lines), len(splits.files["train"]), 32)
+
+
+def _checked(benchmark: str, options: dict[str, Any]) -> Any:
+    """How the images are divided."""
+    from mola import registry
+
+    return registry.create("benchmarks", benchmark, Path("data"), options=options).source.checked()
+
+
+def _remarks(splits: UserSplits) -> list[str]:
+    return [remark.removeprefix("data: ") for remark in splits.remarks]
+
+
+def _in_words(task: LabelTask) -> str:
+    if task.kind == "regression":
+        return "a number"
+    return f"{len(task.names)} {'classes' if task.kind == 'classes' else 'labels, any of them'}"
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML has it, in any case."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def computing(path: Path) -> str:
+    """The command that computes a suite, from where the user is."""
+    if not Path("Snakefile").is_file() and not (ROOT / "Snakefile").is_file():
+        return f"mola tune -c {path}; mola train -c {path}; mola table -c {path}"
+    where = "" if Path("Snakefile").is_file() else f"--snakefile {shlex.quote(str(ROOT / 'Snakefile'))} "
+    return f"snakemake {where}--cores all all --configfile {path}"
 
 
 def choose(gpu: bool) -> Choice:
@@ -94,30 +179,30 @@ def choose(gpu: bool) -> Choice:
     return Choice(TINY, 32, (0.002, 0.004, 0.008))
 
 
-def configuration(name: str, path: Path, splits: ImageSplits, choice: Choice) -> str:
+def configuration(name: str, images: Look, choice: Choice) -> str:
     """The suite's text."""
-    train = [len(by_split["train"]) for by_split in splits.files.values()]
-    # every batch holds every task
-    batch = max(32, 8 * len(train))
-    steps = max(1, math.ceil(max(train) * len(train) / batch))
-    passes = max(1, round(STEPS / (EPOCHS * steps)))
+    passes = max(1, round(STEPS / (EPOCHS * max(1, math.ceil(images.train / images.batch)))))
     low, middle, high = (f"{rate:g}" if rate >= 1e-4 else f"{rate:.5f}" for rate in choice.lr)
     values = {
-        "FOUND": "\n".join(f"# {line}" for line in described(splits)),
+        "FOUND": "\n".join(f"# {line}" for line in images.lines),
         "NAME": name,
-        "ROOT": str(path).replace("'", "''"),
-        "SIZE": str(choice.size),
+        "COMPUTING": computing(Path(f"{name}.yaml")),
+        "ENTRY": images.entry.replace("SIZE", str(choice.size), 1),
         "EPOCHS": str(EPOCHS),
         "PASSES": str(passes),
-        "BATCH": str(batch),
+        "BATCH": str(images.batch),
         "LR_LOW": low,
         "LR_MIDDLE": middle,
         "LR_HIGH": high,
         "BACKBONE": choice.backbone,
+        "MIXTURES": "mola_grad" if choice.is_cached else "mola_grad, mola_router",
+        "ROUTER_ROW": "  # mola_router looks at images: not with cached_views"
+        if choice.is_cached
+        else "  mola_router:",
     }
     # in one pass, so that marks in names of tasks and folders stay as they are
     marks = re.compile(rf"\b({'|'.join(values)})\b")
-    return marks.sub(lambda mark: values[mark[0]], SKELETON.read_text(encoding="utf-8"))
+    return marks.sub(lambda mark: values[mark[0]], (SKELETONS / images.skeleton).read_text(encoding="utf-8"))
 
 
 def has_gpu() -> bool:

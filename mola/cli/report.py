@@ -13,6 +13,7 @@ from mola.files import write_text
 from mola.types import BadInput
 
 if TYPE_CHECKING:
+    from mola.config import Suite
     from mola.registry import Kind
 
 
@@ -70,11 +71,18 @@ Out = Annotated[
 ]
 
 
-def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
-    """Bind tables, figures, workflow and run times into results/<suite>/report.html, one page that needs no network.
+Crate = Annotated[
+    bool, typer.Option("--crate", help="Also describe the suite's folder as an RO-Crate: ro-crate-metadata.json.")
+]
 
-    Takes what `snakemake --cores all all` has made; run it in the folder of the Snakefile. Says the answers to the
-    suite's question first, where its configuration has `answers`.
+
+def report(
+    config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False, crate: Crate = False
+) -> None:
+    """Write results/<suite>/report.html, one page that answers and needs no network; says the answers here, too.
+
+    The page shows the records that count, and the figures that are there: mola figures draws them. Beside it goes
+    Snakemake's own report, workflow.html, in the folder of a Snakefile that has made the suite.
 
     With --compare instead: two suites, or one suite at two commits, side by side: scores, differences by seed, and what
     changed. A revision means the suite's own folder in that commit, so its records must be committed. Runs of a working
@@ -85,19 +93,14 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
     if compare is None and out is not None:
         raise BadInput("--out: expected --compare with it; the report's place is results/<suite>/report.html")
     if compare is None and drafts:
-        raise BadInput("--drafts: expected --compare with it; the report binds what mola table --drafts has made")
+        raise BadInput("--drafts: expected --compare with it; the page shows what counts")
+    if compare is not None and crate:
+        raise BadInput("--crate: expected the report of one suite, found --compare with it")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise BadInput(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
     if compare is None:
-        from mola.reporting.pages.report import write_report
-        from mola.reporting.results.read import read_results
-        from mola.reporting.tables.answer import in_words
-
-        path = write_report(suite, config)
-        for line in in_words(read_results(suite), suite.answers):
-            typer.echo(line)
-        typer.echo(path)
+        _write_pages(suite, config, crate)
         return
     from mola.reporting.render import several, tables_page, to_markdown
     from mola.reporting.results.snapshots import snapshot
@@ -111,6 +114,34 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         forms = {".md": lambda: text, ".html": lambda: tables_page(" and ".join(compare), tables)}
         forms[".csv"] = lambda: several({table.title: table for table in tables})
         write_file(out, forms[out.suffix](), "--out")
+
+
+def _write_pages(suite: Suite, config: Path, crate: bool) -> None:
+    """Snakemake's report first: the page leads to it where it could be written, and answers where it could not. The
+    crate last: it describes both.
+    """
+    from mola.reporting.pages.workflow import lacks, write_workflow
+    from mola.reporting.report.write import write_page
+    from mola.reporting.results.read import read_results
+    from mola.reporting.tables.answer import in_words
+
+    benchmarks, workflow, reason = read_results(suite), None, lacks(suite)
+    if reason is None:
+        try:
+            workflow = write_workflow(suite, config)
+        except BadInput as error:
+            reason = str(error)
+    path = write_page(suite, config, benchmarks, workflow=workflow is not None)
+    described = None
+    if crate:
+        from mola.reporting.pages.crate import write_crate
+
+        described = write_crate(suite, benchmarks)
+    for line in (*in_words(benchmarks, suite.answers), path, workflow, described):
+        if line is not None:
+            typer.echo(line)
+    if reason:
+        typer.echo(f"mola: workflow.html, Snakemake's own report, is not written: {reason}", err=True)
 
 
 Beside = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,22 @@ from mola.cli.common import (
 )
 from mola.types import BadInput
 
+if TYPE_CHECKING:
+    from mola.config import Suite
+    from mola.experiment.spec import Experiment
+
 Seeds = Annotated[
     list[int] | None,
     typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
 ]
 Renew = Annotated[
     bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
+]
+Watching = Annotated[bool, typer.Option("--watch", help="Follow the suite while it runs.")]
+Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks of --watch.")]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep", help="Keep the selected weights, too, as keep: best; finished runs are trained once more."),
 ]
 
 
@@ -34,14 +44,20 @@ def train(
     method: Methods = None,
     seed: Seeds = None,
     renew: Renew = False,
+    keep: Keep = False,
 ) -> None:
     """Train the chosen benchmarks, methods and seeds; a record.json each.
 
     Finished runs are kept, interrupted ones go on where they stopped. Without -b, -m or -s: all of the suite.
 
-    Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
+    --keep stores each run's selected weights beside its record, for mola export and mola predict. A run that finished
+    without is trained once more, and its weights are kept if they are those of its record, to the last bit.
+
+    Examples: mola train -c config/smoke.yaml -b digits -m mola_router -s 0; mola train -b digits -m mola_grad --keep
     """
     suite = load_suite(config)
+    if keep:
+        suite = suite.model_copy(update={"keep": "best"})
     # planning may import NumPy, to ask a benchmark for its sources
     choose_kernels(suite)
     experiments = chosen_experiments(suite, benchmark, method)
@@ -65,9 +81,29 @@ def train(
                 # none beside nothing: what is wrong before the first step leaves no file
                 if experiment.folder.is_dir():
                     write_inputs([experiment])
+        lost = _without_weights(experiments, seeds, keep) if suite.keep == "best" else False
     if failed:
         typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
+    if failed or lost:
         raise typer.Exit(1)
+
+
+def _without_weights(experiments: list[Experiment], seeds: list[int], keep: bool) -> bool:
+    """Make the weights of runs that finished without, or say that --keep does; returns whether some differ."""
+    from mola.experiment.kept import lacking, make
+
+    runs = [(experiment, seed) for experiment in experiments for seed in seeds if lacking(experiment, seed)]
+    if runs and not keep:
+        number = "1 run was" if len(runs) == 1 else f"{len(runs)} runs were"
+        typer.echo(f"mola: {number} done before weights were kept; mola train --keep makes them", err=True)
+        return False
+    differ = False
+    for experiment, seed in runs:
+        difference = make(experiment, seed)
+        outcome = f"not kept, as it gives other weights here: {difference}" if difference else "weights kept"
+        typer.echo(f"{experiment.name} seed {seed}: {outcome}", err=bool(difference))
+        differ |= difference is not None
+    return differ
 
 
 def tune(
@@ -108,17 +144,24 @@ def tune(
         raise typer.Exit(1)
 
 
-def status(config: Config = DEFAULT) -> None:
+def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0) -> None:
     """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
-    Example: mola status -c config/smoke.yaml
+    --watch follows a suite that runs, in one line: the runs, the epochs of those that are running, images per second,
+    and about how long it will take with as many side by side as now. It ends when all runs have, or by Ctrl-C.
+
+    Examples: mola status -c config/smoke.yaml; mola status --watch
     """
     suite = load_suite(config)
+    if watch:
+        _follow(suite, every)
+        return
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
     from mola.experiment.status import look, versions_behind
+    from mola.experiment.weights import lacks
 
     counts: Counter[str] = Counter()
     runs = {}
@@ -133,9 +176,32 @@ def status(config: Config = DEFAULT) -> None:
             typer.echo(f"  {problem}")
         for change in versions_behind(one.record for one in looks.values() if one.record):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
+        if lacking := [str(seed) for seed, one in looks.items() if lacks(experiment, seed, one.record)]:
+            typer.echo(f"  without kept weights: seeds {', '.join(lacking)}; mola train --keep makes them")
         counts.update(one.state for one in looks.values())
         runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
+
+
+def _follow(suite: Suite, every: float) -> None:
+    """Show how far a suite is: on a terminal one line that changes, elsewhere a line whenever it does."""
+    import time
+
+    from mola.experiment.spec import experiments
+    from mola.experiment.watch import Watch
+    from mola.terminal import changing
+
+    followed = Watch(experiments(suite))
+    with changing() as show:
+        try:
+            while True:
+                line, ended = followed.line()
+                show(line)
+                if ended:
+                    return
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
 
 
 def _flat(parameters: dict[str, Any]) -> str:

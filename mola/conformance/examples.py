@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from mola.losses import counted
 from mola.metrics import names
 from mola.metrics.kinds import KINDS
 from mola.models.backbones import builder
@@ -30,6 +32,21 @@ def batch_of(tasks: Sequence[Task], every: bool = False, each: int = 4) -> Batch
         y[task.name] = torch.randint(task.outputs, size, generator=generator)
     order = None if every else torch.arange(len(tasks)).repeat(each)
     return Batch(x, order, y, tuple(task.name for task in tasks))
+
+
+def with_targets(tasks: Sequence[Task], batch: Batch) -> Batch:
+    """The batch with a target wherever none is known, so that every loss says something; dense ones as they are. Those
+    of a regression are far from all predictions: beyond one standard deviation errors of two signs may cancel out.
+    """
+    y = dict(batch.y)
+    for task in tasks:
+        if task.name not in y or KINDS[task.kind].dense:
+            continue
+        if task.kind == "regression":
+            y[task.name] = torch.full_like(y[task.name], task.mean + 100 * task.std)
+        else:
+            y[task.name] = torch.where(counted(task, y[task.name]), y[task.name], torch.zeros_like(y[task.name]))
+    return replace(batch, y=y)
 
 
 def small_backbone() -> Callable[[], nn.Module]:

@@ -19,6 +19,8 @@ from mola.types import Batch, PerTask, Range, Task
 
 # within which a method that draws has drawn everything
 PASSES = 20
+# steps after which a method that lets parameters learn late is looked at again
+LATER = (10, 100, 1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Subject:
 
     build: seed → the method, with the same weights at each call.
     batch: samples of all tasks.
+    freezes: whether the suite freezes stages of the backbone, so that what all tasks reach has frozen parameters.
     """
 
     build: Callable[[int], Method]
     tasks: Sequence[Task]
     batch: Batch
+    freezes: bool = False
 
     @cached_property
     def method(self) -> Method:
@@ -130,15 +134,44 @@ def parameters_belong_to_one_side(subject: Subject) -> None:
         "shared_parameters: expected all parameters there or in own_parameters, and no others",
     )
     require(
-        all(p.requires_grad for p in shared), "shared_parameters: expected parameters that learn, found frozen ones"
+        subject.freezes or all(p.requires_grad for p in shared),
+        "shared_parameters: expected parameters that learn, found frozen ones",
     )
 
 
 def silent_parameters(subject: Subject) -> set[str]:
-    """The names of the parameters that learn and that no loss reaches in training."""
+    """The names of the parameters that learn and that no loss reaches in training, neither in the first steps nor in
+    later ones: a method counts its steps in integer buffers, as a resumed run needs them, and these are set forward.
+    """
+    method = subject.method
+    state = {key: value.clone() for key, value in method.named_buffers()}
+    silent = _without_gradient(subject, {key for key, p in method.named_parameters() if p.requires_grad})
+    # without a counter later steps are as the first ones
+    for steps in LATER if silent and _counters(method) else ():
+        for counter in _counters(method):
+            counter += steps
+        if not (silent := _without_gradient(subject, silent)):
+            break
+    with torch.no_grad():
+        for key, value in method.named_buffers():
+            value.copy_(state[key])
+    return silent
+
+
+def _counters(method: Method) -> list[Tensor]:
+    """The buffers () of integers, but for those of BatchNorm, which change nothing."""
+    return [
+        value
+        for key, value in method.named_buffers()
+        if value.dim() == 0 and value.dtype == torch.int64 and not key.endswith("num_batches_tracked")
+    ]
+
+
+def _without_gradient(subject: Subject, names: set[str]) -> set[str]:
+    """Those of some parameters, by name, that no loss reaches within some passes."""
     method, batch = subject.method, subject.batch
     rest, shared = method.own_parameters(), method.shared_parameters()
-    silent = {key: p for key, p in method.named_parameters() if p.requires_grad}
+    silent = {key: p for key, p in method.named_parameters() if key in names}
     for _ in range(PASSES):
         output = method(batch)
         losses = task_losses(subject.tasks, output, batch)

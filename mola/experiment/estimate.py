@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -49,10 +48,11 @@ def measured(experiment: Experiment) -> Pace:
     # what this process has spent until now is what every process spends on imports
     imports = time.process_time()
     with claim(suite.device) as device:
+        clock = _clock(device)
         seed = suite.seeds[0]
         # what is kept on the disk for all rows, such as features of frozen stages, is made by the first of these
         build(settings, suite.data, seed, device)
-        building, (benchmark, method, balancer) = _timed(lambda: build(settings, suite.data, seed, device))
+        building, (benchmark, method, balancer) = _timed(lambda: build(settings, suite.data, seed, device), clock)
         training = settings.training
         optimizer = make_optimizer(training, [*method.parameters(), *balancer.parameters()], method.parts())
         amp, share = training.amp and device.type == "cuda", training.loss_weight == "share"
@@ -62,10 +62,13 @@ def measured(experiment: Experiment) -> Pace:
             benchmark, "train", device, size=training.batch_size, seed=derive(seed, "data"), sampling=training.sampling
         )
         seconds = []
+        began = clock()
         for _, batch in zip(range(1 + STEPS), batches, strict=False):
-            seconds.append(_timed(partial(step, batch), device)[0])
+            step(batch)
+            seconds.append((now := clock()) - began)
+            began = now
         batches.close()
-        an_image = _scoring(method, load(benchmark, "valid", device, size=4 * training.batch_size), device, amp)
+        an_image = _scoring(method, load(benchmark, "valid", device, size=4 * training.batch_size), clock, device, amp)
     a_step = statistics.median(seconds[1:] or seconds)
     images = experiment.data
     run = building + _run(images, training, a_step, an_image, test=True)
@@ -91,19 +94,20 @@ def _run(benchmark: Benchmark, training: Training, step: float, image: float, *,
 
 
 @torch.no_grad()
-def _scoring(method: Method, batches: Generator[Batch], device: torch.device, amp: bool) -> float:
+def _scoring(
+    method: Method, batches: Generator[Batch], clock: Callable[[], float], device: torch.device, amp: bool
+) -> float:
     """Seconds of evaluation an image, loading included."""
     method.eval()
     numbers = []
-    began = time.perf_counter()
+    began = clock()
     for batch in islice(batches, BATCHES):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             method(batch)
         numbers.append(len(batch.x))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    seconds = clock() - began
     batches.close()
-    return (time.perf_counter() - began) / sum(numbers)
+    return seconds / sum(numbers)
 
 
 def _images(benchmark: Benchmark, split: Split) -> int:
@@ -112,9 +116,21 @@ def _images(benchmark: Benchmark, split: Split) -> int:
     return sum(sizes.values())
 
 
-def _timed(work: Callable[[], T], device: torch.device | None = None) -> tuple[float, T]:
-    began = time.perf_counter()
+def _timed(work: Callable[[], T], clock: Callable[[], float]) -> tuple[float, T]:
+    began = clock()
     result = work()
-    if device is not None and device.type == "cuda":
+    return clock() - began, result
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Seconds that a run takes. On a CPU those of this process, loading included, as each run has a core: what else the
+    machine does meanwhile is not counted.
+    """
+    if device.type != "cuda":
+        return time.process_time
+
+    def finished() -> float:
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began, result
+        return time.perf_counter()
+
+    return finished

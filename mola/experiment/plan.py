@@ -21,7 +21,8 @@ from mola.config import Suite
 from mola.experiment import index, own_parts, spec
 from mola.experiment.spec import Experiment
 from mola.files import write_text
-from mola.manifest_paths import written_out
+from mola.manifest_paths import with_paths, written_out
+from mola.section_checks import look_in, validated
 
 NAME = "config.yaml"
 Move = Callable[[str], str]
@@ -129,7 +130,16 @@ def of_job(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) 
     """
     file = files[-1] if files else None
     renamed = old_keys.renamed(content)
-    return Plan(renamed, _moved(config.checked_before(renamed, file), move), file)
+    return Plan(renamed, _moved(_checked_before(renamed, file), move), file)
+
+
+def _checked_before(content: Mapping[str, Any], file: Path | None) -> Suite:
+    """The suite of a configuration that was checked: rows are not looked at."""
+    suite = validated(Suite, content, "")
+    look_in(suite.plugins, file.parent if file else None)
+    entries = with_paths(suite.benchmarks, file or Path(f"{suite.suite}.yaml"))
+    suite = suite.model_copy(update={"benchmarks": entries})
+    return suite.model_copy(update={"device": "cpu"}) if suite.is_portable else suite
 
 
 def _moved(suite: Suite, move: Move) -> Suite:

@@ -20,7 +20,7 @@ from mola.registry import explain
 from mola.types import BadInput
 
 # Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
-VERSION = 3
+VERSION = 4
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Measured = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -93,7 +93,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[3] = Field(3, description="of this list of keys")
+    version: Literal[4] = Field(4, description="of this list of keys")
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="label of the benchmark in the suite; its name stands in settings")
     method: str = Field(description="label of the row")
@@ -121,6 +121,9 @@ class Record(Part):
     curve: list[Epoch] = Field(description="one entry an epoch")
     seconds: Measured = Field(description="wall time of the process that finished the run")
     seconds_per_step: Measured | None = Field(description="median over epochs of the mean step; null without an epoch")
+    backward_passes: str | None = Field(
+        None, description="of a Jacobian balancer's step: one for all tasks, or one for each and why; null for others"
+    )
     peak_memory_bytes: Count = Field(description="tensors on a GPU; on a CPU the peak of the process")
     weights_sha256: str | None = Field(description="of the trained weights at the selected epoch")
 
@@ -166,8 +169,10 @@ def parse(content: bytes, scores: bool = True) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 2 had no ``certified``; version 1 no ``version``, and other names."""
-    if raw.get("version") == 2:
+    """A record with the keys of today: version 3 had no ``backward_passes``, version 2 no ``certified``; version 1 no
+    ``version``, and other names.
+    """
+    if raw.get("version") in (2, 3):
         return raw | {"version": VERSION}
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw

@@ -22,11 +22,14 @@ from mola.reporting.tables.significance import tests_table
 from mola.terminal import say
 from mola.types import BadInput
 
+# key of a column → how DVC's tables name it behind the benchmark
+HEADLINE = {"average": "", "delta_task": " Δ", "delta_flat": " Δ_flat"}
+
 
 def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
     """For each benchmark and the summary a table and its tests, each as CSV, Markdown, LaTeX and HTML; learning curves,
-    headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput, with nothing written, where
-    no run counts or has failed.
+    a row's headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput, with nothing
+    written, where no run counts or has failed.
 
     drafts: also take runs of code that is in no commit, and say so.
     """
@@ -38,13 +41,14 @@ def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
         if missing := sum(len(row.problems) for row in results.rows):
             say(f"{name}: {missing} of {len(results.rows) * len(suite.seeds)} runs are not in; {name}.md tells why")
         texts[f"{name}.curves.csv"] = csv_text(curves(results))
-    texts["metrics.json"] = json.dumps({name: _headline(finished[name]) for name in benchmarks}, indent=1) + "\n"
+    texts |= {f"metrics/{label}.json": text for label, text in _metrics(suite, finished).items()}
     difference = critical_of(benchmarks)
     shown = {"shown": difference.reason is None, **asdict(difference)}
     texts["critical-difference.json"] = json.dumps(shown, indent=1) + "\n"
     paths = {suite.folder / "tables" / name: text for name, text in texts.items()}
     for path, text in paths.items():
         write_text(path, text)
+    _remove_older(suite.folder / "tables", paths)
     return list(paths)
 
 
@@ -78,10 +82,29 @@ def _check_any(suite: Suite, benchmarks: Mapping[str, Results]) -> None:
     )
 
 
-def _headline(table: Table) -> dict[str, dict[str, float]]:
-    columns = {column.key: column for column in table.columns if column.key in ("average", "delta_task", "delta_flat")}
-    rows: dict[str, dict[str, float]] = {}
-    for row, label in enumerate(table.labels):
-        values = {key: column.estimates[row] for key, column in columns.items()}
-        rows[label] = {key: round(e.mean, 4) for key, e in values.items() if e is not None and math.isfinite(e.mean)}
-    return rows
+def _metrics(suite: Suite, finished: Mapping[str, Table]) -> dict[str, str]:
+    """Row → its headline numbers of every benchmark as JSON: DVC shows a file in a line, its numbers in columns."""
+    metrics: dict[str, dict[str, float]] = {label: {} for label in suite.methods}
+    for name in suite.benchmarks:
+        for column in finished[name].columns:
+            for label, estimate in zip(finished[name].labels, column.estimates, strict=True):
+                if column.key in HEADLINE and estimate is not None and math.isfinite(estimate.mean):
+                    # "+ 0" makes 0 of −0
+                    metrics[label][f"{name}{HEADLINE[column.key]}"] = round(estimate.mean, 2) + 0.0
+    return {label: json.dumps(numbers, indent=1, ensure_ascii=False) + "\n" for label, numbers in metrics.items()}
+
+
+def _remove_older(folder: Path, written: Mapping[Path, str]) -> None:
+    """Remove the tables of benchmarks and the numbers of rows that the suite no longer has: none outlives its data.
+    What is no table of ours stays.
+    """
+    for path in folder.glob("metrics/*.json"):
+        if path not in written:
+            path.unlink()
+    kinds = ("", ".tests", ".answer")
+    for tests in folder.glob("*.tests.csv"):
+        name = tests.name.removesuffix(".tests.csv")
+        names = [f"{name}{kind}.{ending}" for kind in kinds for ending in RENDERERS] + [f"{name}.curves.csv"]
+        for path in map(folder.joinpath, names):
+            if path not in written:
+                path.unlink(missing_ok=True)

@@ -42,9 +42,9 @@ def cached(
     """
     section = settings.backbone
     assert section.cached_views
-    names = tuple(task.name for task in images.tasks)
-    if images.groups != names or any(KINDS[task.kind].dense for task in images.tasks):
-        message = f"expected null for {images.name}, as targets move with its images"
+    looks = registry.load("methods", settings.method).looks_at_images
+    if problem := _problem(images, settings.method if looks else ""):
+        message = f"expected null for {images.name}, {problem}"
         raise BadInput(f"backbone.cached_views: {message}, found {section.cached_views}")
     seed_everything(derive(0, WHAT), bool(settings.training.deterministic))
     whole = backbone().to(device).eval()
@@ -61,8 +61,23 @@ def cached(
         f"features of the frozen first {section.freeze_stages} stages computed once"
     )
     benchmark = CachedFeatures(images, features.prepare(), features.augmentations, remark, _costs(whole, x))
-    benchmark.with_images = registry.load("methods", settings.method).looks_at_images
+    benchmark.with_images = looks
     return benchmark, lambda: tail(backbone())
+
+
+def _problem(images: Benchmark, looking: str) -> str:
+    """Why features can't stand in the place of a benchmark's images; nothing where they can. looking: the method, where
+    it looks at images.
+    """
+    if any(KINDS[task.kind].dense for task in images.tasks):
+        return "as targets move with its images"
+    if images.groups == tuple(task.name for task in images.tasks):
+        return ""
+    # what gives the targets of samples whose features are known
+    if type(images).labelled is Benchmark.labelled:
+        return "whose images have several labels, and which has no method labelled that gives them"
+    # the example that costs are measured on has no images beside its features where a sample has every task
+    return f"whose images have several labels, with {looking}, which looks at images" if looking else ""
 
 
 @dataclass(frozen=True)

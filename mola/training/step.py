@@ -4,14 +4,14 @@ benchmarks of speed all call it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mola.losses import task_losses
 from mola.methods import Method
-from mola.types import Balancer, Batch, Task
+from mola.types import Balancer, Batch, Output, Task
 
 
 class TrainingStep:
@@ -39,14 +39,17 @@ class TrainingStep:
         """Step once; returns the detached losses () of the tasks present, and ``aux_loss`` where there is one. A batch
         without any known target makes no step.
         """
-        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.amp):
-            output = self.method(batch)
-        losses = task_losses(self.tasks, output, batch, self.share)
+        output, losses = self.balancer.forward(lambda: self._forward(batch), self.method, self.shared, batch)
         if not losses:
             return {}
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.backward(losses, output.aux_loss, self.shared, self.rest, output.features)
         self.optimizer.step()
         if output.aux_loss is not None:
-            losses["aux_loss"] = output.aux_loss
+            losses = {**losses, "aux_loss": output.aux_loss}
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def _forward(self, batch: Batch) -> tuple[Output, Mapping[str, Tensor]]:
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.amp):
+            output = self.method(batch)
+        return output, task_losses(self.tasks, output, batch, self.share)

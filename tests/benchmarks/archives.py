@@ -25,7 +25,7 @@ Files = Iterable[tuple[str, bytes]]
 
 def benchmark(name: str, root: Path, **options: Any) -> Any:
     """A benchmark as the tests use it: a downloaded one on its miniature."""
-    standing = own_folder(root) if name == "image_folder" else OPTIONS.get(name, {})
+    standing = OWN[name](root) if name in OWN else OPTIONS.get(name, {})
     return registry.load("benchmarks", name).create(root, **{**standing, **options})
 
 
@@ -36,6 +36,14 @@ def own_folder(root: Path) -> dict[str, Any]:
         own_images.write_folder(folder)
         drawn_there.touch()
     return {"root": str(folder), "manifest": str(root / "own.splits.json"), "size": 32}
+
+
+def own_labels(root: Path) -> dict[str, Any]:
+    """The options of ``image_labels`` on a list of images, which are drawn where they are not there."""
+    path = root / "own labels" / "list.csv"
+    if not path.exists():
+        own_images.write_list(path, own_images.labelled_rows(120))
+    return {"root": str(path), "manifest": str(root / "labels.splits.json"), "size": 32, "labels": own_images.KINDS}
 
 
 def pacs_files(number: int = 12) -> Iterator[tuple[str, bytes]]:
@@ -149,6 +157,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "medmnist": lambda folder: miniature_medical.write_medmnist(folder / "medmnist"),
     "radimagenet": lambda folder: miniature_medical.write_radimagenet(folder / "radimagenet", archive=True),
 }
+# benchmarks of a user's images: what draws them and gives their options
+OWN: dict[str, Callable[[Path], dict[str, Any]]] = {"image_folder": own_folder, "image_labels": own_labels}
 # by benchmark: the options that its miniature is used with
 OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"official": False, "size": 32} for name in ("pacs", "vlcs", "officehome")},

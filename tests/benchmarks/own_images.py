@@ -61,6 +61,23 @@ def write_folder(root: Path, number: int = 40, domains: Iterable[str] = ("indoor
     return root
 
 
+KINDS = {"species": "classes", "Age": "regression", "defects": "multilabel"}
+
+
+def labelled_rows(number: int, missing: int = 5) -> list[dict[str, str]]:
+    """Rows with a class, a number and some of three labels; of every task one in ``missing`` is not known."""
+    rows = []
+    for i in range(number):
+        defects = [name for name, there in (("dent", i % 2), ("hole", i % 3 == 0), ("scratch", i % 4 == 0)) if there]
+        words = {"species": "xyz"[i % 3], "age": f"{20 + 10 * (i % 3) + i / number:.3f}", "defects": "; ".join(defects)}
+        words["defects"] = words["defects"] or "none"
+        for place, column in enumerate(words):
+            if (i + place) % missing == 0:
+                words[column] = ""
+        rows.append({"image": f"pictures/{i}.png", **words, "label": "xyz"[i % 3]})
+    return rows
+
+
 def write_list(path: Path, rows: Iterable[dict[str, str]], delimiter: str = ",") -> Path:
     """A list whose columns are the keys of the rows; images that are not there are drawn, by the row's ``label``."""
     rows = list(rows)

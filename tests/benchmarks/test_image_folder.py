@@ -350,6 +350,34 @@ def test_other_options_than_the_manifest_has_are_refused(tmp_path, photos):
         assert str(value)[:4] in text and "--renew-split" in text
 
 
+def test_entries_that_share_a_split_are_divided_anew_together(tmp_path, photos):
+    entry = {"benchmark": "image_folder", "root": str(photos), "size": 16}
+    suite = {
+        "suite": "own", "data": "data", "seeds": 1, "reference": None, "methods": {"shared": None},
+        "benchmarks": {"mine": entry, "large": {**entry, "size": 24}, "other": {**entry, "seed": 1}},
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+
+    def prepare(*words):
+        command = [sys.executable, "-m", "mola.cli", "prepare", "-c", "own.yaml", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    prepare()
+    before = [path.read_text() for path in (tmp_path / f"own.{label}.splits.json" for label in ("mine", "other"))]
+    change_added(photos)
+    output = prepare("-b", "large", "--renew-split")
+    assert "mine: divided anew, too, as it shares own.mine.splits.json with large\n" in output
+    assert "large: prepared in" in output and "\nmine: prepared in" in output and "other" not in output
+    after = [path.read_text() for path in (tmp_path / f"own.{label}.splits.json" for label in ("mine", "other"))]
+    assert "indoors/cup/new.png" in after[0] and after[1] == before[1]
+    assert set(json.loads(after[0])["arrays"]) == {"16", "24"} and json.loads(after[0])["made_with"].keys() == {
+        "numpy",
+        "pillow",
+    }
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"benchmark": "digits"}'])
 def test_a_damaged_manifest_is_one_line(tmp_path, photos, text):
     (tmp_path / "mine.splits.json").write_text(text)

@@ -40,8 +40,9 @@ def test_skeletons_are_short_and_name_themselves(working_folder):
         "".join(path.read_text() for path in working_folder.glob("*/*.py")) + (working_folder / "mine.yaml").read_text()
     )
     assert "NAME" not in every and "CLASS(" not in every and "METHODS" not in every
-    assert {path.name for path in SKELETONS.iterdir()} == {
-        "method.py.txt", "balancer.py.txt", "benchmark.py.txt", "suite.yaml.txt", "own_images.yaml.txt"
+    assert {path.name for path in SKELETONS.glob("*.txt")} == {
+        "method.py.txt", "balancer.py.txt", "benchmark.py.txt", "suite.yaml.txt", "own_images.yaml.txt",
+        "own_labels.yaml.txt",
     }  # fmt: skip
     suite = yaml.safe_load((working_folder / "mine.yaml").read_text())
     assert suite["methods"]["shared_larger_first"] == {"method": "shared", "balancer": "larger_first"}

@@ -4,16 +4,18 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from own_images import write_folder
+from own_images import labelled_rows, write_folder, write_list
 
 from mola.cli.own_images import LITE0, RESNET, TINY, Choice, configuration, look
 from mola.config import parse
 from mola.experiment import estimate
 from mola.experiment.estimate import Pace, together
 from mola.plain import check
+from mola.source import ROOT
 from mola.types import BadInput
 
 
@@ -31,8 +33,7 @@ def mola(*words, cwd):
 @pytest.mark.parametrize("backbone", [TINY, LITE0, RESNET], ids=["tiny", "lite0", "resnet"])
 def test_what_is_written_is_a_suite(photos, backbone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    splits = look(photos)
-    text = configuration("shop", photos, splits, Choice(backbone, 32, (0.0001, 0.0002, 0.00005)))
+    text = configuration("shop", look(photos), Choice(backbone, 32, (0.0001, 0.0002, 0.00005)))
     content = yaml.safe_load(text)
     check(content)
     suite = parse(content, "shop.yaml", tmp_path / "shop.yaml")
@@ -42,13 +43,35 @@ def test_what_is_written_is_a_suite(photos, backbone, tmp_path, monkeypatch):
     assert suite.training.epochs * suite.training.passes * 2 >= 150, "two batches hold the training images"
     counts = re.search(r"# indoors: 3 classes; train (\d+), valid (\d+), test (\d+)", text)
     assert sum(map(int, counts.groups())) == 36
-    assert not re.search(r"\b(NAME|FOUND|ROOT|SIZE|EPOCHS|PASSES|BATCH|LR_LOW|BACKBONE)\b", text)
+    assert not re.search(r"\b(NAME|FOUND|COMPUTING|ENTRY|SIZE|EPOCHS|PASSES|BATCH|LR_LOW|BACKBONE)\b", text)
+
+
+@pytest.mark.parametrize("backbone", [TINY, LITE0, RESNET], ids=["tiny", "lite0", "resnet"])
+def test_a_list_with_columns_of_labels_is_a_suite(backbone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{**row, "note: SIZE": f"text {i}", "on": str(i % 2)} for i, row in enumerate(labelled_rows(60))]
+    images = look(write_list(tmp_path / "SIZE's list.csv", rows))
+    text = configuration("trees", images, Choice(backbone, 32, (0.0001, 0.0002, 0.00005)))
+    suite = parse(yaml.safe_load(text), "trees.yaml", tmp_path / "trees.yaml")
+    entry = suite.benchmarks["trees"].options
+    kinds = {"species": "classes", "age": "regression", "defects": "multilabel", "label": "classes", "on": "classes"}
+    assert entry["labels"] == kinds and entry["size"] == 32 and Path(entry["root"]).name == "SIZE's list.csv"
+    assert "      # note: size: no task; 60 different texts (text 0, " in text
+    assert {row for rows in suite.answers.values() for row in rows} == {*suite.methods}
+    assert ("mola_router" in suite.methods) == (backbone != LITE0), "it looks at images, and cached features have none"
+    assert not re.search(r"\b(NAME|FOUND|COMPUTING|ENTRY|EPOCHS|BATCH|BACKBONE|MIXTURES|ROUTER_ROW)\b", text)
+
+
+def test_a_list_without_a_column_that_looks_like_labels(tmp_path):
+    path = write_list(tmp_path / "x.csv", [{"image": f"{i}.png", "label": f"text {i}"} for i in range(9)])
+    with pytest.raises(BadInput, match="or columns of labels, found none that looks like one"):
+        look(path)
 
 
 def test_names_that_look_like_marks_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos = write_folder(tmp_path / "SIZE NAME BATCH's", number=6, domains=("EPOCHS", "NAME"))
-    text = configuration("shop", photos, look(photos), Choice(TINY, 32, (0.002, 0.004, 0.008)))
+    text = configuration("shop", look(photos), Choice(TINY, 32, (0.002, 0.004, 0.008)))
     assert yaml.safe_load(text)["benchmarks"]["shop"]["root"] == str(photos)
     assert "# EPOCHS: 3 classes" in text and "# NAME: 3 classes" in text
 
@@ -57,7 +80,8 @@ def test_the_command_looks_splits_and_writes(photos):
     folder = photos.parent
     done = mola("new", "suite", "shop", "--from", "photos", "--no-estimate", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "indoors: 3 classes; train " in done.stdout and "next: snakemake --cores all all" in done.stdout
+    assert "indoors: 3 classes; train " in done.stdout
+    assert f"next: snakemake --snakefile {ROOT}/Snakefile --cores all all --configfile shop.yaml; mola" in done.stdout
     again = mola("new", "suite", "shop", "--from", "photos", cwd=folder)
     assert again.returncode == 2 and "shop.yaml: expected a new file, found one" in again.stderr
     (photos / "indoors/cup/broken.png").write_bytes(b"no image")

@@ -80,6 +80,26 @@ class Halves(Shared):
         return {"one": (self.backbone, ("a", "b"))}
 
 
+class Late(Shared):
+    """A scale that is left alone for some steps, as branches are that are learnt; with ``dead`` for ever."""
+
+    def __init__(self, tasks, backbone, options, *, dead=False):
+        super().__init__(tasks, backbone, options)
+        self.scale = nn.Parameter(torch.ones(1))
+        self.dead = dead
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch):
+        self.steps += self.training
+        scale = self.scale if self.steps > 500 and not self.dead else self.scale.detach()
+        return Output(self.heads(scale * self.backbone(batch.x), batch))
+
+
+class Dead(Late):
+    def __init__(self, tasks, backbone, options):
+        super().__init__(tasks, backbone, options, dead=True)
+
+
 GENERATOR = torch.Generator().manual_seed(0)
 
 
@@ -95,6 +115,7 @@ GENERATOR = torch.Generator().manual_seed(0)
         (Draws, "expected the same predictions after load_state_dict, found others for 'a'"),
         (Halves, r"parts: expected every task once, found \['a', 'b'\]"),
         (Detached, "parameters: expected gradients for all, found none for backbone"),
+        (Dead, "parameters: expected gradients for all, found none for scale"),
     ],
 )
 def test_a_method_that_breaks_a_rule_is_found_out(cls, message):
@@ -104,6 +125,14 @@ def test_a_method_that_breaks_a_rule_is_found_out(cls, message):
 
 def test_a_method_that_breaks_none_is_fine():
     assert findings(Shared, methods.gradients_reach_every_parameter) == ""
+    assert findings(Late, methods.gradients_reach_every_parameter) == "", "it learns later"
+
+
+def test_looking_at_later_steps_leaves_the_method_as_it_was():
+    given = methods.Subject(lambda seed: Dead.create(TASKS, small_backbone()), TASKS, BATCH)
+    before = {key: value.clone() for key, value in given.method.state_dict().items()}
+    assert methods.silent_parameters(given) == {"scale"}
+    assert all(torch.equal(value, before[key]) for key, value in given.method.state_dict().items())
 
 
 FORWARDS = {
@@ -169,6 +198,25 @@ def test_a_file_that_cannot_be_used_is_named(folder, text, message):
 
     with pytest.raises(BadInput, match=message):
         used()
+
+
+BENCHMARK = """from mola.benchmarks import Benchmark
+from mola.types import Task
+
+class Mine(Benchmark):
+    name, sources = "mine", ()
+    heterogeneity = "domain"
+    tasks = (Task("one", "classes", 2, ("accuracy",)), Task("{task}", "classes", 2, ("accuracy",)))
+    fetch = prepare = arrays = identity = lengths = augmented = None
+"""
+
+
+@pytest.mark.parametrize("task", ["values", "v1.0", "train", ""])
+def test_a_task_whose_name_no_model_can_hold_is_one_line(folder, task):
+    registry.look_in(user_folder.fill(folder, benchmarks__mine=BENCHMARK.format(task=task)))
+    message = rf"^benchmarks/mine.py:4: tasks: expected letters, digits, _ and -, .*; found '{re.escape(task)}'$"
+    with pytest.raises(BadInput, match=message):
+        registry.create("benchmarks", "mine", folder, options={})
 
 
 def balancer_findings(cls):

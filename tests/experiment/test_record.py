@@ -11,7 +11,7 @@ from mola.types import BadInput
 
 ROOT = Path(__file__).parent.parent.parent
 RECORD = {
-    "version": 3,
+    "version": 4,
     "suite": "tiny",
     "benchmark": "digits",
     "method": "shared",
@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 4}, r"version: should be 3, found 4"),
+        ({"version": 5}, r"version: should be 4, found 5"),
         ({"status": "perhaps"}, r"status: should be 'done' or 'failed', found 'perhaps'"),
         ({"test": {"mnist": {"accuracy": "0.5"}}}, r"test\.mnist\.accuracy: should be a valid number, found '0\.5'"),
         ({"test": {"mnist": {"accuracy": True}}}, r"test\.mnist\.accuracy: .*found True"),
@@ -97,7 +97,13 @@ def test_a_record_of_version_1_has_todays_keys():
     }
     assert record.oracle_selection.test == {"mnist": {"accuracy": 0.75}}
     assert record.curve[0].train == {"mnist": 1.0, "aux_loss": 0.5}
-    assert record.version == 3
+    assert record.version == 4
+
+
+def test_a_record_of_version_3_had_no_backward_passes():
+    record = parse(version=3)
+    assert (record.version, record.backward_passes) == (4, None)
+    assert parse(backward_passes="one for all tasks").backward_passes == "one for all tasks"
 
 
 def test_a_committed_record_of_version_1_is_read(tmp_path):

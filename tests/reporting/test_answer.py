@@ -7,7 +7,9 @@ from synthetic import fill, make_suite
 
 from mola.config import load
 from mola.reporting.results.read import read_results
-from mola.reporting.tables.answer import answer_table, in_words, verdict
+from mola.reporting.results.records import Row
+from mola.reporting.statistics.paired import Difference
+from mola.reporting.tables.answer import _text, answer_table, best_of, in_words, verdict
 from mola.reporting.write import tables, write_tables
 from mola.types import BadInput
 
@@ -152,3 +154,36 @@ def test_answers_that_are_none_are_one_line(tmp_path, answers, message):
     with pytest.raises(BadInput) as error:
         make_suite(tmp_path, methods=ROWS, answers=answers)
     assert str(error.value).endswith(message)
+
+
+def test_an_answer_that_only_another_one_beats_is_not_said_to_be_worse():
+    chosen = {answer: Row(labels[0], {}, {}) for answer, labels in ANSWERS.items()}
+    against = {
+        "pool": None,
+        "apart": Difference(-1.2, -1.89, 0.19, 8, 0.1, 0.2),
+        "mix": Difference(0.4, -0.5, 2.1, 8, 0.3, 0.3),
+    }
+    words = _text(chosen, ("pool", "mix"), "pool", against, ())
+    assert "better than" not in words
+    assert "Beaten by another answer, but no difference beyond chance from pool: apart (single_task) −1.20" in words
+    clear = against | {"apart": Difference(-1.2, -1.89, -0.5, 8, 0.01, 0.02)}
+    assert "Pool (shared) is better than apart (single_task) by +1.20" in _text(chosen, ("pool",), "pool", clear, ())
+
+
+def test_rows_that_differ_by_rounding_are_equal(tmp_path, means):
+    _, results = judged(tmp_path, means, valid={**dict.fromkeys(means, 0.3), "shared": 0.1 + 0.2}, seeds=2)
+    rows = {row.label: row for row in results["digits"].rows}
+    pair = [rows["other"], rows["shared"]]
+    assert best_of(pair, results["digits"].tasks).label == "other"
+    assert best_of(pair[::-1], results["digits"].tasks).label == "shared"
+
+
+def test_tables_of_rows_and_benchmarks_that_are_gone_go_too(tmp_path):
+    suite = make_suite(tmp_path, methods=("shared", "mola_grad"), benchmarks=("digits", "emoji"), seeds=1)
+    fill(suite, lambda b, m, s: 0.5)
+    write_tables(suite)
+    (suite.folder / "tables/mine.md").touch()
+    smaller = make_suite(tmp_path, methods=("shared",), benchmarks=("digits",), seeds=1)
+    written = write_tables(smaller)
+    left = {path for path in (smaller.folder / "tables").rglob("*") if path.is_file()}
+    assert left == {*written, smaller.folder / "tables/mine.md"}

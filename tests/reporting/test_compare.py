@@ -143,7 +143,6 @@ def test_the_command(repository, tmp_path):
     assert "| mola_grad |" in done.stdout and "B − A" in (tmp_path / "both.html").read_text()
     for words in (
         ["--compare", "HEAD", "HEAD", "--out", "both.pdf"],
-        [],
         ["--drafts"],
         ["--compare", "HEAD", "nowhere"],
     ):

@@ -122,8 +122,7 @@ def test_files_remarks_curves_and_headline_numbers(suite, monkeypatch):
     folder = {path.name: path for path in write_tables(suite)}
     assert "- the first 16 images of each split" in folder["digits.md"].read_text()
     assert "digits: the first 16 images" in folder["summary.md"].read_text()
-    headline = json.loads(folder["metrics.json"].read_text())["digits"]
-    assert set(headline["shared"]) == {"delta_task", "delta_flat"}
+    assert set(json.loads(folder["shared.json"].read_text())) == {"digits Δ", "digits Δ_flat"}
     (row,) = csv.DictReader(io.StringIO(folder["digits.curves.csv"].read_text()))
     # mean of ±log of mIoU .3830, absolute error .5, mean angle 25.01
     assert float(row["single_task"]) == pytest.approx(-1.1618, abs=1e-3)

@@ -3,14 +3,16 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from synthetic import fill, make_suite
 
 from mola.reporting.figures import cost
 from mola.reporting.figures._source import sources
-from mola.reporting.figures._style import styles_of, theme
+from mola.reporting.figures._style import COLOURS, ON_DARK, slots_of, styles_of, theme
 from mola.reporting.figures._write import _draw, names, write_figures
 
 # figures over several entries of a suite
@@ -92,11 +94,34 @@ def test_a_label_is_drawn_as_it_is_written(label, tmp_path, monkeypatch):
     assert list(pd.read_csv(csv)["method"]) == ["single_task", "'=1+1" if label == "=1+1" else label]
 
 
-def test_rows_keep_their_styles_and_differ():
+def test_a_colour_says_one_thing():
     labels = [f"method_{i}" for i in range(40)]
-    styles = styles_of(labels)
+    few = styles_of(labels[:8])
+    assert [style.colour for style in few.values()] == list(COLOURS), "of up to eight rows each has its own"
+    # of more, those of one heading have one hue, in shades; from the eighth heading on they share one
+    groups = [f"heading {i % 10}" for i in range(40)]
+    styles, slots = styles_of(labels, groups), slots_of(labels, groups)
+    assert [slots[label] for label in labels[:10]] == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7]
     assert len({(style.colour, style.marker) for style in styles.values()}) == 40
-    assert styles_of(labels[:3]) == {label: styles[label] for label in labels[:3]}
+    assert set(slots_of(labels).values()) == {0}, "no heading, no meaning: one hue, and markers"
+
+
+def luminance(colour):
+    return float(np.dot([0.2126, 0.7152, 0.0722], [linear(c) for c in to_rgb(colour)]))
+
+
+def linear(channel):
+    return channel / 12.92 if channel <= 0.03928 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+def test_colours_can_be_seen_on_their_backgrounds():
+    shades = {
+        style.colour for style in styles_of([str(i) for i in range(40)], [str(i % 8) for i in range(40)]).values()
+    }
+    for colour in (*COLOURS, *shades):
+        assert 1.05 / (luminance(colour) + 0.05) >= 2.4 + 0.6 * (colour in COLOURS)
+    for colour in ON_DARK:
+        assert (luminance(colour) + 0.05) / (luminance("#1d2026") + 0.05) >= 4.5
 
 
 def test_every_figure_has_a_caption_in_the_report():

@@ -4,10 +4,11 @@ import csv
 import io
 import re
 
+import pandas as pd
 import pytest
 
 from mola.reporting.pages.about import about
-from mola.reporting.render import several, tables_page, to_csv, to_html, to_latex, to_markdown
+from mola.reporting.render import csv_text, several, tables_page, to_csv, to_html, to_latex, to_markdown
 from mola.reporting.render.latex import escape
 from mola.reporting.tables.layout import Column, Estimate, Table
 
@@ -64,7 +65,13 @@ def test_csv_quotes_formulas_and_no_number():
         assert rows[1][0] == f"'{first}cmd|' /C calc'!A0".replace("\r", " ").replace("\n", " ")
         assert len(rows) == 3 and rows[1][1] == "-1.5"
     assert "'=x" in several({"digits": table("a", groups=("=x", "b"))})
+    assert csv_text(pd.DataFrame({"@SUM(A1)": [1.0], "-1": [2.0]})) == "'@SUM(A1),'-1\n1,2\n", "titles, too"
     assert to_csv(table("a=b", groups=())).splitlines()[1].startswith("a=b,")
+
+
+def test_csv_has_no_rounding_of_nothing():
+    numbers = pd.DataFrame({"of": list("abcd"), "share": [5e-30, -0.0, -1e-17, 1e-9]})
+    assert csv_text(numbers) == "of,share\na,0\nb,0\nc,0\nd,1e-09\n"
 
 
 def test_pages_have_one_frame(tmp_path):

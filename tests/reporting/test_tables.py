@@ -144,6 +144,17 @@ def test_code_of_the_users_own_alone_makes_a_row_a_draft(suite, monkeypatch):
     assert "shared, seeds 2: trained with code that is in no commit (methods/mine.py): a draft" in text
 
 
+def test_a_run_that_was_trained_without_git_is_a_draft_until_a_commit_has_its_code(suite, monkeypatch):
+    fill(suite)
+    write(suite, "shared", 2, 0.45, dirty=None)
+    monkeypatch.setattr(provenance, "changed", lambda: frozenset())
+    assert "(draft)" not in to_markdown(table(suite))
+    monkeypatch.setattr(provenance, "changed", lambda: None)
+    text = to_markdown(table(suite))
+    assert "| shared (draft) | 45.00 ± 12.42 |" in text and "| mola_grad |" in text
+    assert "shared, seeds 2: trained with code that is in no commit (no git here to tell which): a draft" in text
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), "high"])
 def test_a_score_that_is_no_number_is_named(suite, value):
     fill(suite)

@@ -1,26 +1,24 @@
-"""dvc.yaml names files, columns and rows that config/config.yaml decides; DVC leaves out unseen what differs."""
+"""dvc.yaml names files that config/config.yaml decides; DVC leaves out unseen what differs."""
 
 import importlib
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from synthetic import fill
+from synthetic import fill, make_suite
 
 from mola.config import load
 from mola.reporting.figures._source import sources
-from mola.reporting.results.curves import curves
+from mola.reporting.figures._write import write_figures
+from mola.reporting.write import write_tables
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("config/config.yaml")
 TOLD = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-PLOTS = {
-    Path(place): shown
-    for plot in TOLD["plots"]
-    for place, shown in (plot.items() if isinstance(plot, dict) else [(plot, None)])
-}
-CURVES = [place for place in PLOTS if place.suffix == ".csv"]
-PICTURES = [place for place in PLOTS if place.suffix == ".png"]
+PICTURES = [Path(place) for place in TOLD["plots"]]
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +39,33 @@ def test_the_suite_is_the_one_that_the_stage_makes(produced):
     suite = load(ROOT / CONFIG)
     (folder,) = TOLD["stages"]["results"]["outs"][0]
     assert Path(folder) == suite.folder and str(CONFIG) in TOLD["stages"]["results"]["deps"]
-    assert TOLD["metrics"] == [f"{suite.folder}/tables/metrics.json"]
-    assert {*PLOTS} == {*CURVES, *PICTURES}
-    assert [suite.folder / "tables" / f"{name}.curves.csv" for name in suite.benchmarks] == CURVES
+    assert TOLD["metrics"] == [f"{suite.folder}/tables/metrics"]
 
 
-@pytest.mark.parametrize("place", CURVES, ids=str)
-def test_the_columns_of_curves_are_the_suites_methods(produced, place):
-    columns = curves(produced[place.name.removesuffix(".curves.csv")].results).columns
-    assert [PLOTS[place]["x"], *PLOTS[place]["y"]] == list(columns)
+def test_metrics_are_a_line_for_every_row_and_plots_ask_for_nothing(tmp_path):
+    suite = make_suite(
+        tmp_path, methods=("single_task", "shared", "mola_grad"), benchmarks=("digits", "emoji"), seeds=2
+    )
+    fill(suite, lambda benchmark, method, seed: 0.25 if method == "shared" else 0.5)
+    write_tables(suite)
+    write_figures(suite)
+    metrics, figure = suite.folder / "tables/metrics", suite.folder / "figures/digits.tasks.png"
+    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    places = {"metrics": [str(metrics.relative_to(tmp_path))], "plots": [str(figure.relative_to(tmp_path))]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(places))
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    head, *lines = dvc(tmp_path, "metrics", "show").splitlines()
+    assert head.split() == ["Path", "digits", "digits", "Δ", "emoji", "emoji", "Δ"]
+    numbers = {Path(line.split()[0]).stem: line.split()[1:] for line in lines}
+    assert numbers["shared"] == ["25.0", "-50.0"] * 2 and set(numbers) == set(suite.methods)
+    assert max(map(len, lines)) < 100
+    page = Path(dvc(tmp_path, "plots", "show").strip().removeprefix("file://")).read_text()
+    assert "digits.tasks.png" in page and "<script" not in page and "http" not in page
+
+
+def dvc(folder, *words):
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("place", PICTURES, ids=str)

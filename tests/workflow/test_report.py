@@ -1,15 +1,13 @@
 """The report of a real run in a real browser: all of it is there, on a desk and in a hand, and no network is asked."""
 
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
+from browsing import opened
 from running import environment, snakemake, write_suite
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROBES = {"oracle_selection": True, "gradients": 1, "routing": 8}
 
 
@@ -21,40 +19,16 @@ def report(module_repository):
     return bind(module_repository)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        message = "no chromium found: apt-get install chromium (CI does), or put one on the PATH"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=["--no-sandbox", "--disable-background-networking"]
-        )
-
-
 def bind(repository, config="tiny.yaml"):
+    """Both pages; the place of Snakemake's."""
     done = subprocess.run(
         [sys.executable, "-m", "mola.cli", "report", "-c", config],
         cwd=repository, env=environment(repository), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return repository / done.stdout.strip()
-
-
-def opened(browser, path, width):
-    """A page on the report, and what went wrong in it so far."""
-    page, wrong = browser.new_page(viewport={"width": width, "height": 800}), []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(request.url) if is_outside(request.url) else None)
-    page.goto(path.as_uri())
-    return page, wrong
-
-
-def is_outside(url):
-    return not url.startswith(("file:", "data:", "about:", "blob:"))
+    page, workflow = (repository / line for line in done.stdout.splitlines()[-2:])
+    assert (page.name, workflow.name) == ("report.html", "workflow.html")
+    return workflow
 
 
 def folders(page):
@@ -108,6 +82,16 @@ def test_everything_is_shown_and_nothing_is_asked_of_the_network(report, browser
     tables = list((report.parent / "tables").glob("*.html"))
     assert visited == {"png": len(pictures), "html": len(tables) + 1} and len(pictures) >= 8
     assert wrong == []
+    page.close()
+
+
+def test_the_page_that_answers_shows_a_real_run(report, browser):
+    page, wrong = opened(browser, report.with_name("report.html"), 390, 844)
+    assert page.locator("a[href='workflow.html']").count() == 1
+    page.locator("#summary td a").first.click()
+    assert "epoch" in page.locator("details.sheet[open] .runs").inner_text()
+    assert page.locator(".picture img").count() == len(list((report.parent / "figures").glob("*.png")))
+    assert report.with_name("report.html").stat().st_size < 5_000_000 and wrong == []
     page.close()
 
 

@@ -3,8 +3,9 @@ table that there is. The records are synthetic, so nothing is trained.
 """
 
 import pytest
+from browsing import opened
 from synthetic import drawn, experiment, fill, make_suite, tune
-from test_report import bind, browser, check_figure, check_page, enter, opened  # noqa: F401
+from test_report import bind, check_figure, check_page, enter
 
 from mola.reporting.figures import _write
 from mola.reporting.pages.about import about
@@ -48,7 +49,7 @@ def report(module_repository):
     return bind(module_repository, "suite.yaml")
 
 
-def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browser):  # noqa: F811
+def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browser):
     page, wrong = opened(browser, report, 1280)
 
     def look(name, check):
@@ -70,7 +71,7 @@ def test_figures_of_tuning_and_dense_tables_fit_a_desk_and_a_hand(report, browse
     page.close()
 
 
-def test_a_folder_where_nothing_ran_has_a_whole_report(report, browser):  # noqa: F811
+def test_a_folder_where_nothing_ran_has_a_whole_report(report, browser):
     page, wrong = opened(browser, report, 1280)
     kinds = ("tables/*.html", "figures/*.png", "about.html")
     files = {path.name for kind in kinds for path in report.parent.glob(kind)}

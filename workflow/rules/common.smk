@@ -12,6 +12,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.experiment.plan
 import mola.faults
+import mola.shipped
 import mola.types
 
 # inside a job nothing is planned again
@@ -66,9 +67,6 @@ TRAINED = str(RESULTS / "{benchmark}/{method}/runs.json")
 FIGURES = str(RESULTS / "figures")
 ABOUT = str(RESULTS / "about.html")
 
-# an edit of the code of tables and pages makes them again
-REPORTING = sorted(map(str, Path(mola.__file__).parent.glob("reporting/**/*.py")))
-
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
 GPUS = len(list(Path(os.sep, "proc", "driver", "nvidia", "gpus").glob("*")))
 GPU = 1 if suite.device != "cpu" and (CLUSTER or GPUS) else 0
@@ -80,6 +78,14 @@ if GPU and not CLUSTER and "gpu" not in workflow.global_resources:
 # share the cores out evenly
 CORES = 4 if CLUSTER else workflow.resource_settings.cores or 1
 LOADERS = 1 if not GPU else CORES if CLUSTER else max(1, CORES // GPUS)
+
+# an edit of it makes tables, figures and pages again; below the working folder as Snakemake would write it, but for a
+# module's prefix
+HERE = Path.cwd() if moved("mola") == "mola" else Path("nowhere")
+REPORTING = [
+    str(path.relative_to(HERE) if path.is_relative_to(HERE) else path)
+    for path in sorted(Path(mola.shipped.PACKAGE, "reporting").rglob("*.py"))
+]
 
 
 wildcard_constraints:
@@ -187,9 +193,10 @@ def tables():
             ending=["csv", "md", "tex", "html"],
         )
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
+    metrics = [f"metrics/{method}.json" for method in suite.methods]
     return [
         str(RESULTS / "tables" / name)
-        for name in [*names, *curves, "metrics.json", "critical-difference.json"]
+        for name in [*names, *curves, *metrics, "critical-difference.json"]
     ]
 
 

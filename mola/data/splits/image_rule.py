@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mola.data.splits.grouped import divided_groups, joined
 from mola.data.splits.image_splits import Files
@@ -26,6 +27,17 @@ class ListedImage:
     file: str
     split: str = ""
     group: str = ""
+
+
+class Grouped(Protocol):
+    """What is read of an image of a list, whatever its labels."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def group(self) -> str: ...
 
 
 Contents = Mapping[str, tuple[str, str]]  # file → sha256 of its bytes, sha256 of the decoded image
@@ -57,11 +69,11 @@ def divide(images: Sequence[ListedImage], contents: Contents, percent: Mapping[S
     _check_labels(images, same, findings)
     if given := any(image.split for image in images):
         splits: list[Split] = [image.split for image in images]  # type: ignore[misc]
-        _check_given(images, same, groups, splits, findings)
+        check_given(images, same, groups, splits, findings)
     else:
         strata = [(image.task, image.label) for image in images]
         splits = divided_groups(strata, groups, [image.file for image in images], percent, seed)
-    _check_classes(images, groups, splits, given, findings)
+    check_classes(images, groups, splits, given, findings)
     copies = len({image.file for image in images}) - len(set(same))
     return Division(splits, groups, copies, dict(findings))
 
@@ -86,7 +98,7 @@ def files_of(
     return result
 
 
-def groups_sha256(images: Sequence[ListedImage]) -> str:
+def groups_sha256(images: Sequence[Grouped]) -> str:
     """A checksum of which images the list puts into one group; "" where it does not."""
     pairs = sorted({f"{image.file}\n{image.group}" for image in images if image.group})
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest() if pairs else ""
@@ -100,13 +112,14 @@ def _check_labels(images: Sequence[ListedImage], same: Sequence[int], findings: 
             findings["copies of one image in two classes of a task"].append(f"{image.file}, {earlier.file}")
 
 
-def _check_given(
-    images: Sequence[ListedImage],
+def check_given(
+    images: Sequence[Grouped],
     same: Sequence[int],
     groups: Sequence[int],
     splits: Sequence[Split],
     findings: Findings,
 ) -> None:
+    """Copies of an image and images of a group have to be in one split."""
     for what, numbers in (("copies of one image in two splits", same), ("groups in two splits", groups)):
         first: dict[int, int] = {}
         for i, number in enumerate(numbers):
@@ -118,7 +131,7 @@ def _check_given(
             findings[what].append(f"{group}{ours}, {theirs}")
 
 
-def _check_classes(
+def check_classes(
     images: Sequence[ListedImage], groups: Sequence[int], splits: Sequence[Split], given: bool, findings: Findings
 ) -> None:
     """Every class has to be in every split; of given splits in train, and two of them in the others."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,21 +12,9 @@ from typing import Literal
 from mola.data.prepare.photos import ENDINGS
 from mola.data.splits.image_rule import ListedImage
 from mola.data.user.findings import Collected
+from mola.task_names import WISH, fits, task_name
 from mola.types import BadInput
 
-TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-# of PyTorch's modules, which hold a part for each task by its name
-RESERVED_NAMES = """
-    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double
-    dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items
-    keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
-    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
-    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty
-    train training type update values xpu zero_grad
-"""
-RESERVED = frozenset(RESERVED_NAMES.split())
 LIKE_SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 Classes = dict[str, set[str]]  # task → names of its classes
 
@@ -54,16 +41,11 @@ class ImageList:
         return classes
 
 
-def task_name(folder: str) -> str:
-    """The name of the task that a folder or a word in a list stands for: blanks become underscores."""
-    return folder.strip().replace(" ", "_")
-
-
 def check_names(tasks: Iterable[str], findings: Collected) -> None:
     """Add the names that no task can have."""
     names = list(tasks)
-    unfit = [name for name in names if not TASK.fullmatch(task_name(name)) or task_name(name) in RESERVED]
-    findings.add("names that a task can't have (letters, digits, _ and -; none of PyTorch's such as train)", unfit)
+    unfit = [name for name in names if not fits(task_name(name))]
+    findings.add(f"names that a task can't have (expected {WISH})", unfit)
     twice = [name for name, number in Counter(map(task_name, names)).items() if number > 1]
     findings.add("tasks of one name, apart from blanks", twice)
 

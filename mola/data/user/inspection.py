@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +58,12 @@ class Inspection:
                 files.write_json(self.cache, {"format": FORMAT, "files": self.known}, indent=None)
         return {name: self.known[name] for name in names}
 
-    def sha256(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the checksums of those files that were opened before; of a changed one that of its bytes now."""
+    def sha256(self, names: Sequence[str], *, exact: bool) -> dict[str, str]:
+        """Return the checksums of some files. exact: of all, after opening those that are new or changed; otherwise of
+        those that were opened before, of a changed one that of its bytes now.
+        """
+        if exact:
+            return {name: facts.sha256 for name, facts in self.facts(names).items()}
         return {
             name: self.known[name].sha256 if self._is_current(name) else _sha256(self.folder / name)
             for name in names

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
-from mola.data.splits.image_rule import Division, divide, files_of, groups_sha256
+from mola.data.splits.image_rule import divide, files_of, groups_sha256
 from mola.data.splits.image_splits import ImageSplits
+from mola.data.user.checking import found_in_files, inspection_of, refuse_changes, split_remarks
 from mola.data.user.csv_lists import csv_classes, listed_csv
 from mola.data.user.image_lists import ImageList, folder_classes, listed_folder, numbered
-from mola.data.user.inspection import Facts, Inspection
+from mola.data.user.inspection import Facts
 from mola.terminal import say
-from mola.types import BadInput, Split
+from mola.types import Split
 
 RULE = ("split", "seed", "classes")  # options that decide over the splits
 
@@ -40,8 +40,7 @@ class ImageSource:
         self.path, self.options = path, options
         self.is_list = path.suffix.lower() == ".csv"
         self.folder = path.parent if self.is_list else path
-        name = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
-        self.inspection = Inspection(self.folder, cache / f"{name}.json")
+        self.inspection = inspection_of(self.folder, cache)
 
     def classes(self) -> dict[str, list[str]]:
         """The classes of each task, by the names of folders or by the list. Raises BadInput for a list that is none."""
@@ -57,9 +56,8 @@ class ImageSource:
         if listed.others:
             kinds = ", ".join(f"{ending} {number}" for ending, number in sorted(listed.others.items()))
             say(f"{self.path}: left out are files of other endings: {kinds}")
-        facts = self.inspection.facts(list(dict.fromkeys(image.file for image in listed.images)))
         findings = listed.findings
-        findings.add("files that can't be read", [f"{file}: {f.problem}" for file, f in facts.items() if f.problem])
+        facts = found_in_files(self.inspection, [image.file for image in listed.images], findings)
         listed.images = [image for image in listed.images if not facts[image.file].problem]
         classes = numbered(dict(sorted(listed.classes.items())), self.options.classes)
         lacking = {task: [n for n in names if n not in listed.classes[task]] for task, names in classes.items()}
@@ -74,9 +72,12 @@ class ImageSource:
         return ImageSplits(
             layout=listed.layout,
             rule={key: getattr(self.options, key) for key in RULE},
-            given=_is_given(listed),
+            given=any(image.split for image in listed.images),
             groups=groups_sha256(listed.images),
-            remarks=self._remarks(listed, division, facts, lacking),
+            remarks=[
+                *split_remarks(listed.images, self.options.split, self.options.seed, division.copies),
+                *self._remarks(listed, facts, lacking),
+            ],
             classes=classes,
             arrays={},
             made_with={},
@@ -100,10 +101,7 @@ class ImageSource:
         actual = {(image.task, image.file): (image.label, image.split) for image in listed.images}
         both = [key for key in actual if key in recorded]
         names = list(dict.fromkeys(file for _, file in both))
-        if exact:
-            known = {name: facts.sha256 for name, facts in self.inspection.facts(names).items()}
-        else:
-            known = self.inspection.sha256(names)
+        known = self.inspection.sha256(names, exact=exact)
         counts = {
             "added": len(actual) - len(both),
             "removed": len(recorded) - len(both),
@@ -111,31 +109,15 @@ class ImageSource:
             "with another label or split": sum(actual[key] != recorded[key][:2] for key in both),
             "with other groups": int(groups_sha256(listed.images) != splits.groups and len(actual) == len(both)),
         }
-        if changes := ", ".join(f"{number} {what}" for what, number in counts.items() if number):
-            message = f"expected the images that the split manifest names, found {changes}"
-            raise BadInput(f"{self.path}: {message}; {renewal}")
+        refuse_changes(self.path, counts, renewal)
 
     def _listed(self) -> ImageList:
         return listed_csv(self.path) if self.is_list else listed_folder(self.path)
 
-    def _remarks(
-        self, listed: ImageList, division: Division, facts: Mapping[str, Facts], lacking: Mapping[str, list[str]]
-    ) -> list[str]:
-        percent = "/".join(str(self.options.split[split]) for split in ("train", "valid", "test"))
-        how = "by its list" if _is_given(listed) else f"{percent} of every class, by seed {self.options.seed}"
-        remarks = [f"data: images of the user, split {how}"]
-        groups = {image.group for image in listed.images if image.group}
-        if groups:
-            remarks.append(f"data: {len(groups)} groups of images, none in two splits")
-        if division.copies:
-            remarks.append(f"data: {division.copies} images are copies of others; copies are in one split")
-        remarks += [f"data: {task} lacks {', '.join(names)}" for task, names in lacking.items() if names]
+    def _remarks(self, listed: ImageList, facts: Mapping[str, Facts], lacking: Mapping[str, list[str]]) -> list[str]:
+        remarks = [f"data: {task} lacks {', '.join(names)}" for task, names in lacking.items() if names]
         grey: Counter[str] = Counter(image.task for image in listed.images if facts[image.file].grey)
         if 0 < sum(grey.values()) < len(listed.images):
             shares = ", ".join(f"{task} {number}" for task, number in sorted(grey.items()))
             remarks.append(f"data: images without colours: {shares}")
         return remarks
-
-
-def _is_given(listed: ImageList) -> bool:
-    return any(image.split for image in listed.images)

@@ -4,6 +4,7 @@ colour-blind readers tell apart, and one style per row of the tables in all figu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +16,18 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 # inches
 COLUMN, PAGE = 3.3, 7.0
-# seaborn's "colorblind" (after Wong 2011, Nature Methods 8:441) without yellow and pink, which are faint on white
-COLOURS = ("#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#56B4E9", "#CA9161", "#6E6E6E")
+# eight hues after Wong 2011 (Nature Methods 8:441), each with a contrast of 3 : 1 or more against white; for dark pages
+# the same hues, lighter. No picture has more: see styles_of
+COLOURS = ("#0173B2", "#B87400", "#018A64", "#B35CA3", "#C44E00", "#2B8FC7", "#9E6B38", "#666666")
+ON_DARK = ("#4BA8E8", "#F0A930", "#35C79A", "#E39AD6", "#FF8A50", "#8CCBF2", "#D3A676", "#A9AEB5")
+# how far the first row of a hue is darkened, and the last one lightened
+DARKEST, LIGHTEST = 0.4, 0.2
 # a number of them that shares no factor with that of the colours
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
@@ -48,12 +54,39 @@ class Style:
 Styles = Mapping[str, Style]
 
 
-def styles_of(labels: Sequence[str]) -> Styles:
-    """By a label's place in the suite. Colour and marker together differ for 88 labels."""
-    return {
-        label: Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
-        for i, label in enumerate(labels)
-    }
+def slots_of(labels: Sequence[str], groups: Sequence[str | None] = ()) -> Mapping[str, int]:
+    """Label → its place in COLOURS. A colour says one thing: up to eight rows have one each; more have that of their
+    heading in the tables, and from the eighth heading on the last one.
+    """
+    headings = dict.fromkeys(groups or [None] * len(labels))
+    names = labels if len(labels) <= len(COLOURS) else list(headings)
+    keys = labels if len(labels) <= len(COLOURS) else groups or [None] * len(labels)
+    return {label: min(names.index(key), len(COLOURS) - 1) for label, key in zip(labels, keys, strict=True)}
+
+
+def styles_of(labels: Sequence[str], groups: Sequence[str | None] = ()) -> Styles:
+    """By a label's place in the suite and its heading. Rows of one hue differ in shade and marker.
+
+    groups: the heading of every label; empty: none has one.
+    """
+    slots = slots_of(labels, groups)
+    alike = Counter(slots.values())
+    styles: dict[str, Style] = {}
+    places: Counter[int] = Counter()
+    for number, (label, slot) in enumerate(slots.items()):
+        place, rows = places[slot], alike[slot]
+        places[slot] += 1
+        shade = _shade(COLOURS[slot], place / (rows - 1)) if rows > 1 else COLOURS[slot]
+        styles[label] = Style(shade, MARKERS[number % len(MARKERS)], DASHES[place % len(DASHES)])
+    return styles
+
+
+def _shade(colour: str, part: float) -> str:
+    """The colour darkened at 0, lightened at 1, and evenly in between."""
+    towards = part * (DARKEST + LIGHTEST) - DARKEST
+    other = np.zeros(3) if towards < 0 else np.ones(3)
+    red, green, blue = (1 - abs(towards)) * np.array(to_rgb(colour)) + abs(towards) * other
+    return str(to_hex((float(red), float(green), float(blue))))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[li
     for ending in ("png", "svg", "csv"):
         for path in folder.glob(f"*.*.{ending}"):
             path.unlink()
-    benchmarks, styles = sources(suite, drafts), styles_of([*suite.methods])
+    benchmarks, styles = sources(suite, drafts), styles_of_suite(suite)
     drawings: list[Drawing] = []
     missing: list[str] = []
     for name in names():
@@ -61,6 +61,11 @@ def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[li
     # a fork would copy the threads of BLAS half-alive
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         return [path for paths in pool.map(_draw, drawings) for path in paths], missing
+
+
+def styles_of_suite(suite: Suite) -> Styles:
+    """Of its rows: the same in every figure."""
+    return styles_of([*suite.methods], [entry.group for entry in suite.methods.values()])
 
 
 def _tables(name: str, benchmarks: Sequence[Source]) -> Mapping[str, pd.DataFrame]:

@@ -19,6 +19,7 @@ TITLES = {
     "parameters_inference": "parameters of a prediction (M)",
     "milliseconds_per_step": "ms per training step",
 }
+DIGITS = 9
 COSTS = {cost.key: cost for cost in costs.COSTS}
 
 
@@ -42,8 +43,11 @@ def data(source: Source) -> pd.DataFrame:
 
 
 def pareto(prices: Sequence[float], gains: Sequence[float]) -> list[bool]:
-    """Which points no other point beats: none that gains as much for less, or more for as little. NaN never does."""
-    points = list(zip(prices, gains, strict=True))
+    """Which points no other point beats: none that gains as much for less, or more for as little. NaN never does.
+
+    Numbers that differ by rounding alone are equal.
+    """
+    points = [(round(price, DIGITS), round(gain, DIGITS)) for price, gain in zip(prices, gains, strict=True)]
 
     def beaten(cost: float, gain: float) -> bool:
         return any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)

@@ -33,12 +33,12 @@ def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
     records = [record for _, row in rows for record in row.records.values()]
     size = f"{len(suite.benchmarks)} benchmarks, {len(suite.methods)} methods, {len(suite.seeds)} seeds"
     finished = f"{len(records)} of {len(rows) * len(suite.seeds)} runs are finished: {size}."
-    surroundings = _table(["", "found in the records"], _surroundings(records))
+    shown = _table(["", "found in the records"], surroundings(records))
     runs = [_runs(name, row, len(suite.seeds)) for name, row in rows]
     body = f"""<h1>Suite {escape(suite.suite)}</h1>
 <p>{finished} Hours of training in all: {sum(map(_hours, records)):.2f}.</p>
 <h2>Software and hardware</h2>
-{surroundings}
+{shown}
 <h2>Runs</h2>
 {_table(["benchmark", "method", *NUMBERS, "not finished"], runs)}
 <h2>Configuration</h2>
@@ -46,7 +46,7 @@ def about(suite: Suite, configuration: str, drafts: bool = False) -> str:
     return page(f"About suite {suite.suite}", body, STYLE)
 
 
-def _surroundings(records: Sequence[Record]) -> list[list[str]]:
+def surroundings(records: Sequence[Record]) -> list[list[str]]:
     """What the runs may depend on outside the configuration; every value that occurs, the commonest first."""
     packages = sorted({package for record in records for package in record.versions})
     rows: dict[str, list[object]] = {

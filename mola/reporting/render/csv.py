@@ -11,6 +11,8 @@ from mola.reporting.render.text import one_line
 from mola.reporting.tables.layout import Estimate, Table
 
 NOTHING = Estimate(math.nan, n=0)
+# numbers of tables are of the size of a percent: what is smaller is rounding
+NOTHING_LEFT = 1e-12
 
 
 def to_csv(table: Table) -> str:
@@ -47,12 +49,15 @@ def frame(table: Table) -> pd.DataFrame:
 
 def csv_text(data: pd.DataFrame) -> str:
     """The data with six digits, a line per row. Text (never a number) that begins with ``= + - @`` has a ``'`` in
-    front: spreadsheets would take it for a formula.
+    front, names of columns too: spreadsheets would take it for a formula.
     """
-    return data.map(_harmless).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return data.rename(columns=_harmless).map(_harmless).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _harmless(value: object) -> object:
+    """Text that is no formula, and 0 for what rounding makes of it: 5e-30, −0, another number on each machine."""
+    if isinstance(value, float):
+        return 0.0 if abs(value) < NOTHING_LEFT else value
     if not isinstance(value, str):
         return value
     plain = one_line(value)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mola.reporting.render.page import page
-from mola.reporting.render.text import label, lines, text
+from mola.reporting.render.text import in_parts, label, lines, text
 from mola.reporting.tables.layout import Table, with_marks
 
 STYLE = """
@@ -79,8 +79,5 @@ def _class(names: Sequence[str]) -> str:
 
 def _value(number: str) -> str:
     """The interval and n small."""
-    for mark in (" ± ", " [", " (n"):
-        mean, separator, rest = number.partition(mark)
-        if separator:
-            return f"{escape(mean)} <small>{escape((separator + rest).strip())}</small>"
-    return escape(number)
+    mean, rest = in_parts(number)
+    return f"{escape(mean)} <small>{escape(rest)}</small>" if rest else escape(mean)

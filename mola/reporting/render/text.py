@@ -29,6 +29,15 @@ def one_line(plain: str) -> str:
     return " ".join(plain.splitlines())
 
 
+def in_parts(number: str) -> tuple[str, str]:
+    """A number's mean, and its interval or n, which a page sets small; empty where there is neither."""
+    for mark in (" ± ", " [", " (n"):
+        mean, separator, rest = number.partition(mark)
+        if separator:
+            return mean, (separator + rest).strip()
+    return number, ""
+
+
 def lines(table: Table) -> tuple[str, ...]:
     """All notes."""
     legend = ["† not every seed is there; such a row is never marked as best."] if table.incomplete else []

@@ -67,7 +67,8 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
     experiments: of one benchmark, in the suite's order.
     tasks:       whose metrics every record must have.
     drafts:      also take runs of code of this package that is in no commit, as is done where there are no others; runs
-                 of code of the user's own that is in no commit are always drafts.
+                 of code of the user's own that is in no commit, and runs that were trained without git, are always
+                 drafts.
     """
     rows = [_row(experiment, tasks, drafts) for experiment in experiments]
     if not any(row.records for row in rows) and any(row.drafts for row in rows):
@@ -118,11 +119,11 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
             row.problems[seed] = str(error) if isinstance(error, BadInput) else "missing: not trained"
             continue
         problem, remarks = _problem(record, experiment, seed, tasks), []
-        if not problem and record.dirty and (files := uncommitted(experiment)):
+        if not problem and record.dirty is not False and (files := uncommitted(experiment)):
             code = f"trained with code that is in no commit ({files})"
             problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
             row.drafts.add(seed)
-            if drafts or only_of_user(experiment):
+            if drafts or record.dirty is None or only_of_user(experiment):
                 problem, remarks = None, [f"{code}: a draft"]
         if problem:
             row.problems[seed] = problem

@@ -23,6 +23,8 @@ from mola.reporting.tables.significance import INTERVAL, difference_columns, pai
 from mola.types import Task
 
 ALPHA = 0.05
+# of a score: what lies behind them is rounding, which another machine may do in another way
+DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def verdict(results: Results, answers: Mapping[str, Sequence[str]]) -> Verdict |
     missing = [row.label for of_answer in trained.values() for row in of_answer if not row.complete]
     if missing:
         return f"no answer yet: not every run of {', '.join(missing)} is in."
-    chosen = {answer: _representative(of_answer, results.tasks) for answer, of_answer in trained.items() if of_answer}
+    chosen = {answer: best_of(of_answer, results.tasks) for answer, of_answer in trained.items() if of_answer}
     if len(chosen) < 2:
         return "no answer: fewer than two of the answers have rows on this benchmark."
     seeds = len(next(iter(chosen.values())).records)
@@ -98,9 +100,10 @@ def in_words(benchmarks: Mapping[str, Results], answers: Mapping[str, Sequence[s
     return [f"{name}: {each if isinstance(each, str) else each.text}" for name, each in verdicts.items()]
 
 
-def _representative(rows: Sequence[Row], tasks: Sequence[Task]) -> Row:
-    """The row with the best mean score on valid; of equal ones the first."""
-    return max(rows, key=lambda row: float(np.mean([overall(r.valid, tasks) for r in row.records.values()])))
+def best_of(rows: Sequence[Row], tasks: Sequence[Task]) -> Row:
+    """The row with the best mean score on valid; of those that are equal but for rounding the first."""
+    means = [float(np.mean([overall(r.valid, tasks) for r in row.records.values()])) for row in rows]
+    return rows[max(range(len(rows)), key=lambda i: (round(means[i], DIGITS), -i))]
 
 
 def _size(row: Row) -> float:
@@ -112,6 +115,11 @@ def _beaten(chosen: Mapping[str, Row], tasks: Sequence[Task]) -> set[str]:
     pairs = list(itertools.combinations(chosen, 2))
     gaps = differences([paired(chosen[a].records, chosen[b].records, tasks) for a, b in pairs])
     return {(a if gap.mean < 0 else b) for (a, b), gap in zip(pairs, gaps, strict=True) if gap and told_apart(gap)}
+
+
+def is_worse(gap: Difference | None) -> bool:
+    """Whether a difference is below 0, and beyond chance."""
+    return gap is not None and gap.mean < 0 and told_apart(gap)
 
 
 def told_apart(gap: Difference) -> bool:
@@ -151,17 +159,22 @@ def _text(
         return f"{sign * difference.mean:+.2f} {name} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
 
     equals = [answer for answer in best if answer != recommended]
-    worse = [answer for answer in chosen if answer not in best]
+    beaten = [answer for answer in chosen if answer not in best]
+    worse = [answer for answer in beaten if is_worse(against[answer])]
     sentences = []
     if equals:
         names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in equals)
         sentences.append(f"No difference beyond chance from {titled(recommended)}: {names}.")
-        sentences.append(f"{_capital(recommended)} is the smallest of them.")
+        sentences.append(f"{capital(recommended)} is the smallest of them.")
     if worse:
         names = " and ".join(f"{titled(answer)} by {gap(answer, -1)}" for answer in worse)
-        sentences.append(f"{_capital(titled(recommended))} is better than {names}.")
+        sentences.append(f"{capital(titled(recommended))} is better than {names}.")
+    if others := [answer for answer in beaten if answer not in worse]:
+        names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in others)
+        sentences.append(f"Beaten by another answer, but no difference beyond chance from {recommended}: {names}.")
     return " ".join(sentences)
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Text with a capital in front."""
     return text[:1].upper() + text[1:]
