@@ -4,5 +4,6 @@
 include: "workflow/Snakefile"
 
 
-# what is included has no default target of its own
-workflow.default_target = "all"
+# what is included has no default target of its own; a module's is not that of the workflow around it
+if workflow.modifier.is_main_snakefile():
+    workflow.default_target = "all"

@@ -75,14 +75,9 @@ def prepare(
         if renew_split and (chosen or data.divides_by_itself):
             data.renew_splits()
         data.fetch()
-        if path := _split_written(suite, data):
+        if path := _split_written(data):
             typer.echo(f"{name}: its split is written to {path}, and is part of every run's fingerprint: commit it")
         typer.echo(f"{name}: prepared in {data.prepare()}")
-    if any("manifest" in entry.options for entry in suite.benchmarks.values()):
-        from mola.experiment.inputs import refresh_inputs
-
-        # the workflow has planned before there were splits
-        refresh_inputs(suite)
 
 
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: <data>/NAME.croissant.json.")]
@@ -121,11 +116,8 @@ def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:
     return {label: (path, manifests[path]) for label, path in others.items() if path in manifests}
 
 
-def _split_written(suite: Suite, data: Any) -> Path | None:
-    """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one.
-
-    The workflow has planned without it: what it wrote then of experiments is written anew.
-    """
+def _split_written(data: Any) -> Path | None:
+    """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one."""
     from mola import registry
     from mola.data.splits.manifest import manifest_path
 
@@ -133,11 +125,6 @@ def _split_written(suite: Suite, data: Any) -> Path | None:
     if not is_plugin or not hasattr(data, "write_manifest") or manifest_path(data.name).is_file():
         return None
     path: Path = data.write_manifest()
-    from mola.experiment.inputs import NAME, write_inputs
-    from mola.experiment.spec import experiments
-
-    planned = [e for e in experiments(suite) if e.configured.benchmark == data.name]
-    write_inputs(e for e in planned if (e.folder / NAME).is_file())
     return path
 
 

@@ -63,20 +63,25 @@ def train(
     experiments = chosen_experiments(suite, benchmark, method)
     if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
         raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
-    for other in sorted({*(seed or [])} - {*suite.seeds}):
+    seeds = seed or suite.seeds
+    for other in sorted({*seeds} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018
+    from mola.experiment.inputs import write_inputs
     from mola.experiment.run import train_seeds
 
+    failed = []
     with log_lines():
-        failed = [
-            f"{experiment.name}: seed {s}"
-            for experiment in experiments
-            for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
-        ]
-        lost = _without_weights(experiments, seed or suite.seeds, keep) if suite.keep == "best" else False
+        for experiment in experiments:
+            try:
+                failed += [f"{experiment.name}: seed {s}" for s in train_seeds(experiment, seeds, renew=renew)]
+            finally:
+                # none beside nothing: what is wrong before the first step leaves no file
+                if experiment.folder.is_dir():
+                    write_inputs([experiment])
+        lost = _without_weights(experiments, seeds, keep) if suite.keep == "best" else False
     if failed:
         typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
     if failed or lost:
@@ -140,7 +145,7 @@ def tune(
 
 
 def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0) -> None:
-    """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
+    """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
@@ -161,15 +166,20 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0
     counts: Counter[str] = Counter()
     runs = {}
     for experiment in experiments(suite):
-        states = [look(experiment, seed) for seed in suite.seeds]
-        words = "  ".join(f"{seed}:{word}" for seed, (word, _) in zip(suite.seeds, states, strict=True))
+        looks = {seed: look(experiment, seed) for seed in suite.seeds}
+        words = "  ".join(f"{seed}:{one.state}" for seed, one in looks.items())
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
-        for change in versions_behind(experiment):
+        for reason in dict.fromkeys(one.reason for one in looks.values() if one.reason):
+            seeds = [str(seed) for seed, one in looks.items() if one.reason == reason]
+            typer.echo(f"  stale: {reason} (seed {', '.join(seeds)})")
+        if problem := experiment.damage:
+            typer.echo(f"  {problem}")
+        for change in versions_behind(one.record for one in looks.values() if one.record):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
-        if lacking := [str(s) for s, (_, run) in zip(suite.seeds, states, strict=True) if lacks(experiment, s, run)]:
+        if lacking := [str(seed) for seed, one in looks.items() if lacks(experiment, seed, one.record)]:
             typer.echo(f"  without kept weights: seeds {', '.join(lacking)}; mola train --keep makes them")
-        counts.update(word for word, _ in states)
-        runs[experiment.benchmark, experiment.label] = states
+        counts.update(one.state for one in looks.values())
+        runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
 
 

@@ -93,11 +93,11 @@ class Watch:
         try:
             changed = path.stat().st_mtime_ns
         except OSError:
-            return look(experiment, seed)
+            return look(experiment, seed)[:2]
         known = self.known.get(path)
         if known and known[0] == changed:
             return known[1].status, known[1]
-        state, record = look(experiment, seed)
+        state, record, _ = look(experiment, seed)
         if record is not None:
             self.known[path] = (changed, record)
         return state, record

@@ -99,7 +99,7 @@ def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
     write(suite, "single_task", 2, 0.5).write_text("{")
     text = to_markdown(table(suite))
     assert "mola_grad, seeds 0: failed: ArithmeticError: training diverged" in text
-    assert "shared, seeds 1: left out: trained with other code, settings or splits" in text
+    assert "shared, seeds 1: left out: trained with other code, settings and splits" in text
     assert "single_task, seeds 2: unreadable record" in text
     assert "| mola_grad † |" in text
     assert "60.00" in text  # the mean of 55 and 65, unmarked: the row lacks a seed

@@ -3,21 +3,21 @@
 
 rule train:
     input:
-        # code, settings, seeds and split manifest in one small file, rewritten only when they change
-        suite.folder / "{benchmark}/{method}/inputs.json",
-        prepared=ancient(prepared),
+        arrays(TRAINED, plan.is_trained),
         tuned=tuned,
     output:
         # the records are no outputs: Snakemake would delete the good seeds of a job before it runs it again
-        suite.folder / "{benchmark}/{method}/runs.json",
+        TRAINED,
     log:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.log",
     benchmark:
         f"logs/{suite.suite}/{{benchmark}}.{{method}}.tsv"
     threads: LOADERS
     resources:
-        gpu=1 if GPUS else 0,
+        gpu=GPU,
+    params:
+        config=str(plan.path),
     shell:
         # exit code 1: a run failed; its record says why, and the table shows it
-        "OMP_NUM_THREADS={threads} mola train -c {CONFIG:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
+        "OMP_NUM_THREADS={threads} mola train -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
         " > {log:q} 2>&1 || [ $? -eq 1 ]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from mola.experiment import record as stored
 from mola.experiment.provenance import only_of_user, uncommitted
 from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
-from mola.metrics import overall, undefined
+from mola.metrics import overall
+from mola.reporting.results.plausible import fault
 from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 
@@ -93,22 +93,6 @@ def scores(records: Mapping[int, Record], tasks: Sequence[Task]) -> Floats:
 def pairs(ours: Mapping[int, Record], theirs: Mapping[int, Record]) -> list[tuple[Record, Record]]:
     """The records of every seed that both have, in the order of the first."""
     return [(record, theirs[seed]) for seed, record in ours.items() if seed in theirs]
-
-
-def fault(record: Record, tasks: Sequence[Task]) -> str | None:
-    """The first score that a finished run must have and that is no finite number, though the split defines it."""
-    parts = {"test": record.test} | (
-        {"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {}
-    )
-    for rule, scores in parts.items():
-        for task in tasks:
-            values = scores.get(task.name, {})
-            gaps = {metric.name for metric in undefined(task, values)}
-            for metric in (name for name in task.metrics if name not in gaps):
-                value: float | str = values.get(metric, "none")
-                if isinstance(value, str) or not math.isfinite(value):
-                    return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {value}"
-    return None
 
 
 def majority(runs: Sequence[Record], of: Callable[[Record], object]) -> object:
