@@ -72,7 +72,8 @@ def check_onnx() -> None:
     """Raise BadInput where a package that ONNX needs is not installed."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise BadInput(
-            f"--onnx: expected {', '.join(PACKAGES)} to be installed, found no {missing[0]}; pip install 'mola-bench[onnx]'"
+            f"--onnx: expected {', '.join(PACKAGES)} to be installed, found no {missing[0]}; "
+            "pip install 'mola-bench[onnx]'"
         )
 
 
