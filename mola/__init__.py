@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mola import balancers as balancers
+    from mola.inference.load import load_model as load_model
     from mola.layers.adapt import adapt as adapt
     from mola.layers.expand import every_expert as every_expert
     from mola.layers.gates import gate as gate
@@ -29,18 +30,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _FILES = {
-    "adapt": "adapt",
-    "every_expert": "expand",
-    "export": "merging",
-    "gate": "gates",
-    "load_adapters": "storage",
-    "merge": "merging",
-    "parameter_counts": "merging",
-    "save_adapters": "storage",
-    "sorted_pass": "ordering",
-    "trainable": "trainable",
-    "unadapt": "merging",
-    "unmerge": "merging",
+    "adapt": "layers.adapt",
+    "every_expert": "layers.expand",
+    "export": "layers.merging",
+    "gate": "layers.gates",
+    "load_adapters": "layers.storage",
+    "load_model": "inference.load",
+    "merge": "layers.merging",
+    "parameter_counts": "layers.merging",
+    "save_adapters": "layers.storage",
+    "sorted_pass": "layers.ordering",
+    "trainable": "layers.trainable",
+    "unadapt": "layers.merging",
+    "unmerge": "layers.merging",
 }
 __all__ = ["balancers", *_FILES]
 
@@ -48,10 +50,16 @@ __all__ = ["balancers", *_FILES]
 def __getattr__(name: str) -> Any:
     # On first use, so that ``import mola`` stays free of torch, which takes seconds.
     if name == "balancers":
+        from importlib.util import find_spec
+
+        if find_spec("pydantic") is None:
+            from mola import extras
+
+            raise ModuleNotFoundError(extras.needs("mola.balancers", "pydantic", "balancers"), name="pydantic")
         return import_module("mola.balancers")
     if name not in _FILES:
         raise AttributeError(f"module 'mola' has no attribute '{name}'")
-    return getattr(import_module(f"mola.layers.{_FILES[name]}"), name)
+    return getattr(import_module(f"mola.{_FILES[name]}"), name)
 
 
 def __dir__() -> list[str]:

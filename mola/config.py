@@ -74,6 +74,15 @@ class Suite(Section):
         None,
         description="folder with methods, balancers, benchmarks and backbones of your own; null: where this file lies",
     )
+    keep: Literal["none", "best"] = Field(
+        "none",
+        description="best: the selected weights of every run, beside its record; no part of what makes runs stale",
+    )
+    log: list[Literal["csv", "tensorboard", "dvclive"]] = Field(
+        default_factory=list,
+        description="what also follows the learning curves: a table beside each record, TensorBoard, DVCLive; no part "
+        "of what makes runs stale",
+    )
     training: Training = Training()
     backbone: Backbone = Backbone()
     balancer: Balancing = Field(
@@ -152,9 +161,9 @@ class Suite(Section):
                 hint = registry.did_you_mean(name, known)
                 raise BadInput(f"{kind} '{name}' is not in suite '{self.suite}'{hint}; it has {', '.join(known)}")
         place, row, base = f"benchmarks.{benchmark}", f"methods.{label}", self.benchmarks[benchmark]
-        if label not in self.rows(benchmark):
-            raise BadInput(f"{row}.benchmarks: the row is not trained on '{benchmark}'; add it there to do so")
         entry = self.methods[label]
+        if benchmark not in (entry.benchmarks or self.benchmarks):
+            raise BadInput(f"{row}.benchmarks: the row is not trained on '{benchmark}'; add it there to do so")
         name, method = self.benchmark_name(benchmark), entry.method or label
         known_options = registry.option_names("methods", method)
         options = {k: v for k, v in self.shared_options.items() if k in known_options} | entry.options

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mola.source import PACKAGE, is_local, module_file
 from mola.types import BadInput
@@ -59,6 +59,8 @@ class _Suite:
     folder: Path | None = None
     # whether sys.path has the folder for our sake alone
     is_added = False
+    # what lies there, as it was when it was first looked for: a large suite asks for every row
+    known: ClassVar[dict[Kind, tuple[tuple[Plugin, ...], dict[str, list[Plugin]]]]] = {}
 
 
 def look_in(folder: Path | None) -> bool:
@@ -66,6 +68,7 @@ def look_in(folder: Path | None) -> bool:
     was another folder, so that what is remembered of modules by their names has to be forgotten.
     """
     new = folder.absolute() if folder else None
+    _Suite.known.clear()
     if new == _Suite.folder:
         return False
     _leave()
@@ -83,10 +86,13 @@ def folder() -> Path | None:
 
 def candidates(kind: Kind) -> dict[str, list[Plugin]]:
     """Name → the plugins that are called so, each from another place; those in the suite's folder first."""
-    every: dict[str, list[Plugin]] = {}
-    for plugin in [*_in_folder(kind), *_installed(kind)]:
-        every.setdefault(plugin.name, []).append(plugin)
-    return every
+    installed = _installed(kind)
+    if kind not in _Suite.known or _Suite.known[kind][0] is not installed:
+        every: dict[str, list[Plugin]] = {}
+        for plugin in [*_in_folder(kind), *installed]:
+            every.setdefault(plugin.name, []).append(plugin)
+        _Suite.known[kind] = installed, every
+    return _Suite.known[kind][1]
 
 
 def is_ours(module: str) -> bool:

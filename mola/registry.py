@@ -48,17 +48,19 @@ def plugin(kind: Kind, name: str) -> Plugin | None:
     """What a name stands for that is not of this package; None for what is. Raises BadInput for a name that is not
     registered, stands for two things, or can't be imported.
     """
-    if name not in names(kind):
+    every = plugins.candidates(kind).get(name, [])
+    if not every and name in _built_in(kind):
+        return None
+    if not every:
         raise BadInput(
             f"unknown {kind[:-1]} '{name}'{did_you_mean(name, names(kind))}; registered: {', '.join(names(kind))}"
         )
-    every = plugins.candidates(kind).get(name, [])
     origins = [*(["built in"] if name in _built_in(kind) else []), *(one.origin for one in every)]
     if len(origins) > 1:
         raise BadInput(f"{kind[:-1]} '{name}': expected one of this name, found {' and '.join(origins)}; rename one")
     if every and not name.isidentifier():
         raise BadInput(f"{every[0].origin}: expected a name of letters, digits and _, found '{name}'")
-    return every[0] if every else None
+    return every[0]
 
 
 def module(kind: Kind, name: str) -> str:

@@ -18,7 +18,7 @@ S = TypeVar("S", bound="Section")
 
 def changed(base: S, changes: Mapping[str, Any], where: str) -> S:
     """A section with some keys changed, checked as :func:`validated` does."""
-    return validated(type(base), base.model_dump() | dict(changes), where)
+    return validated(type(base), base.model_dump() | dict(changes), where) if changes else base
 
 
 def validated(model: type[S], content: Mapping[str, Any], where: str) -> S:

@@ -106,7 +106,7 @@ class Backbone(Section):
     weights: str | None = Field(
         None,
         description="null: random; tiny: a quarter-width resnet10t, pretrained on icons; timm: its hub; "
-        "packaged: EfficientNet-Lite0 of mola[weights]; else a file",
+        "packaged: EfficientNet-Lite0 of mola-bench[weights]; else a file",
     )
     head_width: PositiveInt = Field(512, description="hidden channels of the heads of dense tasks")
     freeze_stages: NonNegativeInt = Field(

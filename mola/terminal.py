@@ -27,6 +27,28 @@ def say(line: str) -> None:
 
 
 @contextmanager
+def changing() -> Iterator[Callable[[str], None]]:
+    """A function that shows a line in the place of the one before; where stdout is no terminal, below it, if new."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    out = Console()
+    if out.is_terminal:
+        with Live(console=out, auto_refresh=False) as live:
+            yield lambda line: live.update(Text(line), refresh=True)
+        return
+    last: list[str] = []
+
+    def show(line: str) -> None:
+        if last != [line]:
+            last[:] = [line]
+            print(line, flush=True)
+
+    yield show
+
+
+@contextmanager
 def progress(title: str, total: int | None = None, unit: Literal["bytes", "items"] = "items") -> Iterator[Advance]:
     """Show a bar on a terminal while the block runs, and nothing elsewhere: in a log file the lines are enough.
 

@@ -7,14 +7,16 @@ C channels, H height, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.nn import Parameter
+
+R = TypeVar("R")
 
 Kind = Literal["classes", "multilabel", "regression", "segmentation", "depth", "normals"]
 Split = Literal["train", "valid", "test"]
@@ -194,8 +196,23 @@ class Balancer(Protocol):
     absent from a batch.
     """
 
+    @property
+    def passes(self) -> str | None:
+        """In words, how many backward passes the gradients of the tasks took; None where it needs none."""
+
     def parameters(self) -> list[Parameter]:
         """Trainable parameters of the balancer itself (e.g. log-variances)."""
+
+    def forward(
+        self,
+        compute: Callable[[], tuple[R, Mapping[str, Tensor]]],
+        model: nn.Module,
+        shared: list[Parameter],
+        batch: Batch,
+    ) -> tuple[R, Mapping[str, Tensor]]:
+        """What ``compute`` returns, which runs the model on a batch: anything, and the losses of its tasks. The
+        ``backward`` of these losses may come next, with the same ``shared``.
+        """
 
     def backward(
         self,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola.options import Configurable
 from mola.options import Options as AnyOptions
-from mola.types import SearchSpace, Task
+from mola.types import Batch, SearchSpace, Task
 
+R = TypeVar("R")
+# anything, and the losses by task
+Computed = tuple[R, Mapping[str, Tensor]]
 Cost = Literal["weighting", "features", "jacobian"]
 
 
@@ -44,6 +47,17 @@ class Base(Configurable):
     def create(cls, tasks: Sequence[Task] = (), device: torch.device | None = None, **options: Any) -> Self:
         """The balancer with these options by name. Raises pydantic's ValidationError for a wrong one."""
         return super().create(tasks, device, **options)
+
+    def forward(
+        self, compute: Callable[[], Computed[R]], model: nn.Module, shared: list[Parameter], batch: Batch
+    ) -> Computed[R]:
+        """See :meth:`mola.types.Balancer.forward`."""
+        return compute()
+
+    @property
+    def passes(self) -> str | None:
+        """In words, how many backward passes the gradients of the tasks took; None where a balancer needs none."""
+        return None
 
     def backward(
         self,

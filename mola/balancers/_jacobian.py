@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
-from mola.balancers._base import Base, Cost, accumulate, total_of
+from mola.balancers._base import Base, Computed, Cost, R, accumulate, total_of
+from mola.balancers._one_pass import OnePass
+from mola.balancers._rows import Split
+from mola.types import Batch
 
 COLUMNS = 1 << 14  # of the Jacobian, in one product
 
 
 class Jacobian(Base, ABC):
-    """One backward pass per task, one after the other, fills the rows of G (T, P); the shared parameters get
-    ``combine(G)``, every task's own parameters the plain gradient of their own loss, and the aux_loss's gradient is
-    added to both. Activations are held once, never T times.
+    """The rows of G (T, P) are the tasks' gradients of the shared parameters, which get ``combine(G)``; every task's
+    own parameters get the plain gradient of their own loss, and the aux_loss's gradient is added to both. Activations
+    are held once, never T times.
 
-    Under vmap the T passes take longer on a CPU than one by one, and hold T gradients of every activation.
+    After a forward pass through :meth:`forward` one backward pass fills G, where no operation couples samples of
+    different tasks; else there is one for each task, one after the other. Under vmap these take longer on a CPU than
+    one by one, and hold T gradients of every activation.
     """
 
     cost: ClassVar[Cost] = "jacobian"
     needs_shared = True
     _kept: Tensor | None = None
+    _one_pass: OnePass | None = None
 
     @abstractmethod
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """G (T, P), a row per loss () present → (P,), not a view of G."""
+
+    def forward(
+        self, compute: Callable[[], Computed[R]], model: nn.Module, shared: list[Parameter], batch: Batch
+    ) -> Computed[R]:
+        """Run the forward pass so that one backward pass is enough, where that is right."""
+        shared = trainable(shared)
+        if self.cost != "jacobian" or len(self.names) < 2 or not shared:
+            return compute()
+        if self._one_pass is None:
+            self._one_pass = OnePass(model, shared)
+        return self._one_pass.forward(compute, batch)
+
+    @property
+    def passes(self) -> str | None:
+        """As in :attr:`Base.passes`."""
+        return self._one_pass.used if self._one_pass else None
 
     def backward(
         self,
@@ -40,15 +62,24 @@ class Jacobian(Base, ABC):
         rest: list[Parameter],
         features: Tensor | None = None,
     ) -> None:
-        """T backward passes, and one more for an auxiliary loss. With one task, or nothing shared: plain training."""
+        """One backward pass or T, and one more for an auxiliary loss. With one task, or nothing shared: plain
+        training.
+        """
         shared, rest = trainable(shared), trainable(rest)
         if self.alone(losses) or not shared:
             torch.autograd.backward(total_of(losses.values(), aux_loss))
             return
+        split = None
+        if self._one_pass:
+            # of this step alone
+            split, self._one_pass.split = self._one_pass.split, None
         if aux_loss is not None:
             # first, so that the last pass frees the graph
-            torch.autograd.backward(aux_loss, retain_graph=True)
-        matrix, reached = self._rows(losses, shared, rest)
+            if split:
+                split.backward_whole(aux_loss, lambda _, i, gradient: _add(shared[i], gradient))
+            else:
+                torch.autograd.backward(aux_loss, retain_graph=True)
+        matrix, reached = self._split_rows(split, losses, shared) if split else self._rows(losses, shared, rest)
         parts = torch.split(self.combine(matrix, losses), [p.numel() for p in shared])
         for parameter, part, is_reached in zip(shared, parts, reached, strict=True):
             if is_reached:
@@ -92,6 +123,29 @@ class Jacobian(Base, ABC):
                 hook.remove()
             for p, gradient in zip(shared, before, strict=True):
                 p.grad = gradient
+        return matrix, reached
+
+    def _split_rows(
+        self, split: Split, losses: Mapping[str, Tensor], shared: list[Parameter]
+    ) -> tuple[Tensor, list[bool]]:
+        """As :meth:`_rows`, by one pass."""
+        sizes = [p.numel() for p in shared]
+        matrix, rows = self._matrix(list(losses), sum(sizes), shared[0])
+        waiting = {
+            (name, i): place
+            for name, row in zip(losses, rows, strict=True)
+            for i, place in enumerate(torch.split(row, sizes))
+        }
+        reached = [False] * len(shared)
+
+        def put(name: str, i: int, gradient: Tensor) -> None:
+            if (place := waiting.pop((name, i), None)) is not None:
+                self._put(name, place, gradient.reshape(-1))
+                reached[i] = True
+
+        split.backward(losses, put)
+        for (name, _), place in waiting.items():
+            self._put(name, place, None)
         return matrix, reached
 
     def _matrix(self, names: Sequence[str], columns: int, like: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
@@ -155,6 +209,10 @@ def gramian_of(matrix: Tensor) -> Tensor:
     parts = matrix[:, :whole].view(rows, -1, COLUMNS).transpose(0, 1)  # (P / COLUMNS, T, COLUMNS)
     rest = matrix[:, whole:]
     return torch.bmm(parts, parts.transpose(1, 2)).sum(0) + rest @ rest.T
+
+
+def _add(parameter: Parameter, gradient: Tensor) -> None:
+    accumulate(parameter, gradient.reshape(parameter.shape).to(parameter.dtype))
 
 
 def trainable(parameters: list[Parameter]) -> list[Parameter]:

@@ -25,7 +25,7 @@ class CAGrad(GramianWeighting):
     the gradients' convex hull.
 
     c is the paper's 0.4 on NYUv2.
-    Scale as in the paper; the released code divides by 1 + c² and multiplies by T. Needs ``mola[solvers]``.
+    Scale as in the paper; the released code divides by 1 + c² and multiplies by T. Needs ``mola-bench[solvers]``.
     d = 0 where the gradients cancel (‖g_w‖ < 1e-3 Σ_t w_t ‖g_t‖), as in TorchJD, which asks 1e-4 of ‖G‖ instead and so
     stands still where one task's gradient is small.
     """
@@ -42,7 +42,7 @@ class CAGrad(GramianWeighting):
         if missing:
             raise BadInput(
                 f"balancer cagrad: expected the packages cvxpy and clarabel, found no {', '.join(missing)}; "
-                "pip install 'mola[solvers]'"
+                "pip install 'mola-bench[solvers]'"
             )
         self.weighting = CAGradWeighting(c=options.c, norm_eps=1e-9)
 

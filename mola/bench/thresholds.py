@@ -46,6 +46,8 @@ OF_BALANCERS: dict[Cost, tuple[Threshold, ...]] = {
     "jacobian": (
         Threshold("resnet18", "{name}, T = 4", "plain step", 3.0, 1.5),
         Threshold("resnet18", "{name}, T = 9", "plain step", 8.0),
+        Threshold("vit_tiny", "{name}, T = 4", "plain step", 1.35),
+        Threshold("vit_tiny", "{name}, T = 9", "plain step", 1.35),
     ),
 }
 

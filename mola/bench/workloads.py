@@ -51,6 +51,9 @@ ACTIVE_BRANCHES = (("zero_init_last", False),)
 WORKLOADS = {
     "resnet50": Workload("resnet50", 32, 64, STAGES, RANK_BY_STAGE, ACTIVE_BRANCHES),
     "resnet18": Workload("resnet18", 32, 64, STAGES, RANK_BY_STAGE, ACTIVE_BRANCHES),
+    # samples don't meet in these two: one backward pass is enough for balancers; a batch of both 4 and 9 tasks
+    "vit_tiny": Workload("vit_tiny_patch16_224", 36, 112, r"blocks\..*(qkv|proj|fc1|fc2)", 8, (("img_size", 112),)),
+    "resnet26_gn": Workload("resnet26", 36, 64, STAGES, 4, (*ACTIVE_BRANCHES, ("norm_layer", "groupnorm"))),
     "vit_small": Workload("vit_small_patch16_224", 8, 224, r"blocks\..*(qkv|proj|fc1|fc2)", 8),
 }
 

@@ -63,6 +63,8 @@ class Benchmark(Configurable, ABC):
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     divides_by_itself: ClassVar[bool] = False  # whether it splits the user's images: nobody has published how
+    # how a file becomes pixels: as mola.data.prepare.photos reads it, or as mola.data.prepare.images does
+    decoder: ClassVar[Literal["photos", "images"]] = "photos"
     held_out: bool = True  # whether the epoch is selected on images that no table reports
     draws: ClassVar[int] = 8  # numbers in [0, 1) that the augmentation of one sample takes
     threads: int = 1  # that augment a batch; its values do not depend on it
@@ -130,6 +132,10 @@ class Benchmark(Configurable, ABC):
 
         uniform: (B, draws) in [0, 1); row i decides over image i.
         """
+
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return what the outputs of a task are called: classes, or labels; numbers where nothing names them."""
+        return tuple(map(str, range(next(each.outputs for each in self.tasks if each.name == task))))
 
     def remarks(self) -> tuple[str, ...]:
         """Return what a reader of its tables must know, a line each; tables print them as notes."""

@@ -29,6 +29,7 @@ class Folders(Downloaded):
 
     options: Options
     heterogeneity = "domain"
+    decoder = "images"
     draws = augment_photos.DRAWS
     domains: Mapping[str, str]  # task → folder; a blank may stand where an underscore does
     classes: Sequence[str]  # their folders; the position is the label
@@ -76,6 +77,10 @@ class Folders(Downloaded):
                 counts = dict(zip(self.classes, map(len, by_class), strict=True))
                 recipes[f"{task}.{split}"] = images.recipe(folders[task], items, self.options.size, key, counts)
         return recipes
+
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the folders."""
+        return tuple(self.classes)
 
     def augmented(self, images: Images, uniform: NDArray[np.float32]) -> Images:
         """Augment as the paper does VLCS and OfficeHome: crop, flip, colours, some grey."""

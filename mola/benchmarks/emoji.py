@@ -87,6 +87,10 @@ class Emoji(Packaged):
         ),
     )
 
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return Unicode's names of the groups."""
+        return CLASSES
+
     def content(self, source: str) -> bytes:
         """Return the pixels of a style and the labels as bytes. Raises BadInput where the file can't be read."""
         return shipped(source).tobytes() + shipped("label").tobytes()

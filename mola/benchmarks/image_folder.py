@@ -86,3 +86,7 @@ class ImageFolder(UserImages):
         if self.manifest:
             return self.manifest.classes
         return self.source.classes() if self.options.root else {}
+
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the folders, or the labels of the list."""
+        return tuple(self._classes()[task])

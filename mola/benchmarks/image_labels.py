@@ -84,6 +84,11 @@ class ImageLabels(UserImages):
         mean, std = self.manifest.moments(name, first) if known and self.manifest else (0.0, 1.0)
         return Task(name, task.kind, outputs, metrics.names(task.kind), mean, std)
 
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """Return the classes or labels of a task, as the list has them; a number has none."""
+        listed = self.manifest.tasks if self.manifest else self.source.tasks()
+        return tuple(listed[task].names) or super().class_names(task)
+
     @cached_property
     def source(self) -> LabelSource:
         """The list. Raises BadInput where the suite names none."""

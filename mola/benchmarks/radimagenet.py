@@ -51,6 +51,7 @@ class RadImageNet(Downloaded):
     options: Options
     name = "radimagenet"
     heterogeneity = "multi-input task"
+    decoder = "images"
     version = 1
     tasks = tuple(Task(name, "classes", classes, METRICS) for name, (_, _, classes) in ANATOMIES.items())
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import mola
-from mola.cli import check, data, new, report, reproduce, train
+from mola.cli import check, data, model, new, report, reproduce, train
 from mola.cli.bench import bench
 from mola.cli.estimate import estimate
+from mola.cli.init import init
+from mola.extras import lacking
 from mola.training.stopping import Stopped, termination_as_exception
 from mola.types import BadInput, shown
 
@@ -29,12 +32,17 @@ app = typer.Typer(
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
-for command in (data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce):
-    app.command()(command)
-for command in (report.table, report.figures, report.about, report.report):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(data.fetch, data.prepare, train.train, train.tune, train.status, estimate, reproduce.reproduce),
+    *(model.export, model.predict),
+    *(report.table, report.figures, report.about, report.report),
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("list")(report.list_names)
 app.command()(check.check)
+app.command()(init)
+app.command()(data.croissant)
 app.add_typer(new.new, name="new")
 app.add_typer(bench, name="bench")
 
@@ -70,8 +78,8 @@ def main() -> None:
     except Exception as error:
         from mola.faults import line_of
 
-        # the code of a plugin; an error of ours keeps its traceback
-        if (line := line_of(error) or _of_the_disk(error)) is None:
+        # the code of a plugin, a package that is not installed, or a disk; an error of ours keeps its traceback
+        if (line := line_of(error) or lacking(error, sys.argv[1:]) or _of_the_disk(error)) is None:
             raise
         _fail(line)
     sys.exit(code if isinstance(code, int) else 0)

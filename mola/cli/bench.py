@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from mola.bench.workloads import Setting, Workload
 
 bench = typer.Typer(help="Measure on this machine; ratios are to the plain model in the same run.")
-Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18 or vit_small.")]
-Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images of a batch. Default: 32; vit_small: 8.")]
-Size = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixels of a side. Default: 64; vit_small: 224.")]
+Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18, resnet26_gn, vit_tiny or vit_small.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Images of a batch. Default: 32; vit_small: 8; vit_tiny, resnet26_gn: 36."),
+]
+Size = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Pixels of a side. Default: 64; vit_small: 224; vit_tiny: 112.")
+]
 Repeats = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds; every round runs each row once, in turn.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")]

@@ -75,14 +75,33 @@ def prepare(
         if renew_split and (chosen or data.divides_by_itself):
             data.renew_splits()
         data.fetch()
-        if path := _split_written(suite, data):
+        if path := _split_written(data):
             typer.echo(f"{name}: its split is written to {path}, and is part of every run's fingerprint: commit it")
         typer.echo(f"{name}: prepared in {data.prepare()}")
-    if any("manifest" in entry.options for entry in suite.benchmarks.values()):
-        from mola.experiment.inputs import refresh_inputs
 
-        # the workflow has planned before there were splits
-        refresh_inputs(suite)
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: <data>/NAME.croissant.json.")]
+
+
+def croissant(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Label of the suite, or name of a benchmark.")],
+    config: Config = DEFAULT,
+    out: Out = None,
+) -> None:
+    """Describe a benchmark as a Croissant file: splits, sources, licences and, once they are prepared, its arrays.
+
+    Example: mola croissant digits
+    """
+    suite = load_suite(config)
+    from mola.data.croissant import write_croissant
+
+    for _, data in _benchmarks(suite, [name]):
+        path = out or suite.data / f"{name}.croissant.json"
+        try:
+            write_croissant(data, path)
+        except OSError as error:
+            raise BadInput(f"--out: expected a file that can be written, found {path}: {error.strerror}") from None
+        typer.echo(path)
 
 
 def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:
@@ -97,11 +116,8 @@ def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:
     return {label: (path, manifests[path]) for label, path in others.items() if path in manifests}
 
 
-def _split_written(suite: Suite, data: Any) -> Path | None:
-    """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one.
-
-    The workflow has planned without it: what it wrote then of experiments is written anew.
-    """
+def _split_written(data: Any) -> Path | None:
+    """Write the split manifest of a benchmark of the user's own, where there is none; None: there is one."""
     from mola import registry
     from mola.data.splits.manifest import manifest_path
 
@@ -109,11 +125,6 @@ def _split_written(suite: Suite, data: Any) -> Path | None:
     if not is_plugin or not hasattr(data, "write_manifest") or manifest_path(data.name).is_file():
         return None
     path: Path = data.write_manifest()
-    from mola.experiment.inputs import NAME, write_inputs
-    from mola.experiment.spec import experiments
-
-    planned = [e for e in experiments(suite) if e.configured.benchmark == data.name]
-    write_inputs(e for e in planned if (e.folder / NAME).is_file())
     return path
 
 

@@ -78,12 +78,20 @@ def suite(name: SuiteName, source: From = None, estimate: Estimate = True) -> No
     if source is not None:
         _suite_of_images(name, source, estimate)
         return
-    text = (SKELETONS / "suite.yaml.txt").read_text().replace("NAME", name)
-    rows = [f"  {one}:" for one in _nearby("methods")]
-    rows += [f"  shared_{one}: {{method: shared, balancer: {one}}}" for one in _nearby("balancers")]
-    benchmarks = [f"  {one}: {{limit: 16}}" for one in _nearby("benchmarks")]
-    _write(Path(f"{name}.yaml"), _filled(_filled(text, "METHODS", rows), "BENCHMARKS", benchmarks))
+    write_new(Path(f"{name}.yaml"), suite_text(name, f"{name}.yaml", Path()))
     typer.echo(f"next: mola prepare -c {name}.yaml; mola train -c {name}.yaml; mola table -c {name}.yaml")
+
+
+def suite_text(name: str, file: str, folder: Path) -> str:
+    """A suite on digits, with what a folder has of methods, balancers and benchmarks.
+
+    file: how commands name its file.
+    """
+    text = (SKELETONS / "suite.yaml.txt").read_text().replace("NAME.yaml", file).replace("NAME", name)
+    rows = [f"  {one}:" for one in _nearby("methods", folder)]
+    rows += [f"  shared_{one}: {{method: shared, balancer: {one}}}" for one in _nearby("balancers", folder)]
+    benchmarks = [f"  {one}: {{limit: 16}}" for one in _nearby("benchmarks", folder)]
+    return _filled(_filled(text, "METHODS", rows), "BENCHMARKS", benchmarks)
 
 
 def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
@@ -97,7 +105,7 @@ def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
     images = look(source)
     for line in images.lines:
         typer.echo(line)
-    _write(path, configuration(name, images, choose(has_gpu())))
+    write_new(path, configuration(name, images, choose(has_gpu())))
     (entry,) = load_suite(path).benchmarks
     if estimated:
         from mola.cli.data import prepare
@@ -118,11 +126,11 @@ def _write_part(kind: Kind, name: str, entry: str) -> None:
         raise BadInput(f"NAME: expected a new name, found {name}, which is {plugin.origin if plugin else 'built in'}")
     title = "".join(word.capitalize() for word in name.split("_"))
     text = (SKELETONS / f"{kind[:-1]}.py.txt").read_text().replace("NAME", name).replace("CLASS(", f"{title}(")
-    _write(Path(kind, f"{name}.py"), text)
+    write_new(Path(kind, f"{name}.py"), text)
     typer.echo(f"next: name it in a suite of this folder, {entry}; then: mola check SUITE.yaml")
 
 
-def _write(path: Path, text: str) -> None:
+def write_new(path: Path, text: str) -> None:
     """Write a new file. Raises BadInput where there is one, or none can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,9 +143,9 @@ def _write(path: Path, text: str) -> None:
     typer.echo(path)
 
 
-def _nearby(kind: Kind) -> Iterator[str]:
-    """What the working folder has of a kind."""
-    return (path.stem for path in sorted(Path(kind).glob("*.py")) if not path.stem.startswith("_"))
+def _nearby(kind: Kind, folder: Path) -> Iterator[str]:
+    """What a folder has of a kind."""
+    return (path.stem for path in sorted((folder / kind).glob("*.py")) if not path.stem.startswith("_"))
 
 
 def _filled(text: str, mark: str, lines: list[str]) -> str:

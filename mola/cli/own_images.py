@@ -25,7 +25,7 @@ STEPS = 180
 # keys that YAML reads as text without quotes; it has meanings for y, n, on, no and the like
 PLAIN = r"[a-z][a-z0-9_]{3,}(?<!true)(?<!null)(?<!false)"
 TINY = """\
-backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola[weights]
+backbone:                 # small enough for a CPU, pretrained on icons: for photographs install mola-bench[weights]
   name: resnet10t
   options: {channels: [16, 32, 64, 128], stem_width: 16}
   weights: tiny

@@ -71,7 +71,14 @@ Out = Annotated[
 ]
 
 
-def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False) -> None:
+Crate = Annotated[
+    bool, typer.Option("--crate", help="Also describe the suite's folder as an RO-Crate: ro-crate-metadata.json.")
+]
+
+
+def report(
+    config: Config = DEFAULT, compare: Sides = None, out: Out = None, drafts: Drafts = False, crate: Crate = False
+) -> None:
     """Write results/<suite>/report.html, one page that answers and needs no network; says the answers here, too.
 
     The page shows the records that count, and the figures that are there: mola figures draws them. Beside it goes
@@ -87,11 +94,13 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         raise BadInput("--out: expected --compare with it; the report's place is results/<suite>/report.html")
     if compare is None and drafts:
         raise BadInput("--drafts: expected --compare with it; the page shows what counts")
+    if compare is not None and crate:
+        raise BadInput("--crate: expected the report of one suite, found --compare with it")
     if out is not None and out.suffix not in (".md", ".html", ".csv"):
         raise BadInput(f"--out: expected a file that ends in .md, .html or .csv, found {out}")
     suite = load_suite(config)
     if compare is None:
-        _write_pages(suite, config)
+        _write_pages(suite, config, crate)
         return
     from mola.reporting.render import several, tables_page, to_markdown
     from mola.reporting.results.snapshots import snapshot
@@ -107,8 +116,10 @@ def report(config: Config = DEFAULT, compare: Sides = None, out: Out = None, dra
         write_file(out, forms[out.suffix](), "--out")
 
 
-def _write_pages(suite: Suite, config: Path) -> None:
-    """Snakemake's report first: the page leads to it where it could be written, and answers where it could not."""
+def _write_pages(suite: Suite, config: Path, crate: bool) -> None:
+    """Snakemake's report first: the page leads to it where it could be written, and answers where it could not. The
+    crate last: it describes both.
+    """
     from mola.reporting.pages.workflow import lacks, write_workflow
     from mola.reporting.report.write import write_page
     from mola.reporting.results.read import read_results
@@ -121,7 +132,12 @@ def _write_pages(suite: Suite, config: Path) -> None:
         except BadInput as error:
             reason = str(error)
     path = write_page(suite, config, benchmarks, workflow=workflow is not None)
-    for line in (*in_words(benchmarks, suite.answers), path, workflow):
+    described = None
+    if crate:
+        from mola.reporting.pages.crate import write_crate
+
+        described = write_crate(suite, benchmarks)
+    for line in (*in_words(benchmarks, suite.answers), path, workflow, described):
         if line is not None:
             typer.echo(line)
     if reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +19,22 @@ from mola.cli.common import (
 )
 from mola.types import BadInput
 
+if TYPE_CHECKING:
+    from mola.config import Suite
+    from mola.experiment.spec import Experiment
+
 Seeds = Annotated[
     list[int] | None,
     typer.Option("--seed", "-s", metavar="K", help="Only this seed; repeatable. Default: the suite's."),
 ]
 Renew = Annotated[
     bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
+]
+Watching = Annotated[bool, typer.Option("--watch", help="Follow the suite while it runs.")]
+Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks of --watch.")]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep", help="Keep the selected weights, too, as keep: best; finished runs are trained once more."),
 ]
 
 
@@ -34,37 +44,67 @@ def train(
     method: Methods = None,
     seed: Seeds = None,
     renew: Renew = False,
+    keep: Keep = False,
 ) -> None:
     """Train the chosen benchmarks, methods and seeds; a record.json each.
 
     Finished runs are kept, interrupted ones go on where they stopped. Without -b, -m or -s: all of the suite.
 
-    Example: mola train -c config/smoke.yaml -b digits -m mola_router -s 0
+    --keep stores each run's selected weights beside its record, for mola export and mola predict. A run that finished
+    without is trained once more, and its weights are kept if they are those of its record, to the last bit.
+
+    Examples: mola train -c config/smoke.yaml -b digits -m mola_router -s 0; mola train -b digits -m mola_grad --keep
     """
     suite = load_suite(config)
+    if keep:
+        suite = suite.model_copy(update={"keep": "best"})
     # planning may import NumPy, to ask a benchmark for its sources
     choose_kernels(suite)
     experiments = chosen_experiments(suite, benchmark, method)
     if wrong := [s for s in seed or [] if not 0 <= s < 2**63]:
         raise BadInput(f"--seed: expected a number from 0 and below 2⁶³, found {wrong[0]}")
-    for other in sorted({*(seed or [])} - {*suite.seeds}):
+    seeds = seed or suite.seeds
+    for other in sorted({*seeds} - {*suite.seeds}):
         typer.echo(f"mola: seed {other} is none of the suite's seeds: tables leave it out", err=True)
     # the code is hashed before it is imported: an edit in between is noticed, and no record tells of other code
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018
+    from mola.experiment.inputs import write_inputs
     from mola.experiment.run import train_seeds
     from mola.experiment.status import again
 
+    failed: list[tuple[Experiment, int]] = []
     with log_lines():
-        failed = [
-            (experiment, s)
-            for experiment in experiments
-            for s in train_seeds(experiment, seed or suite.seeds, renew=renew)
-        ]
+        for experiment in experiments:
+            try:
+                failed += [(experiment, s) for s in train_seeds(experiment, seeds, renew=renew)]
+            finally:
+                # none beside nothing: what is wrong before the first step leaves no file
+                if experiment.folder.is_dir():
+                    write_inputs([experiment])
+        lost = _without_weights(experiments, seeds, keep) if suite.keep == "best" else False
     for experiment, s in failed:
         typer.echo(f"mola: failed: {experiment.name}, seed {s}; again: {again(experiment, [s], config)}", err=True)
-    if failed:
+    if failed or lost:
         raise typer.Exit(1)
+
+
+def _without_weights(experiments: list[Experiment], seeds: list[int], keep: bool) -> bool:
+    """Make the weights of runs that finished without, or say that --keep does; returns whether some differ."""
+    from mola.experiment.kept import lacking, make
+
+    runs = [(experiment, seed) for experiment in experiments for seed in seeds if lacking(experiment, seed)]
+    if runs and not keep:
+        number = "1 run was" if len(runs) == 1 else f"{len(runs)} runs were"
+        typer.echo(f"mola: {number} done before weights were kept; mola train --keep makes them", err=True)
+        return False
+    differ = False
+    for experiment, seed in runs:
+        difference = make(experiment, seed)
+        outcome = f"not kept, as it gives other weights here: {difference}" if difference else "weights kept"
+        typer.echo(f"{experiment.name} seed {seed}: {outcome}", err=bool(difference))
+        differ |= difference is not None
+    return differ
 
 
 def tune(
@@ -105,32 +145,67 @@ def tune(
         raise typer.Exit(1)
 
 
-def status(config: Config = DEFAULT) -> None:
-    """Show which runs of the suite are done, running, failed, stale (other code or settings) or still to do.
+def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0) -> None:
+    """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
-    Example: mola status -c config/smoke.yaml
+    --watch follows a suite that runs, in one line: the runs, the epochs of those that are running, images per second,
+    and about how long it will take with as many side by side as now. It ends when all runs have, or by Ctrl-C.
+
+    Examples: mola status -c config/smoke.yaml; mola status --watch
     """
     suite = load_suite(config)
+    if watch:
+        _follow(suite, every)
+        return
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
     from mola.experiment.status import again, look, versions_behind
+    from mola.experiment.weights import lacks
 
     counts: Counter[str] = Counter()
     runs = {}
     for experiment in experiments(suite):
-        states = [look(experiment, seed) for seed in suite.seeds]
-        words = "  ".join(f"{seed}:{word}" for seed, (word, _) in zip(suite.seeds, states, strict=True))
+        looks = {seed: look(experiment, seed) for seed in suite.seeds}
+        words = "  ".join(f"{seed}:{one.state}" for seed, one in looks.items())
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
-        for seed, (word, record) in zip(suite.seeds, states, strict=True):
-            if word == "failed" and record is not None:
-                typer.echo(f"  seed {seed} failed: {record.reason}; again: {again(experiment, [seed], config)}")
-        for change in versions_behind(experiment):
+        for seed, one in looks.items():
+            if one.state == "failed" and one.record is not None:
+                typer.echo(f"  seed {seed} failed: {one.record.reason}; again: {again(experiment, [seed], config)}")
+        for reason in dict.fromkeys(one.reason for one in looks.values() if one.reason):
+            seeds = [str(seed) for seed, one in looks.items() if one.reason == reason]
+            typer.echo(f"  stale: {reason} (seed {', '.join(seeds)})")
+        if problem := experiment.damage:
+            typer.echo(f"  {problem}")
+        for change in versions_behind(one.record for one in looks.values() if one.record):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
-        counts.update(word for word, _ in states)
-        runs[experiment.benchmark, experiment.label] = states
+        if lacking := [str(seed) for seed, one in looks.items() if lacks(experiment, seed, one.record)]:
+            typer.echo(f"  without kept weights: seeds {', '.join(lacking)}; mola train --keep makes them")
+        counts.update(one.state for one in looks.values())
+        runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
+
+
+def _follow(suite: Suite, every: float) -> None:
+    """Show how far a suite is: on a terminal one line that changes, elsewhere a line whenever it does."""
+    import time
+
+    from mola.experiment.spec import experiments
+    from mola.experiment.watch import Watch
+    from mola.terminal import changing
+
+    followed = Watch(experiments(suite))
+    with changing() as show:
+        try:
+            while True:
+                line, ended = followed.line()
+                show(line)
+                if ended:
+                    return
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
 
 
 def _flat(parameters: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mola.experiment import record as records
-from mola.experiment import tuned
+from mola.experiment import tuned, weights
 from mola.experiment.edited import Retuned, RowState, state
 from mola.experiment.inputs import write_inputs
 from mola.experiment.provenance import commit, git, uncommitted
@@ -216,6 +216,7 @@ def _write(experiment: Experiment, old: Record, record: Record, source: Path) ->
             (folder / ANALYSIS).unlink(missing_ok=True)
         else:
             write_json(folder / ANALYSIS, {**measured, "fingerprint": record.fingerprint.all}, indent=None)
+        weights.bring(source, folder, record)
         records.write(folder / records.NAME, record)
     return True
 

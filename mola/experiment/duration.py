@@ -24,19 +24,28 @@ def left(runs: Runs) -> float | None:
     A run counts as the mean of the done runs of its row on its benchmark; where there is none, of its benchmark, and
     last of the suite. One that was interrupted or is running counts as a whole; tuning is not in it.
     """
-    done = {
-        key: [record.seconds for state, record in states if record and state == "done"] for key, states in runs.items()
-    }
     total = 0.0
-    for (benchmark, label), states in runs.items():
+    for key, states in runs.items():
         if number := sum(state not in ENDED for state, _ in states):
-            of_benchmark = [s for (name, _), seconds in done.items() if name == benchmark for s in seconds]
-            of_suite = [s for seconds in done.values() for s in seconds]
-            known = done[benchmark, label] or of_benchmark or of_suite
-            if not known:
+            seconds = typical(runs, key)
+            if seconds is None:
                 return None
-            total += number * statistics.fmean(known)
+            total += number * seconds
     return total
+
+
+def typical(runs: Runs, key: tuple[str, str]) -> float | None:
+    """Seconds of a run of a (benchmark, row): the mean of its done runs; where there is none, of those of its
+    benchmark, and last of the suite.
+    """
+    done = {
+        each: [record.seconds for state, record in states if record and state == "done"]
+        for each, states in runs.items()
+    }
+    of_benchmark = [s for (name, _), seconds in done.items() if name == key[0] for s in seconds]
+    of_suite = [s for seconds in done.values() for s in seconds]
+    known = done[key] or of_benchmark or of_suite
+    return statistics.fmean(known) if known else None
 
 
 def in_words(runs: Runs) -> str:

@@ -41,6 +41,7 @@ PLANNING = (
     "mola.source",
     "mola.plain",
     "mola.pretrained",
+    "mola.shipped",
     "mola.yaml_file",
     "mola.cli",
     "mola.cli.*",

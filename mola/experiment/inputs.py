@@ -1,8 +1,8 @@
 """What each experiment depends on, in a file beside its records.
 
-``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the configured settings. It is
-rewritten only when it changes, so the workflow can take it as the one input that decides whether to train again, after
-``git clone`` too. Where the suite tunes, the workflow takes ``tuned.json`` as the other input.
+``results/<suite>/<benchmark>/<method>/inputs.json`` holds the fingerprint, the seeds and the configured settings, so
+that records can be judged later, whatever the code and the configuration are by then. ``mola train`` and ``mola tune``
+write it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mola.config import Suite
-from mola.experiment import spec, tuned
+from mola.experiment import tuned
 from mola.experiment.spec import Experiment, plain
 from mola.files import write_text
 
@@ -21,19 +20,11 @@ NAME = "inputs.json"
 
 
 def write_inputs(experiments: Iterable[Experiment]) -> None:
-    """Write the files of every experiment where they are new or differ."""
+    """Write the files of experiments where they are new or differ."""
     for experiment in experiments:
         if experiment.suite.tune is not None:
             _write(experiment.study_folder / tuned.STUDY, experiment.study)
         _write(experiment.folder / NAME, inputs(experiment))
-
-
-def refresh_inputs(suite: Suite) -> None:
-    """Write the files of the experiments on the user's images anew, where they are there: their splits may be new."""
-    for benchmark, entry in suite.benchmarks.items():
-        if "manifest" in entry.options:
-            planned = [spec.experiment(suite, benchmark, label) for label in suite.rows(benchmark)]
-            write_inputs(one for one in planned if (one.folder / NAME).is_file())
 
 
 def inputs(experiment: Experiment) -> dict[str, Any]:

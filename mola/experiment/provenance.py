@@ -8,16 +8,23 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from mola.data.splits.manifest import SPLITS, manifest_path
+from mola import __version__
+from mola.data.splits.manifest import manifest_path
 from mola.experiment.fingerprint import closure
 from mola.experiment.spec import Experiment, modules
 from mola.plugins import shown
 from mola.pretrained import TINY
+from mola.shipped import DISTRIBUTION, SPLITS
 from mola.source import ROOT, is_local
 
 
 def git(*words: str, folder: Path = ROOT, text: str = "") -> bytes | None:
-    """What a git command prints; None where it fails or there is no git. ``text`` goes to its standard input."""
+    """What a git command prints; None where it fails or there is no git. ``text`` goes to its standard input.
+
+    Of an installed package there is no git: the repository that its environment may lie in is somebody else's.
+    """
+    if folder == ROOT and not is_local(ROOT):
+        return None
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *words],
@@ -64,7 +71,7 @@ def uncommitted(experiment: Experiment, *more: str) -> str | None:
     """
     paths = changed()
     if paths is None:
-        return "no git here to tell which"
+        return "no git here to tell which" if is_local(ROOT) else f"that of {DISTRIBUTION} {__version__} as installed"
     return ", ".join(sorted({*_of_package(experiment, more, paths), *_of_user(experiment, more)})) or None
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mola import old_keys
+from mola.experiment import index
 from mola.files import write_json
 from mola.registry import explain
 from mola.types import BadInput
@@ -22,6 +23,7 @@ from mola.types import BadInput
 VERSION = 4
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
+Measured = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Scores = dict[str, dict[str, Number]]  # task → metric → value; "loss" stands among the metrics
 
@@ -68,10 +70,15 @@ class Parameters(Part):
 class Epoch(Part):
     """One point of the learning curve."""
 
-    epoch: int = Field(description="counted from 1")
-    lr: float = Field(description="learning rate of the epoch; where parts have rates of their own, that of the first")
-    steps: int = Field(description="training steps of the epoch")
-    train_seconds: float = Field(description="seconds of the training steps, loading included")
+    epoch: Count = Field(description="counted from 1")
+    lr: Measured = Field(
+        ge=0,
+        allow_inf_nan=False,
+        strict=True,
+        description="learning rate of the epoch; where parts have rates of their own, that of the first",
+    )
+    steps: Count = Field(description="training steps of the epoch")
+    train_seconds: Measured = Field(description="seconds of the training steps, loading included")
     train: dict[str, Number] = Field(description="task → mean training loss; aux_loss: of the method's auxiliary loss")
     valid: Scores = Field(description="scores on the validation split after the epoch")
 
@@ -112,7 +119,7 @@ class Record(Part):
     commit: str | None = Field(description="git commit of the code that trained; null without git")
     dirty: bool | None = Field(description="whether tracked or new source files differed from the commit")
     device: str = Field(description="kind and name of the device")
-    threads: int = Field(description="threads of torch's own operations")
+    threads: Count = Field(description="threads of torch's own operations")
     time: str = Field(description="UTC, when the run began")
     parameters: Parameters = Field(description="how many parameters the method has")
     flops_per_sample: Count = Field(description="of inference, for one image, averaged over the tasks")
@@ -130,34 +137,49 @@ class Record(Part):
     test: Scores = Field(description="test scores at the selected epoch, read once")
     oracle_selection: OracleSelection | None = Field(None, description="null where that probe was off")
     curve: list[Epoch] = Field(description="one entry an epoch; of a failed run, those until then")
-    seconds: float = Field(description="wall time of the process that finished the run")
-    seconds_per_step: float | None = Field(description="median over epochs of the mean step; null without an epoch")
-    peak_memory_bytes: int = Field(description="tensors on a GPU; on a CPU the peak of the process")
+    seconds: Measured = Field(description="wall time of the process that finished the run")
+    seconds_per_step: Measured | None = Field(description="median over epochs of the mean step; null without an epoch")
+    backward_passes: str | None = Field(
+        None, description="of a Jacobian balancer's step: one for all tasks, or one for each and why; null for others"
+    )
+    peak_memory_bytes: Count = Field(description="tensors on a GPU; on a CPU the peak of the process")
     weights_sha256: str | None = Field(description="of the trained weights at the selected epoch")
 
 
 def write(path: Path, record: Record) -> None:
-    """Write a record by renaming; numbers that are not finite become null."""
+    """Write a record by renaming; numbers that are not finite become null.
+
+    An index that lists the one before is removed.
+    """
+    index.drop(path)
     write_json(path, record.model_dump())
 
 
-def read(path: Path) -> Record:
-    """The record in a file. Raises FileNotFoundError, and BadInput for everything else that is wrong with it."""
+def read(path: Path, scores: bool = True) -> Record:
+    """The record in a file, which the index of its row, where there is one, has to list.
+
+    scores: whether scores and the curve are wanted; a record that the index vouches for is read faster without.
+    Raises FileNotFoundError, and BadInput for everything else that is wrong with it.
+    """
     try:
-        return parse(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadInput(f"unreadable record: {error.strerror}") from None
+    return parse(content, scores=not index.check(path, content) or scores)
 
 
-def parse(content: bytes) -> Record:
-    """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong."""
+def parse(content: bytes, scores: bool = True) -> Record:
+    """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong.
+
+    scores: whether scores and the curve are wanted.
+    """
     try:
         raw = json.loads(content)
         if not isinstance(raw, dict):
             raise ValueError(f"expected a mapping, found {type(raw).__name__}")
-        return Record.model_validate(_upgraded(raw))
+        return Record.model_validate(_upgraded(raw if scores else raw | {"curve": [], "valid": {}, "test": {}}))
     except ValidationError as error:
         raise BadInput(f"unreadable record: {explain(error, '')}") from None
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
@@ -165,8 +187,8 @@ def parse(content: bytes) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 3 had no ``failure``, ``resumed`` and ``batch_parts``, version 2 no
-    ``certified``; version 1 no ``version``, and other names.
+    """A record with the keys of today: version 3 had no ``failure``, ``resumed``, ``batch_parts`` and
+    ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
     """
     if raw.get("version") in (2, 3):
         return raw | {"version": VERSION}
@@ -219,7 +241,13 @@ def _models(model: type[Part]) -> Iterator[type[Part]]:
 def _rows(model: type[Part]) -> str:
     lines = ["| key | type | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        kind = model.__annotations__[name].replace("|", "or").replace("Count", "int").replace("Number", "float")
+        kind = (
+            model.__annotations__[name]
+            .replace("|", "or")
+            .replace("Count", "int")
+            .replace("Number", "float")
+            .replace("Measured", "float")
+        )
         lines.append(f"| `{name}` | {kind} | {field.description or ''} |")
     return "\n".join(lines) + "\n"
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mola.experiment.belonging import COMPUTING
 from mola.experiment.record import Record
 from mola.experiment.run import train
-from mola.experiment.spec import COMPUTING, Experiment
+from mola.experiment.spec import Experiment
 from mola.terminal import progress
 from mola.types import BadInput
 

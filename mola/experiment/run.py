@@ -23,7 +23,9 @@ from filelock import FileLock, Timeout
 from mola import files
 from mola.data import disk
 from mola.experiment import record as records
+from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
+from mola.experiment.loggers import logged
 from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, modules, other_versions, plain
@@ -33,10 +35,11 @@ from mola.methods import Method
 from mola.sections import Settings
 from mola.terminal import progress
 from mola.training.build import build
+from mola.training.checksum import weights_sha256
 from mola.training.cost import costs, peak_memory_bytes
 from mola.training.devices import claim, processor
 from mola.training.failures import described, is_of_the_disk, reason
-from mola.training.fit import OnStep, Outcome, fit
+from mola.training.fit import OnEpoch, OnStep, Outcome, fit
 from mola.training.probes import Probe, probes
 from mola.training.room import require_room
 from mola.types import BadInput, Balancer, Benchmark
@@ -87,7 +90,7 @@ def train(
         return record
     check_unchanged(modules(settings))
     origin = _origin(experiment, seed)
-    with claim(experiment.suite.device) as device:
+    with claim(experiment.suite.device) as device, logged(experiment.suite.log, folder) as on_epoch:
         benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
         check_unchanged([], settings.weights_files)
         active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
@@ -100,10 +103,12 @@ def train(
             log.debug("%s", json.dumps(origin["settings"], ensure_ascii=False))
             result = _attempt(
                 method, balancer, benchmark, settings, seed, device, active_probes,
-                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {made_of['data']}", on_step,
+                folder / CHECKPOINT, f"{experiment.fingerprint['all']} {made_of['data']}", on_step, on_epoch,
             )  # fmt: skip
             record = Record.model_validate(origin | made_of | cost | result)
             _write_analysis(folder, record, active_probes)
+            # before the record: a run that is done has its weights
+            weights.keep(experiment, method, benchmark, record)
             records.write(folder / records.NAME, record)
             if record.status == "done":
                 for path in folder.glob(CHECKPOINTS):
@@ -160,6 +165,7 @@ def _attempt(
     checkpoint: Path,
     fingerprint: str,
     on_step: OnStep,
+    on_epoch: OnEpoch,
 ) -> dict[str, Any]:
     """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
     row. Raises OSError for those of the disk.
@@ -171,7 +177,7 @@ def _attempt(
     try:
         fit(
             method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
-            fingerprint=fingerprint, probes=active_probes, on_step=on_step, outcome=outcome,
+            fingerprint=fingerprint, probes=active_probes, on_step=on_step, on_epoch=on_epoch, outcome=outcome,
         )  # fmt: skip
     except Exception as error:
         if is_of_the_disk(error):
@@ -199,8 +205,9 @@ def _attempt(
         # of this process: an interrupted run's earlier part is in the curve
         "seconds": time.perf_counter() - began,
         "seconds_per_step": outcome.seconds_per_step,
+        "backward_passes": balancer.passes,
         "peak_memory_bytes": peak_memory_bytes(device),
-        "weights_sha256": _weights_sha256(method) if status == "done" else None,
+        "weights_sha256": weights_sha256(method.state_dict()) if status == "done" else None,
     }
 
 
@@ -277,11 +284,3 @@ def write_index(experiment: Experiment) -> None:
         runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     with disk.errors_as_bad_input(experiment.folder, INDEX):
         write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
-
-
-def _weights_sha256(method: Method) -> str:
-    digest = hashlib.sha256()
-    for name, value in method.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -15,14 +15,32 @@ from pydantic.fields import FieldInfo
 
 from mola import registry
 from mola.config import Suite
-from mola.experiment import tuned
+from mola.experiment import belonging, index, tuned
+from mola.experiment.belonging import COMPUTING
+from mola.experiment.belonging import other_versions as other_versions
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
 from mola.experiment.record import Record
 from mola.sections import ADDED_LATER, PLACES, SURVIVAL, Probes, Section, Settings, Tune
-from mola.types import BadInput, Benchmark
+from mola.types import BadInput, Benchmark, one_line
 
-COMPUTING = ("torch", "torchvision", "timm", "numpy", "scipy", "torchjd")  # packages whose versions may change a result
+
+@dataclass(frozen=True)
+class _Data:
+    """A benchmark, and what is read of its files once."""
+
+    benchmark: Benchmark
+
+    @cached_property
+    def splits_sha256(self) -> str:
+        return self.benchmark.splits_sha256
+
+    @cached_property
+    def identity(self) -> str | None:
+        try:
+            return self.benchmark.identity
+        except BadInput:
+            return None
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Experiment:
         """``<benchmark>/<label>``."""
         return f"{self.benchmark}/{self.label}"
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """``results/<suite>/<benchmark>/<label>``."""
         return self.suite.folder / self.benchmark / self.label
@@ -61,7 +79,28 @@ class Experiment:
     @cached_property
     def tuning_result(self) -> dict[str, Any] | None:
         """The content of ``tuned.json``; None where the suite does not tune. Raises BadInput where tuning is to do."""
-        return None if self.suite.tune is None else tuned.read(self.study_folder, self.study)
+        if self.suite.tune is None:
+            return None
+        result = tuned.read(self.study_folder, self.study)
+        try:
+            tuned.applied(self.configured, result["parameters"])
+        except (ValueError, BadInput) as error:
+            path = self.study_folder / tuned.NAME
+            raise BadInput(one_line(f"{path}: expected settings of this row, found: {error}")) from None
+        return result
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the index of its runs, or with what tuning left, where such a file is there."""
+        result, runs = self.study_folder / tuned.NAME, self.folder / index.NAME
+        try:
+            if self.suite.tune is not None and result.is_file():
+                _ = self.tuning_result
+            if runs.is_file():
+                index.read(runs)
+        except BadInput as error:
+            return str(error)
+        return None
 
     @property
     def is_tuned(self) -> bool:
@@ -98,7 +137,7 @@ class Experiment:
         if files:
             # the content of weights counts, and not where they lie
             hashed = json.loads(json.dumps(hashed).replace(json.dumps(settings.backbone.weights), '"a file"'))
-        return fingerprint(hashed, [*modules(settings), *more], self.data.splits_sha256, files)
+        return fingerprint(hashed, [*modules(settings), *more], self._data.splits_sha256, files)
 
     @property
     def tuned_summary(self) -> dict[str, Any] | None:
@@ -137,38 +176,42 @@ class Experiment:
         )
 
     @cached_property
+    def _data(self) -> _Data:
+        """What all rows of the benchmark have in common."""
+        options, name = self.configured.benchmark_options, self.configured.benchmark
+        return _Data(registry.create("benchmarks", name, self.suite.data, options=options))
+
+    @property
     def data(self) -> Benchmark:
         """The benchmark with its options. Raises BadInput for those that it refuses."""
-        options = self.configured.benchmark_options
-        name = self.configured.benchmark
-        benchmark: Benchmark = registry.create("benchmarks", name, self.suite.data, options=options)
-        return benchmark
+        return self._data.benchmark
 
-    @cached_property
+    @property
     def data_identity(self) -> str | None:
         """The identity of the prepared data; None where it is not prepared here."""
-        try:
-            return self.data.identity
-        except BadInput:
-            return None
+        return self._data.identity
 
     def stale(self, record: Record, seed: int) -> str | None:
         """Why a record is none of this experiment's seed as it is now; None where it is. The one answer to this
         question.
         """
-        if record.fingerprint.all != self.fingerprint["all"]:
-            return "trained with other code, settings or splits"
-        if self.data_identity is not None and record.data != self.data_identity:
-            return "made on other prepared data than is there now"
-        place = (record.suite, record.benchmark, record.method, f"seed{record.seed}")
-        if place != (self.suite.suite, self.benchmark, self.label, f"seed{seed}"):
-            return f"a record of {'/'.join(place)}"
-        return None
+        return belonging.problem(self, record, seed)
+
+    @cached_property
+    def recorded(self) -> belonging.Recorded:
+        """What a record of it holds."""
+        return belonging.Recorded.of(self.fingerprint, self.tuned_summary, plain(self.settings))
 
 
 def experiments(suite: Suite) -> list[Experiment]:
-    """All experiments of a suite, benchmark by benchmark."""
-    return [experiment(suite, benchmark, label) for benchmark in suite.benchmarks for label in suite.rows(benchmark)]
+    """All experiments of a suite, benchmark by benchmark; those of one share what is read of its files."""
+    every = []
+    for benchmark in suite.benchmarks:
+        first: Experiment | None = None
+        for label in suite.rows(benchmark):
+            every.append(experiment(suite, benchmark, label, first))
+            first = first or every[-1]
+    return every
 
 
 def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
@@ -177,13 +220,18 @@ def check_raw(suite: Suite, benchmarks: Iterable[str]) -> None:
         experiment(suite, benchmark, suite.rows(benchmark)[0]).data.check_raw()
 
 
-def experiment(suite: Suite, benchmark: str, label: str) -> Experiment:
+def experiment(suite: Suite, benchmark: str, label: str, like: Experiment | None = None) -> Experiment:
     """One experiment of a suite, by labels. Raises BadInput for those outside it, for what the benchmark refuses, and
     for weights whose pretraining saw what it tests.
+
+    like: another one on the same benchmark, with which it shares what is read of the data.
     """
     settings = suite.settings(benchmark, label)
     check_leakage(settings, suite.data)
     result = Experiment(suite, benchmark, label, settings)
+    if like is not None:
+        # where a cached property keeps its value
+        result.__dict__["_data"] = like._data
     result.data  # noqa: B018
     return result
 
@@ -247,14 +295,3 @@ def _plain_tune(tune: Tune) -> dict[str, Any]:
         return tune.model_dump(mode="json", exclude={"grid", *(["trials"] if tune.pruner == "none" else [])})
     content = tune.model_dump(mode="json", include={"epochs", "seeds"})
     return content | {"grid": [[key, list(values)] for key, values in tune.grid_values.items()]}
-
-
-def other_versions(record: Record) -> list[str]:
-    """Packages that compute and whose minor version is another now: ``torch 2.14.1, now 2.15.0``."""
-    from importlib.metadata import version
-
-    def minor(text: str) -> list[str]:
-        return text.split(".")[:2]
-
-    pairs = [(name, record.versions[name], version(name)) for name in COMPUTING if name in record.versions]
-    return [f"{name} {old}, now {new}" for name, old, new in pairs if minor(old) != minor(new)]

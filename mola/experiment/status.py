@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -20,40 +20,49 @@ LOCK, LOG, CHECKPOINT = "lock", "log.txt", "checkpoint.pt"  # files of a run's f
 CHECKPOINTS = "checkpoint*.pt"  # the newest one, and the one before it
 
 
+class Look(NamedTuple):
+    """The state of one run, its record where it is done or failed, and the reason where it is stale."""
+
+    state: State
+    record: Record | None = None
+    reason: str = ""
+
+
 def state(experiment: Experiment, seed: int) -> State:
     """The state of one run, see :func:`look`."""
-    return look(experiment, seed)[0]
+    return look(experiment, seed).state
 
 
-def look(experiment: Experiment, seed: int) -> tuple[State, Record | None]:
-    """The state of one run, and its record where it is done or failed.
+def look(experiment: Experiment, seed: int) -> Look:
+    """The state of one run.
 
     done, failed:    there is a record of the experiment as it is now. stale: a record of other code, settings, splits
-                     or data.
+                     or data, or one that can't be trusted.
     interrupted:     there is a checkpoint that no process works on.
     to tune, tuning: the suite tunes, and what tuning finds is not there yet.
     """
     folder = experiment.run_folder(seed)
     if _held(folder / LOCK):
-        return "running", None
+        return Look("running")
     if not experiment.is_tuned:
-        return "tuning" if _held(experiment.study_folder / LOCK) else "to tune", None
+        return Look("tuning" if _held(experiment.study_folder / LOCK) else "to tune")
     try:
-        run = record.read(folder / record.NAME)
+        run = record.read(folder / record.NAME, scores=False)
     except FileNotFoundError:
-        return "interrupted" if any(folder.glob(CHECKPOINTS)) else "to do", None
-    except BadInput:
-        return "stale", None
-    return ("stale", None) if experiment.stale(run, seed) else (run.status, run)
+        return Look("interrupted" if any(folder.glob(CHECKPOINTS)) else "to do")
+    except BadInput as error:
+        return Look("stale", None, str(error))
+    reason = experiment.stale(run, seed)
+    return Look("stale", None, reason) if reason else Look(run.status, run)
 
 
 def failed(suite: Suite) -> Iterator[tuple[Experiment, int, Record]]:
     """The runs of a suite that failed, with their records."""
     for experiment in experiments(suite):
         for seed in suite.seeds:
-            word, run = look(experiment, seed)
-            if word == "failed" and run is not None:
-                yield experiment, seed, run
+            one = look(experiment, seed)
+            if one.state == "failed" and one.record is not None:
+                yield experiment, seed, one.record
 
 
 def again(experiment: Experiment, seeds: Sequence[int], config: Path | None = None) -> str:
@@ -63,16 +72,9 @@ def again(experiment: Experiment, seeds: Sequence[int], config: Path | None = No
     return shlex.join(words)
 
 
-def versions_behind(experiment: Experiment) -> list[str]:
-    """Packages whose minor version is another now than when runs of the experiment were made."""
-    changes: dict[str, None] = {}
-    for seed in experiment.suite.seeds:
-        try:
-            run = record.read(experiment.run_folder(seed) / record.NAME)
-        except (FileNotFoundError, BadInput):
-            continue
-        changes |= dict.fromkeys(other_versions(run))
-    return list(changes)
+def versions_behind(runs: Iterable[Record]) -> list[str]:
+    """Packages whose minor version is another now than when these runs were made."""
+    return list(dict.fromkeys(change for run in runs for change in other_versions(run)))
 
 
 def _held(lock: Path) -> bool:

@@ -14,6 +14,7 @@ from mola.layers.adapter import LowRank, LowRankConv2d, LowRankLinear, MergedWei
 from mola.layers.fusing import allow_fusing
 from mola.layers.gates import GateSlot
 from mola.layers.hooks import move_hooks
+from mola.layers.norms import TaskBatchNorm, undivide
 from mola.layers.plans.operations import no_autocast
 from mola.types import BadInput
 
@@ -63,11 +64,13 @@ def unmerge(model: Model) -> Model:
     return model
 
 
-def export(model: Model, expert: Expert) -> Model:
+def export(model: Model, expert: Expert, *, task: str | None = None) -> Model:
     """A plain copy with one expert's weights, or with those of a mixture: the classes and the state of the model before
     ``adapt``.
 
-    The model itself is unchanged. Raises BadInput as :func:`merge` does.
+    task: whose BatchNorm layers the copy has, where every task has some of its own (``norm: task``).
+
+    The model itself is unchanged. Raises BadInput as :func:`merge` does, and for a task where there is none to choose.
     """
     if isinstance(model, LowRank):
         raise BadInput("export: expected a model with adapted layers inside, found a single layer; merge that")
@@ -75,7 +78,14 @@ def export(model: Model, expert: Expert) -> Model:
         if layer.merged is not None:
             raise BadInput(f"export: the model is merged with expert {layer.merged.title}; unmerge it first")
         _mixture(layer, expert, "export")
-    return unadapt(copy.deepcopy(model), expert)
+    divided = next((module for module in model.modules() if isinstance(module, TaskBatchNorm)), None)
+    if (divided is None) != (task is None):
+        known = f"one of {', '.join(divided.norms)}" if divided else "none, as all tasks have the same BatchNorm layers"
+        raise BadInput(f"export: task: expected {known}, found {task!r}")
+    plain = unadapt(copy.deepcopy(model), expert)
+    if task is not None:
+        undivide(plain, task)
+    return plain
 
 
 @torch.no_grad()

@@ -208,6 +208,16 @@ class TaskBatchNorm(nn.Module):
         result: Tensor = self.after(y)
         return result
 
+    def of(self, task: str) -> nn.Module:
+        """A copy of a task's layer, with what is behind it, which takes samples of that task alone."""
+        if task not in self.norms:
+            raise BadInput(f"task: expected one of {', '.join(self.norms)}, found '{task}'")
+        norm = copy.deepcopy(self.norms[task]).train(self.training)
+        if len(self.after):
+            # timm's layer runs it in the place of its activation
+            norm.act = copy.deepcopy(self.after)
+        return norm
+
     def _normalised(self, name: str, x: Tensor) -> Tensor:
         norm = self.norms[name]
         if norm.training and x.numel() == x.shape[1]:
@@ -217,6 +227,16 @@ class TaskBatchNorm(nn.Module):
             )
         y: Tensor = norm(x)
         return y
+
+
+def undivide(module: nn.Module, task: str) -> nn.Module:
+    """Put one task's BatchNorm layers in the place of those of all tasks, in place: the module then takes samples of
+    that task, without its method. Raises BadInput for a task that has none.
+    """
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
+        if isinstance(layer, TaskBatchNorm):
+            module.set_submodule(name, layer.of(task))
+    return module
 
 
 def keep_task(module: nn.Module, name: str) -> None:

@@ -4,6 +4,7 @@ the shared weights, which joint training changes too.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import re
@@ -13,8 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError, TensorSpec, safe_open, serialize
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
@@ -42,18 +42,17 @@ def save_adapters(model: nn.Module, path: Path | str, *, shared: bool = False) -
     """
     model = _unwrapped(model)
     layers = _layers(model, "save_adapters")
-    # Cloned, as the format refuses tensors that share their memory, which those of a layer under two names do.
-    tensors = {f"{name}.{key}": getattr(layer, key).detach().clone() for name, layer in layers.items() for key in "AB"}
+    tensors = {f"{name}.{key}": getattr(layer, key) for name, layer in layers.items() for key in "AB"}
     rest = _shared_state(model)
     if shared:
-        tensors |= {f"{SHARED}{name}": tensor.detach().clone() for name, tensor in rest.items()}
+        tensors |= {f"{SHARED}{name}": tensor for name, tensor in rest.items()}
     about = {
         "version": VERSIONS[-1],
         "layers": {name: _description(layer) for name, layer in layers.items()},
         "names": next(iter(layers.values())).slot.names,
         "shared_sha256": _checksum(rest),
     }
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"mola": json.dumps(about)})
+    content = _serialized(tensors, {"mola": json.dumps(about)})
     files.write(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
@@ -126,13 +125,29 @@ def _bare(name: str) -> str:
     return WRAPPERS.sub("", name).lstrip(".")
 
 
+def _serialized(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+    """The content of a file of tensors. safetensors has a function for it, which needs NumPy."""
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    specs = {
+        name: TensorSpec(
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            shape=list(tensor.shape),
+            data_ptr=tensor.data_ptr(),
+            data_len=tensor.nbytes,
+        )
+        for name, tensor in kept.items()
+    }
+    return bytes(serialize(specs, metadata))
+
+
 def _checksum(state: Mapping[str, torch.Tensor]) -> str:
     """sha256 over names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        # its bytes where they lie: NumPy may not be installed
+        digest.update((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr()) if tensor.nbytes else b"")
     return digest.hexdigest()
 
 

@@ -8,13 +8,13 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mola.metrics.classes import AUC
 from mola.metrics.metric import FRACTION, Metric
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mola.metrics.accumulators import Multilabel
 
 
@@ -28,6 +28,9 @@ def average_precision(scores: NDArray[np.float64], positive: NDArray[np.bool_]) 
     """(N,) scores and (N,) whether positive → Σ_n (R_n − R_(n−1)) P_n over the distinct scores, from the highest on:
     samples of one score come together, and nothing is interpolated.
     """
+    # losses look up the kinds of tasks, and work without NumPy
+    import numpy as np
+
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.diff(scores[order]) != 0, True)  # the last sample of each score
     hits = positive[order].cumsum()[ends]

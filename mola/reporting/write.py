@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mola.reporting.tables.layout import Table
 from mola.reporting.tables.ranking import critical_of, ranking_table
 from mola.reporting.tables.significance import tests_table
 from mola.terminal import say
+from mola.types import BadInput
 
 # key of a column → how DVC's tables name it behind the benchmark
 HEADLINE = {"average": "", "delta_task": " Δ", "delta_flat": " Δ_flat"}
@@ -26,11 +28,13 @@ HEADLINE = {"average": "", "delta_task": " Δ", "delta_flat": " Δ_flat"}
 
 def write_tables(suite: Suite, drafts: bool = False) -> list[Path]:
     """For each benchmark and the summary a table and its tests, each as CSV, Markdown, LaTeX and HTML; learning curves,
-    a row's headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput.
+    a row's headline numbers for DVC, and what a critical-difference diagram shows. Raises BadInput, with nothing
+    written, where no run counts or has failed.
 
     drafts: also take runs of code that is in no commit, and say so.
     """
     benchmarks = read_results(suite, drafts)
+    _check_any(suite, benchmarks)
     finished = tables(suite, benchmarks)
     texts = {f"{name}.{ending}": r(table) for name, table in finished.items() for ending, r in RENDERERS.items()}
     for name, results in benchmarks.items():
@@ -63,6 +67,19 @@ def tables(suite: Suite, benchmarks: Mapping[str, Results]) -> dict[str, Table]:
     finished["summary"] = replace(summary, notes=(*in_words(benchmarks, suite.answers), *summary.notes))
     finished["summary.tests"] = ranking_table(benchmarks, suite.reference, base)
     return finished
+
+
+def _check_any(suite: Suite, benchmarks: Mapping[str, Results]) -> None:
+    """Raise BadInput where no run counts and none has failed: empty tables would only take the place of good ones."""
+    rows = [row for results in benchmarks.values() for row in results.rows]
+    reasons = Counter(reason for row in rows for reason in row.problems.values())
+    if any(row.records for row in rows) or any(reason.startswith("failed") for reason in reasons):
+        return
+    commonest, number = reasons.most_common(1)[0]
+    raise BadInput(
+        f"{suite.folder}: expected a run that counts, found none of {sum(reasons.values())}: {number} {commonest}; "
+        "tables are left as they are, mola status says more"
+    )
 
 
 def _metrics(suite: Suite, finished: Mapping[str, Table]) -> dict[str, str]:

@@ -4,7 +4,7 @@ benchmarks of speed all call it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from mola.losses import task_losses
 from mola.methods import Method
 from mola.training.split_batch import parts_of, weighted, weights
-from mola.types import Balancer, Batch, Task
+from mola.types import Balancer, Batch, Output, Task
 
 
 class TrainingStep:
@@ -44,16 +44,14 @@ class TrainingStep:
         """
         if self.parts > 1:
             return self._in_parts(batch)
-        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.amp):
-            output = self.method(batch)
-        losses = task_losses(self.tasks, output, batch, self.share)
+        output, losses = self.balancer.forward(lambda: self._forward(batch), self.method, self.shared, batch)
         if not losses:
             return {}
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.backward(losses, output.aux_loss, self.shared, self.rest, output.features)
         self.optimizer.step()
         if output.aux_loss is not None:
-            losses["aux_loss"] = output.aux_loss
+            losses = {**losses, "aux_loss": output.aux_loss}
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _in_parts(self, batch: Batch) -> dict[str, Tensor]:
@@ -74,3 +72,8 @@ class TrainingStep:
             self.optimizer.step()
         # in the order of a whole batch
         return {name: sums[name] for name in [*(task.name for task in self.tasks), "aux_loss"] if name in sums}
+
+    def _forward(self, batch: Batch) -> tuple[Output, Mapping[str, Tensor]]:
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.amp):
+            output = self.method(batch)
+        return output, task_losses(self.tasks, output, batch, self.share)

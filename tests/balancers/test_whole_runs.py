@@ -50,6 +50,8 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
         records.append(json.loads((folder / "record.json").read_text()))
     whole, cut = records
     assert whole["weights_sha256"] == cut["weights_sha256"]
+    statistics = "one for each task: backbone.conv1.1 takes statistics over samples of all tasks"
+    assert whole["backward_passes"] == (None if balancer == "uw" else statistics)
     assert [e["train"] for e in whole["curve"]] == [e["train"] for e in cut["curve"]]
     assert whole["settings"]["balancer_options"] == cut["settings"]["balancer_options"]
 

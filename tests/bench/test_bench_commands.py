@@ -89,7 +89,7 @@ def test_a_transformer_is_built_for_the_size_of_its_images():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["layers", "--model", "vgg"], "expected resnet50, resnet18, vit_small, found 'vgg'"),
+        (["layers", "--model", "vgg"], "expected resnet50, resnet18, vit_tiny, resnet26_gn, vit_small, found 'vgg'"),
         (["layers", "-e", "0"], "should be greater than or equal to 1"),
         (["step", "--batch", "1", "--size", "32"], "--batch: expected at least 2"),
         (

@@ -96,7 +96,7 @@ def _snakemake(words: list[str]) -> Iterator[str]:
     from snakemake.cli import parse_args
 
     _, arguments = parse_args(words)
-    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    files = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
     rules = re.findall(r"^rule (\w+):", "".join(file.read_text() for file in files), re.M)
     yield from (
         f"snakemake: no rule {target}" for target in arguments.targets if "/" not in target and target not in rules

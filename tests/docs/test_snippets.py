@@ -19,7 +19,10 @@ from mola import config
 MOST_EXEMPT = 3
 SHOWN = {"", "console", "text", "csv", "yaml"}
 # its scores and files are looked at
-ELSEWHERE = {"docs/your-own-loop.md": "tests/test_your_own_loop.py"}
+ELSEWHERE = {
+    "docs/your-own-loop.md": "tests/test_your_own_loop.py",
+    "docs/use-a-model.md": "tests/inference/test_a_model_in_use.py",
+}
 WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 
 

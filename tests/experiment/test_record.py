@@ -100,6 +100,12 @@ def test_a_record_of_version_1_has_todays_keys():
     assert record.version == 4
 
 
+def test_a_record_of_version_3_had_no_backward_passes():
+    record = parse(version=3)
+    assert (record.version, record.backward_passes) == (4, None)
+    assert parse(backward_passes="one for all tasks").backward_passes == "one for all tasks"
+
+
 def test_a_committed_record_of_version_1_is_read(tmp_path):
     path = Path(__file__).parent / "record_version_1.json"
     old, record = json.loads(path.read_text()), records.read(path)

@@ -103,17 +103,19 @@ def test_other_versions_are_reported_and_trained_again_on_request(experiment):
     old = {**record.versions, "torch": "1.0.0", "pandas": "0.1"}
     changed_record(experiment, versions=old)
     assert state(experiment, 0) == "done"
-    assert versions_behind(experiment) == [f"torch 1.0.0, now {record.versions['torch']}"]
+    assert versions_behind([records.read(experiment.run_folder(0) / records.NAME)]) == [
+        f"torch 1.0.0, now {record.versions['torch']}"
+    ]
     assert run.train(experiment, 0).versions == old, "kept"
     assert run.train(experiment, 0, renew=True).versions == record.versions
-    assert versions_behind(experiment) == []
+    assert versions_behind([records.read(experiment.run_folder(0) / records.NAME)]) == []
 
 
 def test_a_patch_release_is_no_other_version(experiment):
     record = run.train(experiment, 0)
     major, minor, *_ = record.versions["torch"].split(".")
     changed_record(experiment, versions={**record.versions, "torch": f"{major}.{minor}.99"})
-    assert versions_behind(experiment) == []
+    assert versions_behind([records.read(experiment.run_folder(0) / records.NAME)]) == []
 
 
 def test_the_content_of_a_weights_file_counts(suite_file, tmp_path):

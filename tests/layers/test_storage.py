@@ -9,11 +9,12 @@ import timm
 import torch
 from networks import MODELS, adapted, run_expert
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
 import mola
 from mola import load_adapters, merge, save_adapters, unmerge
+from mola.layers import storage
 from mola.layers.adapter import LowRank, adapted_layers
 from mola.types import BadInput
 
@@ -136,3 +137,14 @@ def test_files_of_the_first_version_still_load(tmp_path):
         layer.B.data.zero_()
     load_adapters(model, tmp_path / "old")
     assert torch.equal(run_expert(model, x, 1), expected)
+
+
+def test_files_are_those_that_safetensors_itself_writes():
+    """Its own function needs NumPy, which is no dependency of the layers."""
+    transposed = torch.randn(5, 7).t()
+    tensors = {
+        "bfloat16": torch.randn(3, 4).bfloat16(), "scalar": torch.tensor(2), "empty": torch.zeros(0, 3),
+        "transposed": transposed, "shared": transposed, "bool": torch.tensor([True]), "half": torch.randn(2).half(),
+    }  # fmt: skip
+    whole = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    assert storage._serialized(tensors, {"key": "ü"}) == save(whole, {"key": "ü"})

@@ -9,6 +9,7 @@ import torch
 from building import TASKS, batch_of_mixed_tasks, build
 from torch import nn
 
+import mola
 from mola import registry
 from mola.balancers.sum import Sum
 from mola.layers.adapter import LowRankConv2d
@@ -306,3 +307,16 @@ def test_a_whole_run_with_it(suite_file, tmp_path):
 def test_every_method_has_the_option():
     assert all("norm" in registry.option_names("methods", name) for name in registry.names("methods"))
     assert Method.Options().norm == "shared"
+
+
+def test_a_backbone_is_exported_with_the_norms_of_a_task(digits, batch):
+    method = live(build("mola_grad", digits.tasks, norm="task")).eval()
+    name = batch.tasks[1]
+    with pytest.raises(BadInput, match=f"export: task: expected one of {', '.join(batch.tasks)}, found None"):
+        mola.export(method.backbone, 1)
+    plain = mola.export(method.backbone, 1, task=name)
+    rows = batch.rows(name)
+    torch.testing.assert_close(method.heads.tasks[name](plain(batch.x[rows])), method(batch).predictions[name])
+    assert [type(module) for module in plain.modules()] == [type(m) for m in build("shared", TASKS).backbone.modules()]
+    with pytest.raises(BadInput, match="export: task: expected none, as all tasks have the same BatchNorm layers"):
+        mola.export(build("mola_grad", TASKS).backbone, 1, task=name)

@@ -99,7 +99,7 @@ def test_what_does_not_belong_is_named_and_never_raises_a_mean(suite):
     write(suite, "single_task", 2, 0.5).write_text("{")
     text = to_markdown(table(suite))
     assert "mola_grad, seeds 0: failed: ArithmeticError: training diverged" in text
-    assert "shared, seeds 1: left out: trained with other code, settings or splits" in text
+    assert "shared, seeds 1: left out: trained with other code, settings and splits" in text
     assert "single_task, seeds 2: unreadable record" in text
     assert "| mola_grad † |" in text
     assert "60.00" in text  # the mean of 55 and 65, unmarked: the row lacks a seed
@@ -142,6 +142,17 @@ def test_code_of_the_users_own_alone_makes_a_row_a_draft(suite, monkeypatch):
     text = to_markdown(table(suite))
     assert "| shared (draft) | 45.00 ± 12.42 |" in text and "| mola_grad |" in text
     assert "shared, seeds 2: trained with code that is in no commit (methods/mine.py): a draft" in text
+
+
+def test_a_run_that_was_trained_without_git_is_a_draft_until_a_commit_has_its_code(suite, monkeypatch):
+    fill(suite)
+    write(suite, "shared", 2, 0.45, dirty=None)
+    monkeypatch.setattr(provenance, "changed", lambda: frozenset())
+    assert "(draft)" not in to_markdown(table(suite))
+    monkeypatch.setattr(provenance, "changed", lambda: None)
+    text = to_markdown(table(suite))
+    assert "| shared (draft) | 45.00 ± 12.42 |" in text and "| mola_grad |" in text
+    assert "shared, seeds 2: trained with code that is in no commit (no git here to tell which): a draft" in text
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "high"])

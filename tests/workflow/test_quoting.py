@@ -37,5 +37,5 @@ def test_folders_of_odd_names(repository, results, data):
         shutil.copytree(repository / "data", repository / data)
     code, output = snakemake(repository, results=results, data=data, methods={"a.b+c": {"method": "shared"}})
     assert code == 0, output
-    assert "| a.b+c |" in (repository / results / "odd/tables/digits.md").read_text()
+    assert "| a.b+c (draft) |" in (repository / results / "odd/tables/digits.md").read_text()
     assert [path.name for path in (repository / results).iterdir()] == ["odd"]

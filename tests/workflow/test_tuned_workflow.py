@@ -25,7 +25,7 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
         result, record = read(repository, label, "optuna/tuned.json"), read(repository, label, "seed0/record.json")
         assert result["finished"] == 2 and record["status"] == "done"
         assert record["settings"]["training"]["lr"] == result["parameters"]["training"]["lr"]
-    assert "| weighted |" in (repository / "results/tuned/tables/digits.md").read_text()
+    assert "| weighted (draft) |" in (repository / "results/tuned/tables/digits.md").read_text()
     assert planned(repository) == {}, "everything is done"
 
     clone = tmp_path / "clone"

@@ -45,7 +45,7 @@ def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again
     _, output = snakemake(repository)
     assert "profile profiles/default" in output, "the profile must be loaded, or a kill would need --rerun-incomplete"
     table = (repository / "results/tiny/tables/digits.md").read_text()
-    assert "| task_bias |" in table and "| shared |" in table
+    assert "| task_bias (draft) |" in table and "| shared (draft) |" in table
 
     assert planned(repository) == {}, "everything is done"
 
@@ -92,7 +92,7 @@ def test_the_documented_benchmark_runs_through(repository):
     benchmarks["turned"] |= {"limit": 40, "training": {"epochs": 1}}
     write_suite(repository, suite="turned", benchmarks=benchmarks, methods={"shared": None, "single_task": None})
     snakemake(repository)
-    assert "| single_task |" in (repository / "results/turned/tables/turned.md").read_text()
+    assert "| single_task (draft) |" in (repository / "results/turned/tables/turned.md").read_text()
     conformance(repository, "tests/benchmarks/test_every_benchmark.py", "turned")
 
 
@@ -137,7 +137,7 @@ def test_kill_9_of_the_workflow(repository):
     snakemake(repository)
     assert (folder / "seed0/record.json").stat().st_mtime_ns == first
     assert "resumed after epoch" in (folder / "seed1/log.txt").read_text()
-    assert "| shared |" in (repository / "results/killed/tables/digits.md").read_text()
+    assert "| shared (draft) |" in (repository / "results/killed/tables/digits.md").read_text()
 
 
 def test_bad_configuration_is_one_line_and_writes_nothing(repository):
@@ -169,7 +169,7 @@ def test_a_suite_of_labels_runs_through(repository):
     write_suite(repository, suite="labels", benchmarks=entries, reference="shared", methods=methods)
     snakemake(repository)
     results = repository / "results/labels"
-    assert "| single_task |" in (results / "tables/digits_12.md").read_text()
+    assert "| single_task (draft) |" in (results / "tables/digits_12.md").read_text()
     assert "digits,all rows,8,digits_8,single_task,shared," in (results / "figures/summary.amounts.csv").read_text()
     assert planned(repository) == {}, "everything is done"
 

@@ -1,51 +1,46 @@
-# Checks the configuration, writes what each experiment depends on, and knows the names of files.
+# Checks the configuration, and knows the names of files and which of them are out of date. Planning writes nothing: what
+# files are of stands in them (mola/experiment/plan.py).
 
-import hashlib
-import json
+import os
+import re
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.utils import validate
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
-import mola.config
-import mola.experiment.inputs
-import mola.experiment.own_parts
-import mola.experiment.spec
+import mola.experiment.plan
 import mola.experiment.status
 import mola.faults
-import mola.files
-import mola.manifest_paths
-import mola.old_keys
+import mola.shipped
 import mola.types
-import mola.yaml_file
+
+# inside a job nothing is planned again
+PLANNING = workflow.is_main_process
+
+# a cluster's jobs ask for cores and GPUs: those of the machine that submits them are not theirs
+CLUSTER = (
+    workflow.exec_mode == ExecMode.REMOTE
+    or workflow.resource_settings.nodes is not None
+)
+
+# where Snakemake puts a file: the prefix of a module stands before its path
+moved = workflow.modifier.path_modifier.replace_prefix
 
 # our own check first: one line with the key, the wish and what was found
 try:
-    # Snakemake keeps the last of two equal keys without a word
-    files = [Path(path) for path in workflow.configfiles if Path(path).is_file()]
-    for path in files:
-        mola.yaml_file.read(path)
-    content = mola.old_keys.renamed(config)
-    suite = mola.config.parse(
-        content,
-        ", ".join(map(str, files)) or "configuration",
-        files[-1] if files else None,
+    plan = (mola.experiment.plan.of if PLANNING else mola.experiment.plan.of_job)(
+        config,
+        [Path(path) for path in workflow.configfiles if Path(path).is_file()],
+        moved,
     )
     # captions of the report read it
-    config.update(content)
-    validate(content, "../schemas/config.schema.json", set_default=False)
-    mola.experiment.spec.check_raw(suite, suite.benchmarks)
-    mola.experiment.inputs.write_inputs(mola.experiment.spec.experiments(suite))
+    config.update(plan.content)
+    if PLANNING:
+        validate(dict(config), "../schemas/config.schema.json", set_default=False)
 except mola.types.BadInput as error:
     print(f"mola: {mola.types.shown(error)}", file=sys.stderr)
-    sys.exit(2)
-except OSError as error:
-    print(
-        f"mola: {error.filename}: expected a place that can be written, found: {error.strerror}",
-        file=sys.stderr,
-    )
     sys.exit(2)
 except Exception as error:
     # the code of the user's own; an error of ours keeps its traceback
@@ -55,72 +50,119 @@ except Exception as error:
     print(f"mola: {line}", file=sys.stderr)
     sys.exit(2)
 
-# the jobs read the configuration with the command line's changes in it; it lies elsewhere than what is the user's own
-CONFIG = suite.folder / "config.yaml"
-plugins_folder = (
-    {"plugins": str(files[-1].parent)}
-    if files and not suite.plugins and mola.experiment.own_parts.lie_nearby(suite)
-    else {}
-)
-text = yaml.safe_dump(
-    {**mola.manifest_paths.written_out(content, suite.benchmarks), **plugins_folder},
-    sort_keys=False,
-    allow_unicode=True,
-)
-if not CONFIG.is_file() or CONFIG.read_text() != text:
-    mola.files.write_text(CONFIG, text)
+suite = plan.suite
+
+# as rules name files: Snakemake puts a module's prefix before them
+RESULTS = Path(config.get("results", "results"), suite.suite)
+DATA = Path(config.get("data", "data"))
+
+CONFIGURATION = str(RESULTS / mola.experiment.plan.NAME)
 
 # stamps, not the arrays: Snakemake deletes outputs before it runs a rule, `mola prepare` keeps what is good;
 # {data} is the benchmark's name, {options} tells apart what suites want of it: another size is prepared anew
-FETCHED = str(suite.data / ".stamps/{data}.{options}.fetched")
-PREPARED = str(suite.data / ".stamps/{data}.{options}.prepared")
+FETCHED = str(DATA / ".stamps/{data}.{options}.fetched")
+PREPARED = str(DATA / ".stamps/{data}.{options}.prepared")
 
-TUNED = str(suite.folder / "{benchmark}/{method}/optuna/tuned.json")
+TUNED = str(RESULTS / "{benchmark}/{method}/optuna/tuned.json")
+TRAINED = str(RESULTS / "{benchmark}/{method}/runs.json")
+FIGURES = str(RESULTS / "figures")
+ABOUT = str(RESULTS / "about.html")
 
 # one GPU a job where there are any; Snakemake counts them, the job picks a free one
-GPUS = (
-    len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    if suite.device != "cpu"
-    else 0
-)
-if GPUS and "gpu" not in workflow.global_resources:  # `--resources gpu=2` goes first
+GPUS = len(list(Path(os.sep, "proc", "driver", "nvidia", "gpus").glob("*")))
+GPU = 1 if suite.device != "cpu" and (CLUSTER or GPUS) else 0
+if GPU and not CLUSTER and "gpu" not in workflow.global_resources:
+    # `--resources gpu=2` goes first
     workflow.register_resource("gpu", GPUS)
 
-# a model on the CPU has one core a job; beside a GPU, as many augment its images as share it out evenly
-LOADERS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
+# images are decoded on all cores; a model on the CPU has one core a job; beside a GPU, as many augment its images as
+# share the cores out evenly
+CORES = 4 if CLUSTER else workflow.resource_settings.cores or 1
+LOADERS = 1 if not GPU else CORES if CLUSTER else max(1, CORES // GPUS)
+
+# an edit of it makes tables, figures and pages again; below the working folder as Snakemake would write it, but for a
+# module's prefix
+HERE = Path.cwd() if moved("mola") == "mola" else Path("nowhere")
+REPORTING = [
+    str(path.relative_to(HERE) if path.is_relative_to(HERE) else path)
+    for path in sorted(Path(mola.shipped.PACKAGE, "reporting").rglob("*.py"))
+]
 
 
 wildcard_constraints:
-    benchmark="|".join(map(re.escape, suite.benchmarks)),
+    # not the names of all rows, which Snakemake would look for in the name of every file
+    benchmark="[^/]+",
+    method="[^/]+",
     data="|".join(map(re.escape, {*map(suite.benchmark_name, suite.benchmarks)})),
     options="[0-9a-f]{8}",
-    method="|".join(map(re.escape, suite.methods)),
 
 
-def arrays(label):
-    """What the stamps of a benchmark's arrays are called by; entries that share their arrays share it."""
-    options = json.dumps(suite.benchmarks[label].data_options, sort_keys=True)
-    return {
-        "data": suite.benchmark_name(label),
-        "options": hashlib.sha256(options.encode()).hexdigest()[:8],
-    }
+def is_there(path):
+    return os.path.exists(moved(str(path)))
 
 
-# where a manifest of splits was deleted, they are made anew
-for label, benchmark in suite.benchmarks.items():
-    if not Path(benchmark.options.get("manifest", __file__)).is_file():
-        for stamp in (FETCHED, PREPARED):
-            Path(stamp.format(**arrays(label))).unlink(missing_ok=True)
+def make_anew(path, out_of_date):
+    """Let a file be made anew where what it is of is out of date, whatever its time says."""
+    if PLANNING and is_there(path) and out_of_date():
+        workflow.dag.forcefiles.add(moved(str(path)))
 
 
-def prepared(wildcards):
-    """The stamp of a benchmark's arrays."""
-    return PREPARED.format(**arrays(wildcards.benchmark))
+def write_configuration():
+    """Write what the jobs read, once jobs are to run: a dry run, a summary or a graph leave no file."""
+    runs_jobs = workflow.executor_plugin and not (workflow.dryrun or workflow.touch)
+    if PLANNING and runs_jobs:
+        plan.write()
+
+
+def configured(*paths):
+    """The configuration, for what is made of all of it and is made anew with it."""
+
+    def check(wildcards):
+        for path in paths:
+            make_anew(path, lambda: plan.is_new)
+        write_configuration()
+        return CONFIGURATION if is_there(CONFIGURATION) else []
+
+    return check
+
+
+def split(stamp):
+    """Nothing; data whose manifest of splits was deleted are made anew."""
+
+    def check(wildcards):
+        path = stamp.format(**wildcards)
+        make_anew(path, lambda: plan.lacks_splits(entry(wildcards)))
+        write_configuration()
+        return []
+
+    return check
+
+
+def old_enough(stamp, label):
+    """A stamp whose time does not matter, unless it is made anew with the splits."""
+    return stamp if plan.lacks_splits(label) else ancient(stamp)
 
 
 def entry(wildcards):
     """The first entry of the suite that has these arrays."""
-    return next(x for x in suite.benchmarks if arrays(x) == {**wildcards})
+    return plan.entry({**wildcards})
+
+
+def arrays(path, is_current):
+    """The stamp of the arrays that ``path`` is computed from; none where that is up to date, as in a clone."""
+
+    def check(wildcards):
+        row = wildcards.benchmark, wildcards.method
+        output = path.format(**wildcards)
+        stamp = PREPARED.format(**plan.arrays(wildcards.benchmark))
+        if PLANNING and is_there(output):
+            make_anew(output, lambda: not is_current(*row))
+            if is_current(*row) and not is_there(stamp):
+                return []
+        write_configuration()
+        return old_enough(stamp, wildcards.benchmark)
+
+    return check
 
 
 def tuned(wildcards):
@@ -128,13 +170,12 @@ def tuned(wildcards):
     return [] if suite.tune is None else TUNED.format(**wildcards)
 
 
-def runs():
+def runs(wildcards):
     """What rule train leaves of every experiment."""
     return [
-        path.format(benchmark=benchmark, method=method)
+        TRAINED.format(benchmark=benchmark, method=method)
         for benchmark in suite.benchmarks
         for method in suite.rows(benchmark)
-        for path in rules.train.output
     ]
 
 
@@ -155,7 +196,7 @@ def tables():
     curves = expand("{name}.curves.csv", name=suite.benchmarks)
     metrics = [f"metrics/{method}.json" for method in suite.methods]
     return [
-        str(suite.folder / "tables" / name)
+        str(RESULTS / "tables" / name)
         for name in [*names, *curves, *metrics, "critical-difference.json"]
     ]
 

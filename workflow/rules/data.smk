@@ -2,6 +2,8 @@
 
 
 rule fetch:
+    input:
+        split(FETCHED),
     output:
         touch(FETCHED),
     log:
@@ -9,21 +11,24 @@ rule fetch:
     resources:
         download=1,  # hosts limit the rate: one download at a time (profiles/default)
     params:
+        config=str(plan.path),
         entry=entry,
     shell:
         # licences and terms are to be seen, not only logged
-        "mola fetch -c {CONFIG:q} -b {params.entry:q} 2>&1 | tee {log:q} >&2"
+        "mola fetch -c {params.config:q} -b {params.entry:q} 2>&1 | tee {log:q} >&2"
 
 
 rule prepare:
     input:
-        ancient(FETCHED),
+        lambda wildcards: old_enough(FETCHED.format(**wildcards), entry(wildcards)),
+        split(PREPARED),
     output:
         touch(PREPARED),
     log:
         f"logs/{suite.suite}/{{data}}.{{options}}.prepare.log",
-    threads: workflow.cores or 1  # images are decoded on all of them; a cluster's executor has none here
+    threads: CORES
     params:
+        config=str(plan.path),
         entry=entry,
     shell:
-        "mola prepare -c {CONFIG:q} -b {params.entry:q} > {log:q} 2>&1"
+        "mola prepare -c {params.config:q} -b {params.entry:q} > {log:q} 2>&1"

@@ -1,16 +1,15 @@
 # Pages and figures are a pure function of records, and cheap. Which figures there are depends on what the runs left, so
 # their folder is the output. `mola report` puts all into one page.
 
-REPORTING = sorted(Path("mola/reporting").rglob("*.py"))
-
 
 rule figures:
     input:
-        runs(),
+        configured(FIGURES),
+        runs,
         code=REPORTING,
     output:
         report(
-            directory(suite.folder / "figures"),
+            directory(FIGURES),
             patterns=["{of}.{figure}.png"],
             caption="../report/figures.rst",
             category="Figures",
@@ -20,22 +19,28 @@ rule figures:
     log:
         f"logs/{suite.suite}/figures.log",
     threads: 4
+    params:
+        config=str(plan.path),
     shell:
-        "OMP_NUM_THREADS=1 mola figures -c {CONFIG:q} -j {threads} > {log:q} 2>&1"
+        "OMP_NUM_THREADS=1 mola figures -c {params.config:q} -j {threads} > {log:q} 2>&1"
 
 
 rule about:
     input:
-        runs(),
+        # ancient: in a clone it is newer by its name
+        ancient(configured(ABOUT)),
+        runs,
         code=REPORTING,
     output:
         report(
-            suite.folder / "about.html",
+            ABOUT,
             caption="../report/about.rst",
             category="About the runs",
             labels={"page": "runs, versions, hardware, configuration"},
         ),
     log:
         f"logs/{suite.suite}/about.log",
+    params:
+        config=str(plan.path),
     shell:
-        "mola about -c {CONFIG:q} > {log:q} 2>&1"
+        "mola about -c {params.config:q} > {log:q} 2>&1"

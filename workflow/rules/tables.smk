@@ -3,12 +3,15 @@
 
 rule table:
     input:
-        runs(),
-        numbers=[suite.paper_numbers] if suite.paper_numbers else [],
-        code=sorted(Path("mola/reporting").rglob("*.py")),
+        configured(*tables()),
+        runs,
+        numbers=[suite.paper_numbers.absolute()] if suite.paper_numbers else [],
+        code=REPORTING,
     output:
         [shown(path) for path in tables()],
     log:
         f"logs/{suite.suite}/table.log",
+    params:
+        config=str(plan.path),
     shell:
-        "mola table -c {CONFIG:q} > {log:q} 2>&1"
+        "mola table -c {params.config:q} > {log:q} 2>&1"

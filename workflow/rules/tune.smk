@@ -3,19 +3,19 @@
 
 rule tune:
     input:
-        # code, settings, search space and split manifest, rewritten only when they change
-        suite.folder / "{benchmark}/{method}/optuna/study.json",
-        prepared=ancient(prepared),
+        arrays(TUNED, plan.is_tuned),
     output:
         # the journal is no output: Snakemake would delete it before it runs the job again; history.csv and importance.csv
-        # are none, as a clone's files are as new as their names are late, and these come before study.json
+        # are none, as a clone's files are as new as their names are late
         TUNED,
     log:
         f"logs/{suite.suite}/tune/{{benchmark}}.{{method}}.log",
     threads: LOADERS
     resources:
-        gpu=1 if GPUS else 0,
+        gpu=GPU,
+    params:
+        config=str(plan.path),
     shell:
         # exit code 1: no trial had a finite score; training tells in its record how that ends
-        "OMP_NUM_THREADS={threads} mola tune -c {CONFIG:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
+        "OMP_NUM_THREADS={threads} mola tune -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
         " > {log:q} 2>&1 || [ $? -eq 1 ]"

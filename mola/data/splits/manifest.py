@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from mola import files, registry
+from mola.shipped import SPLITS
 from mola.types import BadInput
 
-SPLITS = Path(__file__).parent.parent.parent.parent / "data" / "splits"
 Ids = dict[str, dict[str, list[int]]]  # task → split → ids of items in the raw data
 
 

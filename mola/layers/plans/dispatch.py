@@ -35,8 +35,10 @@ from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
+from mola.layers.plans import written
 from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
@@ -70,12 +72,19 @@ def run(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
     """The layer's output: x (B, C_in, H, W) → (B, C_out, H', W') of a convolution, (B, L, C_in) → (B, L, C_out) of a
     linear layer. It is in the precision of autocast where that is on; what adds ΔW to W rounds the sum alone.
     """
+    parameters = (layer.weight, layer.bias, layer.A, layer.B)
+    if has_torch_function(parameters):
+        # a tensor of another class decides, as in torch's own functions
+        y: Tensor = handle_torch_function(run, parameters, layer, operation, x, gate)
+        return y
     kernel = layer.weight.shape[2:]
     if isinstance(gate, IndexGate) and layer.plan is None and torch.compiler.is_compiling():
         # one graph for all mixes of experts, where the number of samples of each would be a graph of its own
         gate = one_hot(gate.index, layer.A.shape[0], x.device)
     if is_tracing():
         return _traced(layer, operation, x, gate)
+    if is_transformed():
+        return _written(layer, operation, x, gate)
     plan = _plan(layer, gate, operation.positions(x, kernel), operation.is_pointwise(kernel))
     if gate.size == 0:
         return operation(x, layer.weight, layer.bias)
@@ -96,6 +105,27 @@ def _traced(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor
             ".float(), as an input of the model that opens the gate"
         )
     return _weighted(layer, operation, x, gate, "stacked")
+
+
+def _written(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
+    """As the formula is written, in torch's own operations."""
+    x, a, b = x.to(_precision(x)), layer.A, layer.B
+    with no_autocast(x):
+        if isinstance(gate, WeightGate):
+            if gate.experts is not None:
+                a, b = a[gate.experts], b[gate.experts]
+            fixed = Fixed(layer.alpha / layer.rank, operation)
+            return written.weighted(x, layer.weight, layer.bias, a, b, gate.weights, fixed)
+        fixed = Fixed(layer.alpha / layer.rank, operation, gate.counts)
+        if gate.order is None:
+            return written.indexed(x, layer.weight, layer.bias, a, b, fixed)
+        return written.indexed(x[gate.order], layer.weight, layer.bias, a, b, fixed)[gate.inverse]
+
+
+def is_transformed() -> bool:
+    """Whether this runs under a transform of torch.func (grad, vmap, jvp …), or in forward-mode differentiation."""
+    in_transform = torch._C._functorch.peek_interpreter_stack() is not None
+    return in_transform or torch.autograd.forward_ad._current_level >= 0
 
 
 def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
@@ -159,7 +189,8 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
     if plan == "grouped":
         function = Grouped
     elif isinstance(operation, Multiply):
-        function = SeparateRows
+        # out here, as gradients of gradients follow it
+        x, function = x.contiguous(), SeparateRows
     else:
         function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
     x = x if gate.order is None else x[gate.order]
@@ -184,6 +215,8 @@ def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, p
     if plan == "stacked":
         return _stacked(layer, operation, x, gamma, a, b)
     function = FactoredRows if isinstance(operation, Multiply) else FactoredConvolution
+    if isinstance(operation, Multiply):
+        x = x.contiguous()
     y: Tensor = function.apply(x, layer.weight, layer.bias, a, b, gamma, Fixed(scale, operation))
     return y
 

@@ -1,7 +1,7 @@
 """The plans of the index gate, for a batch sorted by expert: each sample meets its expert only.
 
-Adapters come as a layer holds them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). Gradients are
-taken once: a gradient of a gradient is refused by torch. A name grad_… is the gradient of what follows.
+Adapters come as a layer holds them: a (E, p, n), b (E, m, p), ΔW_e = reshape(scale · b_e a_e, W.shape). A name grad_…
+is the gradient of what follows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.plans.operations import Convolve, Fixed, Gradients, Multiply, first_order, flat
+from mola.layers.plans.operations import Convolve, Fixed, Gradients, Multiply, flat
+from mola.layers.plans.written import differentiable
 
 Counts = tuple[int, ...]
 
@@ -32,7 +33,7 @@ class Grouped(torch.autograd.Function):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b = ctx.saved_tensors
         scale, operation, counts = ctx.fixed
@@ -65,8 +66,8 @@ class Grouped(torch.autograd.Function):
 
 
 class SeparateRows(torch.autograd.Function):
-    """x (B, L, C_in) → (B, L, C_out): y = W x + bias, to which each expert's samples add ΔW_e x in place, in two thin
-    products.
+    """x (B, L, C_in), contiguous → (B, L, C_out): y = W x + bias, to which each expert's samples add ΔW_e x in place,
+    in two thin products.
     """
 
     @staticmethod
@@ -75,19 +76,18 @@ class SeparateRows(torch.autograd.Function):
         # Thin products are fast where the long axis is contiguous: B is transposed, and its gradient too.
         down = a.to(x.dtype)  # (E, r, C_in)
         up = (scale * b).to(x.dtype).transpose(1, 2).contiguous()  # (E, r, C_out)
-        x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         inner = torch.cat([flat(x_e) @ down[e].t() for e, x_e in by_expert(counts, x)])
         inner = inner.view(*x.shape[:2], -1)  # (B, L, r)
         for e, inner_e, y_e in by_expert(counts, inner, y):
             flat(y_e).addmm_(flat(inner_e), up[e])
-        ctx.save_for_backward(x, weight, down, up, inner)
+        ctx.save_for_backward(x, weight, a, b, down, up, inner)
         return y
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
-        x, weight, down, up, inner = ctx.saved_tensors
+        x, weight, _, _, down, up, inner = ctx.saved_tensors
         scale, _, counts = ctx.fixed
         grad_y = grad_y.contiguous()
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
@@ -132,13 +132,13 @@ class SeparateMaps(torch.autograd.Function):
             else:  # channels last
                 y_e.add_((inner @ up[e].t()).transpose(1, 2).view(y_e.shape), alpha=scale)
             kept.append(inner)
-        ctx.save_for_backward(x, weight, down, up, torch.cat(kept))
+        ctx.save_for_backward(x, weight, a, b, down, up, torch.cat(kept))
         return y
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
-        x, weight, down, up, inner = ctx.saved_tensors
+        x, weight, _, _, down, up, inner = ctx.saved_tensors
         (scale, operation, counts), kernel = ctx.fixed, weight.shape[2:]
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         q, width = down.shape[1:]
@@ -181,7 +181,7 @@ class SeparatePoints(torch.autograd.Function):
         return y
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, inner = ctx.saved_tensors
         scale, operation, counts = ctx.fixed

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 Gradients = tuple[Tensor | None, ...]
-Backward = Callable[[Any, Tensor], Gradients]
 
 
 def no_autocast(like: Tensor) -> AbstractContextManager[object]:
@@ -22,22 +18,6 @@ def no_autocast(like: Tensor) -> AbstractContextManager[object]:
     # Operations are counted on "meta", for which there is no autocast.
     device = like.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-
-
-def first_order(backward: Backward) -> Backward:
-    """Decorate the backward of an autograd function, which is differentiable once and keeps its own precision.
-
-    It may be called for several gradients at once, by ``torch.vmap`` or ``is_grads_batched``. The latter knows no
-    ``flatten`` and no slice ``[:, a:b]`` that is the whole: ``reshape`` and ``narrow`` in their place.
-    """
-
-    @once_differentiable  # type: ignore[untyped-decorator]
-    @wraps(backward)
-    def run(ctx: Any, grad: Tensor) -> Gradients:
-        with no_autocast(grad):
-            return backward(ctx, grad)
-
-    return run  # type: ignore[no-any-return]
 
 
 def flat(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The factored plans of the weight gate: y = W x + B (γ ⊙ A x). No full weight per sample, and no full map per expert.
 
-Gamma is (B, E). Adapters come as a layer holds them: a (E, q, width), b (E, m, q). Gradients are taken
-once: a gradient of a gradient is refused by torch. A name grad_… is the gradient of what follows.
+Gamma is (B, E). Adapters come as a layer holds them: a (E, q, width), b (E, m, q). A name
+grad_… is the gradient of what follows.
 
 A convolution's update is one of convolutions, exactly, for any C_in. Position (o, i, u, v) of ΔW is row o·n + s and
 column c of b a, where s·width + c counts the kernel's (i, u, v); n = C_in·k·k/width. So row group s of b meets only
@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mola.layers.plans.operations import Convolve, Fixed, Gradients, first_order, flat
+from mola.layers.plans.operations import Convolve, Fixed, Gradients, flat
+from mola.layers.plans.written import differentiable
 
 Slice = tuple[slice, int, Tensor]
 
 
 class FactoredRows(torch.autograd.Function):
-    """x (B, L, C_in) → (B, L, C_out), the update added in place."""
+    """x (B, L, C_in), contiguous → (B, L, C_out), the update added in place."""
 
     @staticmethod
     def forward(
@@ -32,23 +33,22 @@ class FactoredRows(torch.autograd.Function):
         down = a.flatten(0, 1).to(x.dtype)  # (E·r, C_in)
         # (E·r, C_out): the long axis contiguous
         up = (fixed.scale * b).to(x.dtype).transpose(1, 2).flatten(0, 1)
-        x = x.contiguous()
         y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         inner = F.linear(x, down).view(*x.shape[:2], *a.shape[:2])  # (B, L, E, r)
         y.flatten(0, 1).addmm_(_gated(inner, gamma), up)
-        ctx.save_for_backward(x, weight, down, up, gamma, inner)
-        ctx.scale = fixed.scale
+        ctx.save_for_backward(x, weight, a, b, gamma, down, up, inner)
+        ctx.fixed = fixed
         return y
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
-        x, weight, down, up, gamma, inner = ctx.saved_tensors
+        x, weight, _, _, gamma, down, up, inner = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
         grad_y, rows = flat(grad_y), flat(x)
         grad_gated = (grad_y @ up.t()).view(inner.shape)
         grad_inner = _gated(grad_gated, gamma)  # (B·L, E·r)
-        grad_b = ctx.scale * (_gated(inner, gamma).t() @ grad_y) if needs_b else None  # (E·r, C_out)
+        grad_b = ctx.fixed.scale * (_gated(inner, gamma).t() @ grad_y) if needs_b else None  # (E·r, C_out)
         return (
             (grad_y @ weight.to(x.dtype)).addmm_(grad_inner, down).view(x.shape) if needs_x else None,
             grad_y.t() @ rows if needs_weight else None,
@@ -82,7 +82,7 @@ class FactoredConvolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @first_order
+    @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, gamma, small = ctx.saved_tensors
         scale, operation, _ = ctx.fixed

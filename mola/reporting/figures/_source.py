@@ -4,20 +4,19 @@ several of them show.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mola.config import Suite
 from mola.metrics import averageable, overall
+from mola.reporting.results.analysis import probed, studied
 from mola.reporting.results.read import Results, read_results
 from mola.reporting.results.records import Row, pairs
 from mola.reporting.statistics import delta_task, t_half_width
@@ -61,7 +60,7 @@ class Source:
         seed, analyses = self.suite.seeds[0], {}
         for row in self.rows:
             if row.experiment and seed in row.records:
-                analysis = _json(row.experiment.run_folder(seed) / "analysis.json")
+                analysis = probed(row.experiment.run_folder(seed) / "analysis.json")
                 if analysis.get("fingerprint") == row.records[seed].fingerprint.all:
                     analyses[row.label] = analysis
         return analyses
@@ -71,7 +70,8 @@ class Source:
         search and of the number of trials that the suite asks for.
         """
         paths = {row.label: row.experiment.study_folder / name for row in self.rows if row.experiment and row.tuning}
-        return {label: pd.read_csv(path) for label, path in paths.items() if path.is_file()}
+        tables = {label: studied(path) for label, path in paths.items()}
+        return {label: table for label, table in tables.items() if table is not None}
 
 
 def sources(suite: Suite, drafts: bool = False) -> list[Source]:
@@ -115,12 +115,3 @@ def headline(source: Source) -> tuple[str, Mapping[str, list[float]]]:
     return name, {
         row.label: [factor * overall(record.test, tasks) for record in row.records.values()] for row in source.rows
     }
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Empty where there is no such file, or one that can't be read: what it belongs to is then left out."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 from mola.config import Suite
 from mola.files import write
+from mola.shipped import WORKFLOW
 from mola.types import BadInput, one_line
 
-SNAKEFILE, STYLE = Path("Snakefile"), Path("workflow/report/style.css")
+SNAKEFILE, STYLE = Path("Snakefile"), WORKFLOW / "report" / "style.css"
 
 
 def lacks(suite: Suite) -> str | None:

@@ -29,11 +29,11 @@ def agrees(record: Record, files: Mapping[str, bytes], folder: str) -> bool | No
         inputs = json.loads(files[f"{folder}/{INPUTS}"])
         if record.fingerprint.all == inputs["fingerprint"]["all"]:
             return True
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None
     try:
         return _tuned(record, inputs, *(json.loads(files[f"{folder}/{name}"]) for name in (STUDY, TUNED)))
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return False
 
 

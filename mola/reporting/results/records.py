@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from mola.experiment import record as stored
 from mola.experiment.provenance import only_of_user, uncommitted
 from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
-from mola.metrics import overall, undefined
+from mola.metrics import overall
+from mola.reporting.results.plausible import fault
 from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 
@@ -69,7 +69,8 @@ def collect(experiments: Sequence[Experiment], tasks: Sequence[Task] = (), draft
     experiments: of one benchmark, in the suite's order.
     tasks:       whose metrics every record must have.
     drafts:      also take runs of code of this package that is in no commit, as is done where there are no others; runs
-                 of code of the user's own that is in no commit are always drafts.
+                 of code of the user's own that is in no commit, and runs that were trained without git, are always
+                 drafts.
     """
     rows = [_row(experiment, tasks, drafts) for experiment in experiments]
     if not any(row.records for row in rows) and any(row.drafts for row in rows):
@@ -96,22 +97,6 @@ def pairs(ours: Mapping[int, Record], theirs: Mapping[int, Record]) -> list[tupl
     return [(record, theirs[seed]) for seed, record in ours.items() if seed in theirs]
 
 
-def fault(record: Record, tasks: Sequence[Task]) -> str | None:
-    """The first score that a finished run must have and that is no finite number, though the split defines it."""
-    parts = {"test": record.test} | (
-        {"oracle_selection": record.oracle_selection.test} if record.oracle_selection else {}
-    )
-    for rule, scores in parts.items():
-        for task in tasks:
-            values = scores.get(task.name, {})
-            gaps = {metric.name for metric in undefined(task, values)}
-            for metric in (name for name in task.metrics if name not in gaps):
-                value: float | str = values.get(metric, "none")
-                if isinstance(value, str) or not math.isfinite(value):
-                    return f"unreadable record: {rule}: expected a number for {task.name} {metric}, found {value}"
-    return None
-
-
 def majority(runs: Sequence[Record], of: Callable[[Record], object]) -> object:
     """What most of the runs have; of equally many, what the newest has."""
     counts = Counter(map(of, runs))
@@ -136,11 +121,11 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
             row.problems[seed] = str(error) if isinstance(error, BadInput) else "missing: not trained"
             continue
         problem, remarks = _problem(record, experiment, seed, tasks), []
-        if not problem and record.dirty and (files := uncommitted(experiment)):
+        if not problem and record.dirty is not False and (files := uncommitted(experiment)):
             code = f"trained with code that is in no commit ({files})"
             problem = f"left out: {code}; commit it, then: mola table; or, as a draft: mola table --drafts"
             row.drafts.add(seed)
-            if drafts or only_of_user(experiment):
+            if drafts or record.dirty is None or only_of_user(experiment):
                 problem, remarks = None, [f"{code}: a draft"]
         if problem:
             row.problems[seed] = problem

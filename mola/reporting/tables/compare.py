@@ -9,7 +9,8 @@ from typing import Any
 from mola import metrics, registry
 from mola.experiment.record import Record
 from mola.metrics.kinds import KINDS
-from mola.reporting.results.records import Row, fault, same_data, score
+from mola.reporting.results.plausible import fault
+from mola.reporting.results.records import Row, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
 from mola.reporting.tables.layout import Column, Estimate, Table, estimate, spans

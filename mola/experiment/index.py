@@ -1,0 +1,91 @@
+"""The index of a row's runs, ``runs.json``: which fingerprint they are of, and each record's status and checksum.
+
+It is written when every seed of the suite has a record, so the workflow waits for it, plans by it, and records are
+checked against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mola.types import BadInput
+
+if TYPE_CHECKING:
+    from mola.experiment.spec import Experiment
+
+NAME = "runs.json"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of an index: ``fingerprint`` and, by seed, ``runs`` with ``status`` and ``sha256``.
+
+    Raises FileNotFoundError, and BadInput for everything else that is wrong with it.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        runs = content["runs"]
+        texts = [content["fingerprint"], *(run[key] for run in runs.values() for key in ("status", "sha256"))]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("expected texts")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadInput(f"{path}: expected a file that can be read, found: {error.strerror}") from None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{path}: expected an index of runs, found {type(error).__name__}: {error}") from None
+    return {"fingerprint": content["fingerprint"], "runs": runs}
+
+
+def is_of(experiment: Experiment) -> bool:
+    """Whether the experiment as it is now has an index of all its seeds; a damaged one is none."""
+    try:
+        content = read(experiment.folder / NAME)
+    except (FileNotFoundError, BadInput):
+        return False
+    same = content["fingerprint"] == experiment.fingerprint["all"]
+    return same and {*content["runs"]} >= {*map(str, experiment.suite.seeds)}
+
+
+def checksum(content: bytes) -> str:
+    """What the index holds of a record."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(path: Path, content: bytes) -> bool:
+    """Whether the index of a row lists this record, in ``<row>/seed<k>/record.json``; False where there is no index.
+
+    Raises BadInput where it lists another one.
+    """
+    listed = _listed(path)
+    if listed is not None and listed != checksum(content):
+        raise BadInput(f"not the record that {NAME} lists: changed, damaged or copied since it was written")
+    return listed is not None
+
+
+def drop(path: Path) -> None:
+    """Remove the index of a row before one of its records is written anew; ``mola train`` writes it at the end."""
+    if _listed(path) is not None:
+        (path.parent.parent / NAME).unlink(missing_ok=True)
+
+
+# the seeds of a row are looked at one after the other
+@lru_cache(maxsize=1)
+def _read(path: Path, *version: int) -> dict[str, Any]:
+    return read(path)
+
+
+def _listed(path: Path) -> str | None:
+    """The checksum that the index has for a record; None where it has none, or is damaged itself."""
+    place = path.parent.parent / NAME
+    try:
+        file = place.stat()
+        run = _read(place, file.st_mtime_ns, file.st_size, file.st_ino)["runs"].get(
+            path.parent.name.removeprefix("seed")
+        )
+    except (OSError, BadInput):
+        return None
+    return str(run["sha256"]) if run else None
