@@ -42,7 +42,7 @@ def task_losses(tasks: Sequence[Task], output: Output, batch: Batch, share: bool
             with torch.autocast(predictions.device.type, enabled=False):
                 known = counted(task, target)
                 total = getattr(sys.modules[__name__], KINDS[task.kind].loss)(predictions.float(), scaled(task, target))
-                weight = _samples(task, known) / len(batch.x) if share else 1.0
+                weight = samples_counted(task, known) / len(batch.x) if share else 1.0
                 losses[task.name] = weight * total / known.sum().clamp(min=1)
     return losses
 
@@ -68,7 +68,7 @@ def scaled(task: Task, target: Tensor) -> Tensor:
     return (target - task.mean) / task.std if task.kind == "regression" else target
 
 
-def _samples(task: Task, known: Tensor) -> Tensor | int:
+def samples_counted(task: Task, known: Tensor) -> Tensor | int:
     """How many samples have a target; of dense tasks all."""
     if KINDS[task.kind].dense:
         return len(known)

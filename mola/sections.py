@@ -31,6 +31,8 @@ ADDED_LATER: dict[str, set[str]] = {
     "backbone": {"freeze_stages", "cached_views"},
     "benchmark_options": {"tasks"},
 }
+# Keys that say how a run survives, by part of the settings. They change no bit of it: neither hashed nor recorded.
+SURVIVAL: dict[str, set[str]] = {"training": {"checkpoint", "retries"}}
 # of a backbone: module:function
 CALLABLE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 # Options of benchmarks that say where data lie. What lies there counts, by its checksums.
@@ -48,7 +50,7 @@ class Section(BaseModel):
 class Training(Section):
     """How a model is trained. The defaults are the paper's for VLCS and OfficeHome, but for the number of epochs."""
 
-    epochs: PositiveInt = Field(10, description="each ends with validation and a checkpoint")
+    epochs: PositiveInt = Field(10, description="each ends with validation")
     passes: PositiveInt = Field(
         1, description="over the training split in an epoch; several where few images make validation the larger part"
     )
@@ -77,6 +79,16 @@ class Training(Section):
         True,
         description="true: refuse operations whose result differs from run to run; portable: also the same bits on "
         "every x86-64 processor with AVX2, on the CPU with one thread",
+    )
+    checkpoint: dict[Literal["minutes", "steps", "epochs"], PositiveFloat] = Field(
+        {"minutes": 5},
+        min_length=1,
+        max_length=1,
+        description="when a run's state is written, from which it goes on: after so many minutes (and after an epoch "
+        "where that costs little), steps or epochs",
+    )
+    retries: NonNegativeInt = Field(
+        1, description="of a run that failed, at once; one that diverged is not tried again"
     )
 
 

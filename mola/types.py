@@ -269,9 +269,11 @@ class Benchmark(Protocol):
         """The number of training batches of an epoch."""
 
     def batches(
-        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
+        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced", start: int = 0
     ) -> Iterator[Batch]:
-        """The batches of one pass over a split, as prepared, on the CPU. Shuffled and augmented for ``train`` only."""
+        """The batches of one pass over a split from number ``start`` on, as prepared, on the CPU. Shuffled and
+        augmented for ``train`` only.
+        """
 
     def remarks(self) -> tuple[str, ...]:
         """What a reader of its tables must know, a line each."""

@@ -34,6 +34,8 @@ class Base(Configurable):
     size: ClassVar[Literal["sum", "mean", "logarithms"] | None] = None  # of the update; None: a size of its own
     # whether it looks at the shared parameters apart from the others
     needs_shared: ClassVar[bool] = False
+    # whether the updates of a batch's parts, losses weighted by size, add up to that of the batch
+    additive: ClassVar[bool] = False
     draws: ClassVar[bool] = False  # whether an update depends on random numbers, drawn in the order of the tasks
 
     def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:

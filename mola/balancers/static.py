@@ -27,6 +27,7 @@ class Static(LossWeighting):
     class Options(LossWeighting.Options):
         weights: dict[str, NonNegativeFloat] | None = Field(None, description="by task name; 1 where not named")
 
+    additive = True
     search_space: ClassVar[SearchSpace] = {"weights": PerTask(Range(0.1, 10.0, log=True))}
 
     def __init__(self, tasks: Sequence[Task], device: torch.device | None, options: Options) -> None:

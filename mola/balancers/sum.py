@@ -18,6 +18,7 @@ class Sum(LossWeighting):
     """L = Σ_t L_t over the tasks present, plus the method's auxiliary loss."""
 
     size = "sum"
+    additive = True
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Σ_t L_t."""

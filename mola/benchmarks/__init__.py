@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -154,14 +155,17 @@ class Benchmark(Configurable, ABC):
         return number_of_steps(self.group_sizes("train"), size, sampling)
 
     def batches(
-        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
+        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced", start: int = 0
     ) -> Iterator[Batch]:
         """Yield the uint8 batches of one pass, samples ordered by task.
 
         Training samples are shuffled and augmented; of other splits every sample comes once, in order.
+
+        start: the first batch, which is the same whatever comes before it.
         """
         tables = self.numbers(seed, epoch) if split == "train" else None
-        for picked in self.order(split, size=size, seed=seed, epoch=epoch, sampling=sampling):
+        order = self.order(split, size=size, seed=seed, epoch=epoch, sampling=sampling)
+        for picked in islice(order, start, None):
             uniform = tables and {name: tables[name][rows] for name, rows in picked.items()}
             yield self.batch(split, picked, uniform)
 

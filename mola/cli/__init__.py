@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -16,6 +17,7 @@ from mola.cli.bench import bench
 from mola.cli.estimate import estimate
 from mola.cli.init import init
 from mola.extras import lacking
+from mola.training.stopping import Stopped, termination_as_exception
 from mola.types import BadInput, shown
 
 app = typer.Typer(
@@ -24,7 +26,8 @@ app = typer.Typer(
     help="Compare ways of training one model on heterogeneous data: "
     "mixtures of low-rank adapters (MoLA) and their baselines.",
     epilog="Start with: mola list; then: mola prepare -b digits, mola train -b digits -m mola_grad -s 0, mola table. "
-    "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input.",
+    "`snakemake --cores all all` does all of it. Exit codes: 0 fine, 1 a run failed, 2 bad input, 130 and 143 stopped "
+    "by a signal.",
 )
 # click's UsageError, of typer's own click since 0.26
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -62,7 +65,10 @@ def _options(
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2, never a traceback."""
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        with termination_as_exception():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except Stopped as stop:
+        _fail(stop, stop.exit_code)
     except BadInput as error:
         _fail(error)
     except USAGE_ERROR as error:
@@ -72,11 +78,21 @@ def main() -> None:
     except Exception as error:
         from mola.faults import line_of
 
-        # the code of a plugin, or a package that is not installed; an error of ours keeps its traceback
-        if (line := line_of(error) or lacking(error, sys.argv[1:])) is None:
+        # the code of a plugin, a package that is not installed, or a disk; an error of ours keeps its traceback
+        if (line := line_of(error) or lacking(error, sys.argv[1:]) or _of_the_disk(error)) is None:
             raise
         _fail(line)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_the_disk(error: Exception) -> str | None:
+    """A file that can't be written, in one line; None for another error."""
+    from mola.data.disk import FULL, reason
+
+    if not isinstance(error, OSError) or error.errno not in {*FULL, errno.EROFS, errno.EACCES, errno.EPERM}:
+        return None
+    place = error.filename2 or error.filename or "the disk"
+    return f"{place}: expected a place that can be written, found {reason(error)}"
 
 
 def _fail(message: object, code: int = 2) -> None:

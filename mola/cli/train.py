@@ -71,19 +71,20 @@ def train(
         experiment.fingerprint  # noqa: B018
     from mola.experiment.inputs import write_inputs
     from mola.experiment.run import train_seeds
+    from mola.experiment.status import again
 
-    failed = []
+    failed: list[tuple[Experiment, int]] = []
     with log_lines():
         for experiment in experiments:
             try:
-                failed += [f"{experiment.name}: seed {s}" for s in train_seeds(experiment, seeds, renew=renew)]
+                failed += [(experiment, s) for s in train_seeds(experiment, seeds, renew=renew)]
             finally:
                 # none beside nothing: what is wrong before the first step leaves no file
                 if experiment.folder.is_dir():
                     write_inputs([experiment])
         lost = _without_weights(experiments, seeds, keep) if suite.keep == "best" else False
-    if failed:
-        typer.echo(f"mola: failed: {', '.join(failed)}; the reasons stand in record.json and log.txt", err=True)
+    for experiment, s in failed:
+        typer.echo(f"mola: failed: {experiment.name}, seed {s}; again: {again(experiment, [s], config)}", err=True)
     if failed or lost:
         raise typer.Exit(1)
 
@@ -160,7 +161,7 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0
         return
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments
-    from mola.experiment.status import look, versions_behind
+    from mola.experiment.status import again, look, versions_behind
     from mola.experiment.weights import lacks
 
     counts: Counter[str] = Counter()
@@ -169,6 +170,9 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0
         looks = {seed: look(experiment, seed) for seed in suite.seeds}
         words = "  ".join(f"{seed}:{one.state}" for seed, one in looks.items())
         typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
+        for seed, one in looks.items():
+            if one.state == "failed" and one.record is not None:
+                typer.echo(f"  seed {seed} failed: {one.record.reason}; again: {again(experiment, [seed], config)}")
         for reason in dict.fromkeys(one.reason for one in looks.values() if one.reason):
             seeds = [str(seed) for seed, one in looks.items() if one.reason == reason]
             typer.echo(f"  stale: {reason} (seed {', '.join(seeds)})")

@@ -27,8 +27,12 @@ def errors_as_bad_input(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "a full disk" if error.errno in FULL else error.strerror or str(error)
-        raise BadInput(f"{folder}: expected to write {what}, found {reason}") from None
+        raise BadInput(f"{folder}: expected to write {what}, found {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """What is wrong, in a few words."""
+    return "a full disk" if error.errno in FULL else error.strerror or str(error)
 
 
 def megabytes(size: int) -> str:

@@ -83,6 +83,17 @@ class Epoch(Part):
     valid: Scores = Field(description="scores on the validation split after the epoch")
 
 
+class Failure(Part):
+    """Where a run failed."""
+
+    kind: Literal["diverged", "out of memory", "error"] = Field(description="diverged: a loss was not finite")
+    phase: str = Field(description="start, training, validation, selection, test, or the probe that ran")
+    epoch: Count = Field(description="counted from 1; 0 before the first")
+    step: Count = Field(description="of that epoch, counted from 1")
+    lines: list[str] = Field(description="the last places in the code, innermost last")
+    log: str = Field(description="path of the run's log, which has all lines")
+
+
 class OracleSelection(Part):
     """The scores that the released code's rule would report: the epoch of the lowest test loss. They are too good."""
 
@@ -114,11 +125,18 @@ class Record(Part):
     flops_per_sample: Count = Field(description="of inference, for one image, averaged over the tasks")
     status: Literal["done", "failed"] = Field(description="whether training came to its end")
     reason: str | None = Field(None, description="why the run failed")
+    failure: Failure | None = Field(None, description="where it failed; null for a finished run")
+    resumed: Count = Field(0, description="how often the run went on from a checkpoint")
+    batch_parts: int = Field(
+        1,
+        ge=1,
+        description="parts that batches were computed in at the end, with gradients that add up, as memory ran out",
+    )
     selected: dict[str, int] = Field(description="part of the method → the epoch that validation selected")
     valid: Scores = Field(description="validation scores at the selected epoch")
     test: Scores = Field(description="test scores at the selected epoch, read once")
     oracle_selection: OracleSelection | None = Field(None, description="null where that probe was off")
-    curve: list[Epoch] = Field(description="one entry an epoch")
+    curve: list[Epoch] = Field(description="one entry an epoch; of a failed run, those until then")
     seconds: Measured = Field(description="wall time of the process that finished the run")
     seconds_per_step: Measured | None = Field(description="median over epochs of the mean step; null without an epoch")
     backward_passes: str | None = Field(
@@ -169,8 +187,8 @@ def parse(content: bytes, scores: bool = True) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 3 had no ``backward_passes``, version 2 no ``certified``; version 1 no
-    ``version``, and other names.
+    """A record with the keys of today: version 3 had no ``failure``, ``resumed``, ``batch_parts`` and
+    ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
     """
     if raw.get("version") in (2, 3):
         return raw | {"version": VERSION}
@@ -206,7 +224,8 @@ def document() -> str:
         "`python -m mola.experiment.record > docs/record.md`.\n"
         f"\nIts keys are those of version {VERSION}. Older records are read, too; newer ones are refused.\n"
         "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite, "
-        "and in a finished run a metric that the split's targets do not define.\n"
+        "and in a finished run a metric that the split's targets do not define. A task without any target in the split "
+        "has `targets` 0 instead of a loss.\n"
     )
     return text + "".join(f"\n## {model.__name__}\n\n{model.__doc__}\n\n{_rows(model)}" for model in _models(Record))
 

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from mola import files
+from mola.data import disk
 from mola.experiment import record as records
 from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
@@ -27,7 +29,7 @@ from mola.experiment.loggers import logged
 from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, modules, other_versions, plain
-from mola.experiment.status import CHECKPOINT, LOCK
+from mola.experiment.status import CHECKPOINT, CHECKPOINTS, LOCK, LOG
 from mola.files import write_json
 from mola.methods import Method
 from mola.sections import Settings
@@ -36,26 +38,36 @@ from mola.training.build import build
 from mola.training.checksum import weights_sha256
 from mola.training.cost import costs, peak_memory_bytes
 from mola.training.devices import claim, processor
+from mola.training.failures import described, is_of_the_disk, reason
 from mola.training.fit import OnEpoch, OnStep, Outcome, fit
 from mola.training.probes import Probe, probes
+from mola.training.room import require_room
 from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
-LOG, INDEX = "log.txt", "runs.json"
+INDEX = "runs.json"
 ANALYSIS = "analysis.json"  # what the probes measured, but for scores
 RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchjd")
 
 
 def train_seeds(experiment: Experiment, seeds: Sequence[int], *, renew: bool = False) -> list[int]:
-    """Train the seeds one after the other; returns those that failed. A failed seed does not stop the next.
+    """Train the seeds one after the other; returns those that failed, ``training.retries`` included. A failed seed does
+    not stop the next.
 
-    Once every seed of the suite has a record, ``runs.json`` names them with their status and checksum: what the
-    workflow waits for. ``renew``: see :func:`train`.
+    Once every seed of the suite is done, ``runs.json`` names them with their checksums: what the workflow waits for, so
+    that its next call tries failed ones again. ``renew``: see :func:`train`.
     """
     failed = []
     for seed in seeds:
         with progress(f"{experiment.name} seed {seed}") as on_step:
-            if train(experiment, seed, on_step, renew=renew).status == "failed":
+            record = train(experiment, seed, on_step, renew=renew)
+            for again in range(1, experiment.settings.training.retries + 1):
+                # one that diverged does so again
+                if record.failure is None or record.failure.kind == "diverged":
+                    break
+                log.info("%s is tried again, %d of %d", record.failure.log, again, experiment.settings.training.retries)
+                record = train(experiment, seed, on_step, renew=renew)
+            if record.status == "failed":
                 failed.append(seed)
     write_index(experiment)
     return failed
@@ -66,10 +78,11 @@ def train(
 ) -> Record:
     """Train one seed and write its record.
 
-    A finished record of the experiment as it is now is kept, an interrupted run goes on from its last epoch, and a
-    failed one is tried again.
+    A finished record of the experiment as it is now is kept; an interrupted run goes on from its last checkpoint, and
+    so does a failed one, which is tried again.
     renew: also train again what was made with other versions of the packages that compute.
-    Raises BadInput, with nothing written, for everything that is wrong before the first step.
+    Raises BadInput, with nothing written, for everything that is wrong before the first step; also where the disk is
+    full or can't be written: the run then goes on as soon as it can.
     """
     settings, folder = experiment.settings, experiment.run_folder(seed)
     if (record := finished(experiment, seed)) and not (renew and other_versions(record)):
@@ -84,6 +97,7 @@ def train(
         made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **machine(device)}
         # a first pass over data: what is wrong with them shows before anything is written
         cost = costs(method, benchmark, device)
+        require_room(folder, method, folder.glob(CHECKPOINTS))
         with writing(folder):
             log.info("%s on %s", folder, device)
             log.debug("%s", json.dumps(origin["settings"], ensure_ascii=False))
@@ -96,7 +110,9 @@ def train(
             # before the record: a run that is done has its weights
             weights.keep(experiment, method, benchmark, record)
             records.write(folder / records.NAME, record)
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            if record.status == "done":
+                for path in folder.glob(CHECKPOINTS):
+                    path.unlink()
     return record
 
 
@@ -152,26 +168,35 @@ def _attempt(
     on_epoch: OnEpoch,
 ) -> dict[str, Any]:
     """The part of the record that training gives; an error becomes a failed record with its reason, never a missing
-    row.
+    row. Raises OSError for those of the disk.
     """
     began = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    outcome, status, reason = Outcome(), "done", None
+    outcome, status, why, failure = Outcome(), "done", None, None
     try:
-        outcome = fit(
+        fit(
             method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
-            fingerprint=fingerprint, probes=active_probes, on_step=on_step, on_epoch=on_epoch,
+            fingerprint=fingerprint, probes=active_probes, on_step=on_step, on_epoch=on_epoch, outcome=outcome,
         )  # fmt: skip
     except Exception as error:
-        status, reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-        log.error("%s failed: %s", checkpoint.parent, reason)
+        if is_of_the_disk(error):
+            raise
+        status, why, failure = "failed", reason(error), described(error, outcome, checkpoint.parent / LOG)
+        log.error(
+            "%s failed in %s, epoch %d, step %d: %s\n  %s\n  all lines: %s",
+            checkpoint.parent, outcome.phase, outcome.epoch, failure["step"], why, "\n  ".join(failure["lines"]),
+            failure["log"],
+        )  # fmt: skip
         # to the run's log alone
         log.debug("%s", traceback.format_exc())
     measured = {probe.name: probe.result() for probe in active_probes} if status == "done" else {}
     return {
         "status": status,
-        "reason": reason,
+        "reason": why,
+        "failure": failure,
+        "resumed": outcome.resumed,
+        "batch_parts": outcome.parts,
         "selected": outcome.selected,
         "valid": outcome.valid,
         "test": outcome.test,
@@ -197,21 +222,29 @@ def _write_analysis(folder: Path, record: Record, active_probes: Sequence[Probe]
         (folder / ANALYSIS).unlink(missing_ok=True)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that loses its lines where the disk is full, and prints no traceback for each of them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing."""
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the run's folder and add to its log. The lock dies with the process: an orphan of a killed workflow
-    still holds it.
+    """Hold the run's folder, sweep what killed processes left, and add to its log. The lock dies with the process: an
+    orphan of a killed workflow still holds it. What can't be written is BadInput.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
+        files.sweep(folder)
+        handler = _LogFile(folder / LOG)
     except Timeout:
         raise BadInput(f"{folder}: another process is training this run; wait for it or stop it") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadInput(f"{folder}: expected a folder that can be written, found: {reason}") from None
-    handler = logging.FileHandler(folder / LOG)
+        why = (error.strerror or str(error)).lower()
+        raise BadInput(f"{folder}: expected a folder that can be written, found: {why}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("mola")
     logger.addHandler(handler)
@@ -219,6 +252,12 @@ def writing(folder: Path) -> Iterator[None]:
     logger.setLevel(logging.DEBUG)
     try:
         yield
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
+        raise BadInput(
+            f"{folder}: expected to write what a run leaves, found {disk.reason(error)}; the same command goes on"
+        ) from None
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -227,7 +266,9 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def write_index(experiment: Experiment) -> None:
-    """Write ``runs.json``, which the workflow waits for, where every seed of the suite has a record that counts."""
+    """Write ``runs.json``, which the workflow waits for, where every seed of the suite is done; remove it where one has
+    failed.
+    """
     runs = {}
     for seed in experiment.suite.seeds:
         path = experiment.run_folder(seed) / records.NAME
@@ -237,5 +278,9 @@ def write_index(experiment: Experiment) -> None:
             return
         if experiment.stale(record, seed):
             return
+        if record.status == "failed":
+            (experiment.folder / INDEX).unlink(missing_ok=True)
+            return
         runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
+    with disk.errors_as_bad_input(experiment.folder, INDEX):
+        write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})

@@ -21,7 +21,7 @@ from mola.experiment.belonging import other_versions as other_versions
 from mola.experiment.fingerprint import fingerprint
 from mola.experiment.leakage import check_leakage
 from mola.experiment.record import Record
-from mola.sections import ADDED_LATER, PLACES, Probes, Section, Settings, Tune
+from mola.sections import ADDED_LATER, PLACES, SURVIVAL, Probes, Section, Settings, Tune
 from mola.types import BadInput, Benchmark, one_line
 
 
@@ -238,11 +238,15 @@ def experiment(suite: Suite, benchmark: str, label: str, like: Experiment | None
 
 def plain(settings: Settings) -> dict[str, Any]:
     """Settings as plain data, without what does not change a result: where data comes from
-    (:data:`mola.sections.PLACES`), and later keys that have their default (:data:`mola.sections.ADDED_LATER`).
+    (:data:`mola.sections.PLACES`), how a run survives (:data:`mola.sections.SURVIVAL`), and later keys that have their
+    default (:data:`mola.sections.ADDED_LATER`).
     """
     content = settings.model_dump(mode="json")
     for place in PLACES:
         content["benchmark_options"].pop(place, None)
+    for section, keys in SURVIVAL.items():
+        for key in keys:
+            del content[section][key]
     for section, keys in ADDED_LATER.items():
         fields = _fields(settings, section)
         for key in keys & content[section].keys():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from mola.config import Suite
 from mola.experiment import record
 from mola.experiment.record import Record
-from mola.experiment.spec import Experiment, other_versions
+from mola.experiment.spec import Experiment, experiments, other_versions
 from mola.types import BadInput
 
 State = Literal["done", "failed", "running", "interrupted", "stale", "to do", "to tune", "tuning"]
-LOCK, CHECKPOINT = "lock", "checkpoint.pt"  # files of a run's folder
+LOCK, LOG, CHECKPOINT = "lock", "log.txt", "checkpoint.pt"  # files of a run's folder
+CHECKPOINTS = "checkpoint*.pt"  # the newest one, and the one before it
 
 
 class Look(NamedTuple):
@@ -46,11 +49,27 @@ def look(experiment: Experiment, seed: int) -> Look:
     try:
         run = record.read(folder / record.NAME, scores=False)
     except FileNotFoundError:
-        return Look("interrupted" if (folder / CHECKPOINT).is_file() else "to do")
+        return Look("interrupted" if any(folder.glob(CHECKPOINTS)) else "to do")
     except BadInput as error:
         return Look("stale", None, str(error))
     reason = experiment.stale(run, seed)
     return Look("stale", None, reason) if reason else Look(run.status, run)
+
+
+def failed(suite: Suite) -> Iterator[tuple[Experiment, int, Record]]:
+    """The runs of a suite that failed, with their records."""
+    for experiment in experiments(suite):
+        for seed in suite.seeds:
+            one = look(experiment, seed)
+            if one.state == "failed" and one.record is not None:
+                yield experiment, seed, one.record
+
+
+def again(experiment: Experiment, seeds: Sequence[int], config: Path | None = None) -> str:
+    """What trains runs again, for a shell. config: the suite's file, where it is known."""
+    words = ["mola", "train", *([] if config is None else ["-c", str(config)])]
+    words += ["-b", experiment.benchmark, "-m", experiment.label, *(w for seed in seeds for w in ("-s", str(seed)))]
+    return shlex.join(words)
 
 
 def versions_behind(runs: Iterable[Record]) -> list[str]:
@@ -67,3 +86,6 @@ def _held(lock: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        # in a folder that can't be written nobody trains
+        return False

@@ -42,10 +42,13 @@ def averageable(tasks: Sequence[Task]) -> bool:
 
 
 def undefined(task: Task, scores: Mapping[str, float]) -> tuple[Metric, ...]:
-    """The metrics that the targets of a split do not define: NaN, although the loss of the same predictions is finite.
+    """The metrics that the targets of a split do not define: NaN, although the loss of the same predictions is finite;
+    all of them where the scores say that there are no ``targets``.
 
     scores: of the task, with its ``loss``. A model that diverged has a loss that is not finite; it has no such metrics.
     """
+    if scores.get("targets") == 0:
+        return of(task)
     if not math.isfinite(scores.get("loss", math.nan)):
         return ()
     return tuple(metric for metric in of(task) if metric.needs and math.isnan(scores.get(metric.name, 0.0)))

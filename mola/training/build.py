@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from mola.training.optim import check_rates
 from mola.training.seeding import seed_everything
 from mola.types import BadInput, Balancer, Benchmark
 
+log = logging.getLogger(__name__)
+
 
 def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tuple[Benchmark, Method, Balancer]:
     """Everything that a run trains with; the weights depend on the seed alone. Raises BadInput.
@@ -31,6 +34,7 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     benchmark.threads = loader_threads(device)
     if settings.method_options["norm"] == "task" and benchmark.heterogeneity == "single-input task":
         raise BadInput(f"norm: expected shared on {settings.benchmark}, where every image has every task, found 'task'")
+    images = benchmark
     dense = any(KINDS[task.kind].dense for task in benchmark.tasks)
     backbone = _backbone(settings.backbone, benchmark, dense)
     if settings.backbone.cached_views:
@@ -45,9 +49,20 @@ def build(settings: Settings, data: Path, seed: int, device: torch.device) -> tu
     balancer: Balancer = registry.create(
         "balancers", settings.balancer, benchmark.tasks, device, options=settings.balancer_options
     )
+    _warn_of_large_batches(images, settings.training.batch_size)
     # dropout draws the same whatever the method's weights drew
     seed_everything(derive(seed, "training"), bool(deterministic))
     return benchmark, method.to(device), balancer
+
+
+def _warn_of_large_batches(benchmark: Benchmark, size: int) -> None:
+    """Say at once where a batch has more samples than there are: a wrong number would be noticed by nobody for long."""
+    sizes: dict[str, int] = benchmark.group_sizes("train")  # type: ignore[attr-defined]
+    if (samples := sum(sizes.values())) < size:
+        log.warning(
+            "training.batch_size: %d samples, of the %d training samples of %s: some come several times in a batch",
+            size, samples, benchmark.name,
+        )  # fmt: skip
 
 
 def _backbone(section: Backbone, benchmark: Benchmark, dense: bool) -> Builder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,12 @@ class CachedFeatures:
         return self.inner.steps(size=size, sampling=sampling)
 
     def batches(
-        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced"
+        self, split: Split, *, size: int, seed: int, epoch: int, sampling: Sampling = "balanced", start: int = 0
     ) -> Iterator[Batch]:
         """The batches that the images' benchmark would give, each training image in one of its views."""
         views = self.views(seed, epoch) if split == "train" else None
-        for picked in self.inner.order(split, size=size, seed=seed, epoch=epoch, sampling=sampling):
+        order = self.inner.order(split, size=size, seed=seed, epoch=epoch, sampling=sampling)
+        for picked in islice(order, start, None):
             chosen = {name: views[name][rows] if views else np.zeros_like(rows) for name, rows in picked.items()}
             parts = [
                 self.arrays[f"{name}.{split}.{WHAT}"][picked[name], chosen[name]]

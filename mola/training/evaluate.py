@@ -22,7 +22,8 @@ def evaluate(
     """Every sample of the split once, in order, without augmentation; batches of ``size`` samples.
 
     The loss is the mean over all samples (pixels that count, of dense tasks), however they fall into batches; NaN where
-    a prediction was not finite, so that it tells a model that diverged from a metric that the split does not define.
+    a prediction was not finite, so that it tells a model that diverged from a metric that the split does not define. A
+    task without any target in the split has ``targets`` 0 instead of a loss, and NaN for its metrics.
     """
     method.eval()
     tasks = {task.name: task for task in benchmark.tasks}
@@ -36,7 +37,8 @@ def evaluate(
             count = int(counted(tasks[name], batch.y[name]).sum())
             sums[name] += float(loss) * count
             counts[name] += count
-    return {
-        name: {**metrics[name].compute(), "loss": sums[name] / counts[name] if metrics[name].usable() else math.nan}
-        for name in tasks
+    losses = {
+        name: {"loss": sums[name] / count if metrics[name].usable() else math.nan} if count else {"targets": 0.0}
+        for name, count in counts.items()
     }
+    return {name: {**metrics[name].compute(), **losses[name]} for name in tasks}

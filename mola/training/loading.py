@@ -27,14 +27,19 @@ def load(
     seed: int = 0,
     epoch: int = 0,
     sampling: Sampling = "balanced",
+    start: int = 0,
 ) -> Generator[Batch]:
     """The batches of one pass over a split, normalised, on ``device``; their ``task`` stays on the CPU.
+
+    start: the first one: those before it are not made.
 
     A thread picks, augments and copies uint8 pixels, a quarter of the bytes of floats; to a GPU from pinned memory, on
     a stream of its own. Which samples come in which order, and their values, depend on none of that.
     Tasks without any known target are named here, where targets are on the CPU: a GPU would have to be waited for.
     """
-    batches = benchmark.batches(split, size=size, seed=seed, epoch=epoch, sampling=sampling)
+    # not said where it says nothing: a benchmark of somebody's own may not know the word
+    place = {"start": start} if start else {}
+    batches = benchmark.batches(split, size=size, seed=seed, epoch=epoch, sampling=sampling, **place)
     raw = (without_targets(benchmark.tasks, batch) for batch in batches)
     with closing(ahead(_copied(raw, device) if device.type == "cuda" else raw, AHEAD)) as ready:
         for batch in ready:

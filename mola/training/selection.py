@@ -34,7 +34,9 @@ class Selection:
             for task in tasks:
                 if (metric := ranking(task)) in undefined(task, valid[task.name]):
                     what = f"valid {metric.words} of {task.name} is not defined"
-                    raise ArithmeticError(f"{what}: expected {metric.needs} on the validation split, found none")
+                    raise ArithmeticError(
+                        f"{what}: expected {metric.needs or 'targets'} on the validation split, found none"
+                    )
             score = overall(valid, tasks)
             if score > self.best.get(part, {}).get("score", -math.inf):
                 state: dict[str, Tensor] = {

@@ -13,6 +13,7 @@ from mola.training.build import build
 from mola.training.cost import costs
 from mola.training.devices import claim
 from mola.training.fit import OnStep
+from mola.training.room import require_room
 from mola.tuning import space, store
 from mola.tuning.budget import run_trial, spent
 from mola.tuning.result import write
@@ -55,6 +56,7 @@ def tune(
             built, method, _ = build(experiment.configured, suite.data, seeds(1)[0], device)
             # a first pass: what is wrong shows before anything is written
             costs(method, built, device)
+            require_room(folder, method)
     check_unchanged([*modules(experiment.configured), "mola.tuning.budget"], experiment.configured.weights_files)
     with writing(folder):
         if restart:

@@ -25,7 +25,13 @@ def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, balancer):
                 results=str(tmp_path / turn),
                 balancer=balancer,
                 methods={"mola_grad": None},
-                training={"epochs": 2, "batch_size": 16, "lr": 0.002, "sampling": "proportional"},
+                training={
+                    "epochs": 2,
+                    "batch_size": 16,
+                    "lr": 0.002,
+                    "sampling": "proportional",
+                    "checkpoint": {"epochs": 1},
+                },
             )
         )
 

@@ -1,11 +1,7 @@
-"""Whole runs on a few images: determinism, resuming, kill −9, failure, records."""
+"""Whole runs on a few images: determinism, failure, records. What a run survives: test_survival.py."""
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -80,54 +76,6 @@ def test_an_epoch_of_several_passes_is_as_many_epochs_of_one(suite_file, tmp_pat
     assert one.curve[0].valid != one.curve[1].valid
 
 
-def test_resuming_equals_an_uninterrupted_run(suite_file, tmp_path, monkeypatch):
-    changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch_size": 16, "lr": 0.002}}
-    whole = load(suite_file(results=str(tmp_path / "whole"), **changes))
-    runs.train(experiment(whole, "digits", "mola_router"), 0)
-    cut = load(suite_file(results=str(tmp_path / "cut"), **changes))
-
-    def stop(done, total):
-        if done == total - 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        runs.train(experiment(cut, "digits", "mola_router"), 0, stop)
-    folder = experiment(cut, "digits", "mola_router").folder / "seed0"
-    assert (folder / "checkpoint.pt").is_file()
-    assert not (folder / "record.json").exists()
-    torch.rand(5)  # whatever the new process drew before
-    runs.train(experiment(cut, "digits", "mola_router"), 0)
-    assert "resumed after epoch 2" in (folder / "log.txt").read_text()
-    one, two = read_record(whole, "mola_router"), read_record(cut, "mola_router")
-    assert one["weights_sha256"] == two["weights_sha256"]
-    assert one["test"] == two["test"]
-    assert [e["valid"] for e in one["curve"]] == [e["valid"] for e in two["curve"]]
-
-
-@pytest.mark.slow
-def test_kill_9_then_the_same_command_goes_on(suite_file, tmp_path):
-    path = suite_file(training={"epochs": 150, "batch_size": 16, "lr": 0.002})
-    suite = load(path)
-    folder = experiment(suite, "digits", "shared").folder / "seed0"
-    command = [sys.executable, "-m", "mola.cli", "train", "-c", str(path), "-m", "shared", "-s", "0"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch 3/" in line:
-            break
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if process.poll() is None:  # the first still trains: the second must not touch its run
-        assert second.returncode == 2 and "another process is training this run" in second.stderr, second.stderr
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "record.json").exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "resumed after epoch" in done.stderr
-    record = read_record(suite)
-    assert [e["epoch"] for e in record["curve"]] == list(range(1, 151))
-
-
 def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
     suite = load(suite_file())
     runs.train(experiment(suite, "digits", "shared"), 0)
@@ -142,10 +90,13 @@ def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
 
 def test_divergence_is_a_failed_record_with_its_reason(suite_file):
     suite = load(suite_file(training={"epochs": 2, "batch_size": 16, "lr": 1e30, "optimizer": "sgd"}))
-    assert runs.train(experiment(suite, "digits", "shared"), 0).status == "failed"
+    assert runs.train_seeds(experiment(suite, "digits", "shared"), [0]) == [0]
     record = read_record(suite)
     assert record["status"] == "failed"
-    assert "diverged in epoch" in record["reason"] or "no epoch gave finite" in record["reason"]
+    # the first loss is that of the initial weights
+    assert record["reason"].startswith("training diverged in epoch 1, step 2: loss of ")
+    assert [record["failure"][key] for key in ("kind", "phase", "step")] == ["diverged", "training", 2]
+    assert "is tried again" not in (experiment(suite, "digits", "shared").folder / "seed0/log.txt").read_text()
     assert record["test"] == {}
 
 

@@ -236,6 +236,6 @@ def test_other_versions_are_named_and_the_runs_count(suite):
 
 def test_a_record_of_a_newer_version_is_refused(suite):
     fill(suite)
-    write(suite, "shared", 1, 0.50, version=4)
+    write(suite, "shared", 1, 0.50, version=5)
     (note,) = table(suite).notes
-    assert note.startswith("shared, seeds 1: unreadable record: version: should be 3, found 4") and len(note) < 200
+    assert note.startswith("shared, seeds 1: unreadable record: version: should be 4, found 5") and len(note) < 200

@@ -115,21 +115,23 @@ def test_adapters_and_routers_are_not_compared(digits):
 
 
 def test_what_was_seen_survives_an_interruption(suite_file, tmp_path, monkeypatch):
-    path = suite_file(methods={"mola_router": None}, probes=ALL, results=str(tmp_path / "whole"))
+    training = {"epochs": 2, "batch_size": 16, "lr": 0.002, "checkpoint": {"epochs": 1}}
+    path = suite_file(methods={"mola_router": None}, probes=ALL, training=training, results=str(tmp_path / "whole"))
     whole = trained(path, "mola_router")
     real, epochs = Checkpoint.save, []
 
-    def stop_after_the_first(self, epoch, curve):
-        real(self, epoch, curve)
-        epochs.append(epoch)
-        raise KeyboardInterrupt
+    def stop_after_the_first(self, position, curve):
+        real(self, position, curve)
+        epochs.append(position.epoch)
+        if position.epoch:
+            raise KeyboardInterrupt
 
-    path = suite_file(methods={"mola_router": None}, probes=ALL)
+    path = suite_file(methods={"mola_router": None}, probes=ALL, training=training)
     monkeypatch.setattr(Checkpoint, "save", stop_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         trained(path, "mola_router")
     monkeypatch.setattr(Checkpoint, "save", real)
     record, analysis = trained(path, "mola_router")
-    assert epochs == [1]
+    assert epochs == [0, 1]
     assert analysis["gradients"] == whole[1]["gradients"] and analysis["routing"] == whole[1]["routing"]
     assert record["oracle_selection"] == whole[0]["oracle_selection"]

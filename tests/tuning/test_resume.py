@@ -81,15 +81,16 @@ def test_older_journals_that_hold_optunas_version_apart_go_on_or_are_refused_in_
 
 @pytest.mark.slow
 def test_kill_9_then_the_trials_are_those_of_an_uninterrupted_study(suite_file, tmp_path):
-    """It kills itself after the first epoch of the third trial."""
-    changes = {"methods": {"mola_grad": None}, "training": {"epochs": 2, "batch_size": 16, "lr": 0.002}}
+    """It kills itself after the first epoch of the third trial, each of which writes three checkpoints."""
+    training = {"epochs": 2, "batch_size": 16, "lr": 0.002, "checkpoint": {"epochs": 1}}
+    changes = {"methods": {"mola_grad": None}, "training": training}
     whole = load(suite_file(suite="whole", tune={"trials": 4, "epochs": 2}, **changes))
     study.tune(experiment(whole, "digits", "mola_grad"))
     path = suite_file(suite="cut", tune={"trials": 4, "epochs": 2}, **changes)
     cut = load(path)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), "5", "mola_grad"],
+        [sys.executable, "-c", KILLED, str(path), "8", "mola_grad"],
         env=environment,
         capture_output=True,
         text=True,

@@ -100,16 +100,24 @@ def test_the_documented_benchmark_runs_through(repository):
 def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
     wild = {"method": "shared", "training": {"lr": 1.0e30, "optimizer": "sgd"}}
     write_suite(repository, suite="wild", methods={"shared": None, "wild": wild})
-    snakemake(repository)
+    code, output = snakemake(repository, check=False)
+    assert code == 1 and "mola: failed: digits/wild, seed 0: training diverged in epoch 1, step" in output, output
+    assert "again: mola train -c results/wild/config.yaml -b digits -m wild -s 0" in output, output
     table = (repository / "results/wild/tables/digits.md").read_text()
-    assert "| wild † |" in table and "wild, seeds 0: failed: ArithmeticError: training diverged" in table
+    assert "| wild † |" in table and "wild, seeds 0: failed: training diverged in epoch 1, step" in table
+    assert "; again: mola train -b digits -m wild -s 0" in table and "| shared |" in table
+    assert planned(repository)["train"] == 1, "it is tried again"
 
 
 @pytest.mark.slow
 def test_kill_9_of_the_workflow(repository):
     """The trainer of a killed Snakemake lives on; the next call waits for nobody and nothing is lost or torn."""
     write_suite(
-        repository, suite="killed", seeds=2, training={"epochs": 120, "batch_size": 16}, methods={"shared": None}
+        repository,
+        suite="killed",
+        seeds=2,
+        training={"epochs": 120, "batch_size": 16, "checkpoint": {"epochs": 1}},
+        methods={"shared": None},
     )
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "all", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(
@@ -117,7 +125,8 @@ def test_kill_9_of_the_workflow(repository):
         start_new_session=True,
     )  # fmt: skip
     folder = repository / "results/killed/digits/shared"
-    while not (folder / "seed1/checkpoint.pt").is_file():
+    log = folder / "seed1/log.txt"
+    while not (log.is_file() and "epoch 2/" in log.read_text()):
         assert process.poll() is None, "the workflow ended too early for this test"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.experiment.plan
+import mola.experiment.status
 import mola.faults
 import mola.shipped
 import mola.types

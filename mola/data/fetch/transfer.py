@@ -36,6 +36,10 @@ class Unavailable(Exception):
     """An address does not give the file; the message is the reason, in a few words."""
 
 
+class _TooLarge(Exception):
+    """A file has many more bytes than it should."""
+
+
 @dataclass(frozen=True)
 class _Failure:
     reason: str
@@ -46,8 +50,9 @@ class _Failure:
 def transfer(url: str, staged: Path, title: str, size: int | None) -> bool:
     """Download ``url`` to ``staged``, resuming what an earlier call, or a killed process, left of it.
 
-    title: what a progress bar calls it. size: bytes, about. Returns whether something was resumed. Raises Unavailable,
-    with what was received kept, and BadInput where the disk is full.
+    title: what a progress bar calls it. size: bytes, about: of a file of more than twice as many nothing is kept.
+    Returns whether something was resumed. Raises Unavailable, with what else was received kept, and BadInput where the
+    disk is full.
     """
     with _one_transfer_per_host(url):
         resumed = received(staged) > 0
@@ -96,6 +101,8 @@ def _attempt(url: str, staged: Path, title: str, size: int | None) -> _Failure |
 
         def on_chunk(done: int, total: int | None) -> None:
             nonlocal size_checked
+            if size is not None and max(done, total or 0) > 2 * size + PROGRESS:
+                raise _TooLarge
             if total is not None and not size_checked:
                 size_checked = True
                 disk.require(staged.parent, total - done, title)
@@ -107,6 +114,9 @@ def _attempt(url: str, staged: Path, title: str, size: int | None) -> _Failure |
             )
         except BadInput:
             raise
+        except _TooLarge:
+            discard(staged)
+            return _Failure(f"more than twice the {disk.megabytes(size or 0)} that it should have", temporary=False)
         except gdown.FileURLRetrievalError as error:
             return _Failure(f"Google Drive: {_first_sentences(error)}", temporary=False)
         except requests.HTTPError as error:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from mola import files
 from mola.data import disk
-from mola.data.prepare import store
+from mola.data.prepare import duplicates, store
 from mola.data.prepare.npy_writer import NpyWriter, SafeRows
 from mola.terminal import progress
 from mola.types import BadInput
@@ -174,6 +174,8 @@ def write_prepared(
             Prepared(inputs=dict(inputs), splits={**others, **splits}, complete=False).write(folder)
             done += recipe.rows
         splits = {name: splits[name] for name in recipes}
+        if waiting:
+            duplicates.write_list(folder, {name: recipe.names for name, recipe in recipes.items()})
         Prepared(inputs=dict(inputs), splits={**others, **splits}, complete=True).write(folder)
 
 
@@ -201,7 +203,9 @@ def _sweep(folder: Path, recipes: Mapping[str, Recipe], others: Iterable[str]) -
             path.unlink()
     for ending in (".npy", ".txt"):
         for path in folder.glob(f"*{ending}"):
-            if not any(path.name.startswith(f"{name}.") for name in (*recipes, *others)):
+            if path.name != duplicates.NAME and not any(
+                path.name.startswith(f"{name}.") for name in (*recipes, *others)
+            ):
                 path.unlink()
 
 

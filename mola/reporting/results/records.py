@@ -18,6 +18,8 @@ from mola.reporting.results.plausible import fault
 from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 
+FAILED = "failed: "  # how the reason of a failed run begins
+
 
 @dataclass(frozen=True)
 class Row:
@@ -130,6 +132,9 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
             continue
         if versions := other_versions(record):
             remarks.append(f"trained with {', '.join(versions)}; mola train --renew trains such runs again")
+        if record.batch_parts > 1:
+            what = f"memory ran out, so that batches were computed in {record.batch_parts} parts, gradients added up"
+            remarks.append(f"{what}: another computation where BatchNorm or an auxiliary loss sees a part of a batch")
         row.records[seed], row.remarks[seed] = record, remarks
     return row
 
@@ -137,4 +142,4 @@ def _row(experiment: Experiment, tasks: Sequence[Task], drafts: bool) -> Row:
 def _problem(record: Record, experiment: Experiment, seed: int, tasks: Sequence[Task]) -> str | None:
     if reason := experiment.stale(record, seed):
         return f"left out: {reason}"
-    return f"failed: {record.reason}" if record.status == "failed" else fault(record, tasks)
+    return f"{FAILED}{record.reason}" if record.status == "failed" else fault(record, tasks)

@@ -7,10 +7,11 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from mola.experiment.status import again
 from mola.metrics import averageable, of, undefined
 from mola.reporting.results.plateau import LIMIT, moves
 from mola.reporting.results.read import Results
-from mola.reporting.results.records import Row
+from mola.reporting.results.records import FAILED, Row
 from mola.reporting.tables.layout import spans
 
 
@@ -38,7 +39,7 @@ def _undefined(results: Results) -> Iterator[str]:
     for task in results.tasks:
         metrics = dict.fromkeys(m for r in records for m in undefined(task, r.test.get(task.name, {})))
         for metric in metrics:
-            what = f"{task.name} {metric.words} is not defined on test, which lacks {metric.needs}"
+            what = f"{task.name} {metric.words} is not defined on test, which lacks {metric.needs or 'targets'}"
             yield f"{what}: left out of averages and Δ"
 
 
@@ -62,7 +63,8 @@ def of_row(row: Row) -> Iterator[str]:
     for seed, reason in [*row.problems.items(), *remarks]:
         reasons.setdefault(reason, []).append(seed)
     for reason, seeds in reasons.items():
-        yield f"seeds {spans(seeds)}: {reason}"
+        repeat = f"; again: {again(row.experiment, seeds)}" if reason.startswith(FAILED) and row.experiment else ""
+        yield f"seeds {spans(seeds)}: {reason}{repeat}"
 
 
 def moving(results: Results) -> Iterator[str]:

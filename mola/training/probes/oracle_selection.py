@@ -40,7 +40,7 @@ class OracleSelection:
         """Keep the scores of the parts that are better than before; the earliest of equals."""
         test = self.scores(method)
         for part, (_, names) in method.parts().items():
-            loss = sum(test[name]["loss"] for name in names)
+            loss = sum(test[name].get("loss", 0.0) for name in names)
             if loss < self.best.get(part, {}).get("loss", math.inf):
                 self.best[part] = {"epoch": epoch, "loss": loss, "test": {name: test[name] for name in names}}
 

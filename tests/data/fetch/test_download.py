@@ -447,3 +447,12 @@ def test_a_checksum_may_be_in_capitals(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(DATA)
     assert verify.identify(path, {"v": md5(DATA).upper().replace("MD5", "md5")}, "x") == ("v", md5(DATA))
+
+
+def test_a_declared_size_is_a_cap(server, folder, waits):
+    """Of an endless body nothing is kept."""
+    server.answers["/toy.bin"] = [endless(bytes(8 * 2**20))]
+    assert "more than twice the 1.0 MB that it should have" in refused(
+        fetch, download(server, "/toy.bin", size=10**6), folder
+    )
+    assert not files(folder)
