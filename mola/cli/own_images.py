@@ -195,10 +195,6 @@ def configuration(name: str, images: Look, choice: Choice) -> str:
         "LR_MIDDLE": middle,
         "LR_HIGH": high,
         "BACKBONE": choice.backbone,
-        "MIXTURES": "mola_grad" if choice.is_cached else "mola_grad, mola_router",
-        "ROUTER_ROW": "  # mola_router looks at images: not with cached_views"
-        if choice.is_cached
-        else "  mola_router:",
     }
     # in one pass, so that marks in names of tasks and folders stay as they are
     marks = re.compile(rf"\b({'|'.join(values)})\b")

@@ -44,7 +44,7 @@ def cached(
     section = settings.backbone
     assert section.cached_views
     looks = registry.load("methods", settings.method).looks_at_images
-    if problem := _problem(images, settings.method if looks else ""):
+    if problem := _problem(images):
         message = f"expected null for {images.name}, {problem}"
         raise BadInput(f"backbone.cached_views: {message}, found {section.cached_views}")
     seed_everything(derive(0, WHAT), bool(settings.training.deterministic))
@@ -66,10 +66,8 @@ def cached(
     return benchmark, lambda: tail(backbone())
 
 
-def _problem(images: Benchmark, looking: str) -> str:
-    """Why features can't stand in the place of a benchmark's images; nothing where they can. looking: the method, where
-    it looks at images.
-    """
+def _problem(images: Benchmark) -> str:
+    """Why features can't stand in the place of a benchmark's images; nothing where they can."""
     if any(KINDS[task.kind].dense for task in images.tasks):
         return "as targets move with its images"
     if images.groups == tuple(task.name for task in images.tasks):
@@ -77,8 +75,7 @@ def _problem(images: Benchmark, looking: str) -> str:
     # what gives the targets of samples whose features are known
     if type(images).labelled is Benchmark.labelled:
         return "whose images have several labels, and which has no method labelled that gives them"
-    # the example that costs are measured on has no images beside its features where a sample has every task
-    return f"whose images have several labels, with {looking}, which looks at images" if looking else ""
+    return ""
 
 
 @dataclass(frozen=True)
