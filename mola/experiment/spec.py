@@ -200,7 +200,9 @@ class Experiment:
     @cached_property
     def recorded(self) -> belonging.Recorded:
         """What a record of it holds."""
-        return belonging.Recorded.of(self.fingerprint, self.tuned_summary, plain(self.settings))
+        # before tuning a fingerprint that none has, see above
+        settings = self.settings if self.is_tuned else self.configured
+        return belonging.Recorded.of(self.fingerprint, self.tuned_summary, plain(settings))
 
 
 def experiments(suite: Suite) -> list[Experiment]:

@@ -60,7 +60,7 @@ def test_a_module_with_a_prefix_runs_where_the_prefix_says(repository):
         output = snakemake(repository, "-s", "module.smk", "-n", "--cores", "1", "bench_all")
         assert f"output: {'sub/' if prefix else ''}results/tiny/digits/shared/runs.json" in output
     snakemake(repository, "-s", "module.smk", "--cores", "1", "bench_all")
-    assert "| shared |" in (repository / "sub/results/tiny/tables/digits.md").read_text()
+    assert "\n| shared" in (repository / "sub/results/tiny/tables/digits.md").read_text()
     assert not (repository / "results/tiny").exists()
     assert "Nothing to be done" in snakemake(repository, "-s", "module.smk", "-n", "--cores", "1", "bench_all")
 
