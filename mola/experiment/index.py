@@ -41,13 +41,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_of(experiment: Experiment) -> bool:
-    """Whether the experiment as it is now has an index of all its seeds; a damaged one is none."""
+    """Whether the experiment as it is now has an index of all its seeds, none of them failed; a damaged one is none."""
     try:
         content = read(experiment.folder / NAME)
     except (FileNotFoundError, BadInput):
         return False
+    seeds = [content["runs"].get(str(seed)) for seed in experiment.suite.seeds]
     same = content["fingerprint"] == experiment.fingerprint["all"]
-    return same and {*content["runs"]} >= {*map(str, experiment.suite.seeds)}
+    return same and all(run and run["status"] == "done" for run in seeds)
 
 
 def checksum(content: bytes) -> str:
