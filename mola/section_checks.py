@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from mola import registry
-from mola.sections import Backbone, BenchmarkEntry, Entry, Interval, MethodEntry, Section, Training, Tune
+from mola.sections import SURVIVAL, Backbone, BenchmarkEntry, Entry, Interval, MethodEntry, Section, Training, Tune
 from mola.source import module_file
 from mola.types import BadInput
 
@@ -57,6 +57,10 @@ def check_backbone(backbone: Backbone) -> None:
         raise BadInput(f"backbone.name: expected {wish}, found no '{backbone.module}'")
 
 
+# Keys of the training section that are the same for all, or change no result
+FIXED = {"epochs", "amp", "deterministic", *SURVIVAL["training"]}
+
+
 def check_tune(tune: Tune, methods: Mapping[str, MethodEntry], benchmarks: Mapping[str, BenchmarkEntry]) -> None:
     """Raise BadInput for keys that can't be tuned, values that they don't take, and a grid that is none."""
     _check_values(tune.space, "tune.space")
@@ -87,7 +91,7 @@ def check_answers(answers: Mapping[str, Sequence[str]], methods: Mapping[str, Me
 
 def _check_values(values: Mapping[str, Interval | list[Any] | None], where: str) -> None:
     """What ``tune.space`` and ``tune.grid`` have in common: keys of the training section, and values that they take."""
-    known = [key for key in Training.model_fields if key not in ("epochs", "amp", "deterministic")]
+    known = [key for key in Training.model_fields if key not in FIXED]
     for key, choices in values.items():
         place = f"{where}.{key}"
         if key not in known:

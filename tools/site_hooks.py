@@ -24,13 +24,6 @@ LINK = re.compile(
 IMAGES = (".png", ".svg", ".jpg", ".webp")
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave out of the navigation the pages that may be absent and are."""
-    absent = {name for name in config.extra["optional_pages"] if not (ROOT / "docs" / name).exists()}
-    config.nav = _without(absent, config.nav)
-    return config
-
-
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the project, and a page for each notebook."""
     for name, place in PROJECT.items():
@@ -84,15 +77,3 @@ def page_of(notebook: Path) -> str:
     """A notebook as Markdown: its text, and its code in fences."""
     parts = [(part["cell_type"], "".join(part["source"])) for part in json.loads(notebook.read_text())["cells"]]
     return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in parts)
-
-
-def _without(absent: set[str], nav: object) -> list[object]:
-    assert isinstance(nav, list)
-    kept: list[object] = []
-    for entry in nav:
-        ((title, inside),) = entry.items() if isinstance(entry, dict) else ((None, entry),)
-        if isinstance(inside, list):
-            kept.append({title: _without(absent, inside)})
-        elif inside not in absent:
-            kept.append(entry)
-    return kept

@@ -95,13 +95,16 @@ def croissant(
     suite = load_suite(config)
     from mola.data.croissant import write_croissant
 
-    for _, data in _benchmarks(suite, [name]):
-        path = out or suite.data / f"{name}.croissant.json"
-        try:
-            write_croissant(data, path)
-        except OSError as error:
-            raise BadInput(f"--out: expected a file that can be written, found {path}: {error.strerror}") from None
-        typer.echo(path)
+    entries = list(_benchmarks(suite, [name]))
+    if len(entries) > 1:
+        labels = ", ".join(label for label, _ in entries)
+        raise BadInput(f"NAME: expected one entry of the suite, found '{name}', which is several: {labels}")
+    path = out or suite.data / f"{name}.croissant.json"
+    try:
+        write_croissant(entries[0][1], path)
+    except OSError as error:
+        raise BadInput(f"--out: expected a file that can be written, found {path}: {error.strerror}") from None
+    typer.echo(path)
 
 
 def _sharing(suite: Suite, chosen: list[str]) -> dict[str, tuple[str, str]]:

@@ -31,7 +31,9 @@ Renew = Annotated[
     bool, typer.Option("--renew", help="Also train again what other versions of torch, timm, numpy … made.")
 ]
 Watching = Annotated[bool, typer.Option("--watch", help="Follow the suite while it runs.")]
-Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks of --watch.")]
+Every = Annotated[
+    float | None, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks of --watch. Default: 5.")
+]
 Keep = Annotated[
     bool,
     typer.Option("--keep", help="Keep the selected weights, too, as keep: best; finished runs are trained once more."),
@@ -145,7 +147,7 @@ def tune(
         raise typer.Exit(1)
 
 
-def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0) -> None:
+def status(config: Config = DEFAULT, watch: Watching = False, every: Every = None) -> None:
     """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
@@ -156,8 +158,10 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = 5.0
     Examples: mola status -c config/smoke.yaml; mola status --watch
     """
     suite = load_suite(config)
+    if every is not None and not watch:
+        raise BadInput("--every: expected --watch with it, found it alone")
     if watch:
-        _follow(suite, every)
+        _follow(suite, 5.0 if every is None else every)
         return
     from mola.experiment.duration import in_words
     from mola.experiment.spec import experiments

@@ -51,7 +51,7 @@ def write_croissant(benchmark: Any, path: Path) -> None:
         raise BadInput(f"{manifest}: expected the split manifest of '{benchmark.name}', found none; mola prepare first")
     listed = _items(benchmark)
     text = listed or manifest.read_text(encoding="utf-8")
-    splits = path.with_name(f"{benchmark.name}.splits.{'csv' if listed else 'json'}")
+    splits = path.with_name(f"{path.name.removesuffix('.croissant.json')}.splits.{'csv' if listed else 'json'}")
     files.write_text(splits, text)
     files.write_json(path, _described(benchmark, splits, path.parent))
 
@@ -83,13 +83,21 @@ def _described(benchmark: Any, splits: Path, folder: Path) -> dict[str, Any]:
         "description": summary,
         "citeAs": citation,
         "version": f"{benchmark.version}.0.0",
-        "creator": {"@type": "sc:Organization", "name": "the mola-bench authors"},
-        "license": list(dict.fromkeys(source.licence for source in sources)) or ["Apache-2.0"],
+        **_rights(benchmark),
         **({"url": page} if page else {}),
         "isBasedOn": [_work(source) for source in sources],
         "distribution": [first, *_arrays(benchmark, folder)],
         "recordSet": [_records()] if splits.suffix == ".csv" else [],
     }
+
+
+def _rights(benchmark: Any) -> dict[str, Any]:
+    """Who made the data set, and its licences; nothing about images of the user's own."""
+    licences = list(dict.fromkeys(source.licence for source in benchmark.sources))
+    if benchmark.divides_by_itself or not (licences or type(benchmark).__module__.startswith("mola.")):
+        return {}
+    creator = {"@type": "sc:Organization", "name": "the mola-bench authors"}
+    return {"creator": creator, "license": licences or ["Apache-2.0"]}
 
 
 def _work(source: Source) -> dict[str, str]:

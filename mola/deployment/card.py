@@ -41,7 +41,7 @@ def _use(description: Description, config: dict[str, object], graphs: list[str])
     needs = "It has to be told the task." if config["needs_task"] else "Without a task it answers all of them."
     text = (
         '```python\nimport mola\n\nmodel = mola.load_model("this folder")\n'
-        f'scores = model(model.read("image.png"), task="{first}")\n```\n\n'
+        f'scores = model(model.read("image.png", task="{first}"), task="{first}")\n```\n\n'
         f"{needs} The scores of classes are those before softmax."
     )
     if config["form"] == "merged":

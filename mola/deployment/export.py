@@ -37,6 +37,8 @@ def export(run: KeptRun, folder: Path, *, onnx: bool = False, torch_export: bool
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: expected a new or empty folder, found one with files; choose another with -o")
     whole = whole_of_run(run.folder)
+    # "." has no name to put something beside
+    folder = folder.resolve()
     scratch = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     try:

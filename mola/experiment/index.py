@@ -10,12 +10,9 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mola.types import BadInput
-
-if TYPE_CHECKING:
-    from mola.experiment.spec import Experiment
 
 NAME = "runs.json"
 
@@ -26,29 +23,24 @@ def read(path: Path) -> dict[str, Any]:
     Raises FileNotFoundError, and BadInput for everything else that is wrong with it.
     """
     try:
-        content = json.loads(path.read_bytes())
-        runs = content["runs"]
-        texts = [content["fingerprint"], *(run[key] for run in runs.values() for key in ("status", "sha256"))]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("expected texts")
+        return parse(path.read_bytes(), path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadInput(f"{path}: expected a file that can be read, found: {error.strerror}") from None
+
+
+def parse(text: bytes, path: object) -> dict[str, Any]:
+    """The same of the text of an index. path: for messages. Raises BadInput."""
+    try:
+        content = json.loads(text)
+        runs = content["runs"]
+        texts = [content["fingerprint"], *(run[key] for run in runs.values() for key in ("status", "sha256"))]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("expected texts")
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: expected an index of runs, found {type(error).__name__}: {error}") from None
     return {"fingerprint": content["fingerprint"], "runs": runs}
-
-
-def is_of(experiment: Experiment) -> bool:
-    """Whether the experiment as it is now has an index of all its seeds, none of them failed; a damaged one is none."""
-    try:
-        content = read(experiment.folder / NAME)
-    except (FileNotFoundError, BadInput):
-        return False
-    seeds = [content["runs"].get(str(seed)) for seed in experiment.suite.seeds]
-    same = content["fingerprint"] == experiment.fingerprint["all"]
-    return same and all(run and run["status"] == "done" for run in seeds)
 
 
 def checksum(content: bytes) -> str:

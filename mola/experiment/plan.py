@@ -19,10 +19,12 @@ import yaml
 from mola import config, old_keys, yaml_file
 from mola.config import Suite
 from mola.experiment import index, own_parts, spec
+from mola.experiment.record import NAME as RECORD
 from mola.experiment.spec import Experiment
 from mola.files import write_text
 from mola.manifest_paths import with_paths, written_out
 from mola.section_checks import look_in, validated
+from mola.types import BadInput
 
 NAME = "config.yaml"
 Move = Callable[[str], str]
@@ -92,7 +94,7 @@ class Plan:
     def is_trained(self, benchmark: str, label: str) -> bool:
         """Whether the index of a row's runs is of the code, settings, splits and seeds of now."""
         experiment = self._experiment(benchmark, label)
-        return experiment.is_tuned and index.is_of(experiment)
+        return experiment.is_tuned and _is_in(experiment)
 
     def is_tuned(self, benchmark: str, label: str) -> bool:
         """Whether nothing is left to tune of a row."""
@@ -104,6 +106,25 @@ class Plan:
     @cached_property
     def _experiments(self) -> dict[tuple[str, str], Experiment]:
         return {(one.benchmark, one.label): one for one in spec.experiments(self.suite)}
+
+
+def _is_in(experiment: Experiment) -> bool:
+    """Whether an index has all runs of the experiment as it is now, none of them failed, each with its record."""
+    try:
+        content = index.read(experiment.folder / index.NAME)
+    except (FileNotFoundError, BadInput):
+        return False
+    if content["fingerprint"] != experiment.fingerprint["all"]:
+        return False
+    return all(_is_done(experiment.run_folder(seed), content["runs"].get(str(seed))) for seed in experiment.suite.seeds)
+
+
+def _is_done(folder: Path, run: Mapping[str, str] | None) -> bool:
+    """Whether the run that an index lists is done, with its record in the folder."""
+    try:
+        return bool(run and run["status"] == "done" and index.checksum((folder / RECORD).read_bytes()) == run["sha256"])
+    except OSError:
+        return False
 
 
 def of(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) -> Plan:

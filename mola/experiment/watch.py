@@ -18,7 +18,7 @@ from mola.experiment.status import State, look
 LOG = "log.txt"
 TAIL = 20_000  # bytes of a log that are read: some dozens of epochs
 EPOCH = re.compile(r"^(?P<time>\S+ \S+) epoch (?P<epoch>\d+)/(?P<epochs>\d+)  ", re.M)
-RESUMED = re.compile(r" resumed after epoch (\d+)$", re.M)
+RESUMED = re.compile(r" resumed after epoch (\d+)(?:, step \d+)?$", re.M)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Watch:
 
     def __init__(self, experiments: Sequence[Experiment]) -> None:
         self.experiments = experiments
-        self.known: dict[Path, tuple[int, Record]] = {}  # the ended runs, with the time of their record
+        self.known: dict[Path, tuple[int, Record]] = {}  # the runs that are done, with the time of their record
 
     def line(self) -> tuple[str, bool]:
         """The state in one line: runs, epochs of those that are running, images per second, and how long it will take;
@@ -98,7 +98,8 @@ class Watch:
         if known and known[0] == changed:
             return known[1].status, known[1]
         state, record, _ = look(experiment, seed)
-        if record is not None:
+        # a failed one may be tried again, and keeps its record until then
+        if record is not None and state == "done":
             self.known[path] = (changed, record)
         return state, record
 

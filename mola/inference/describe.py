@@ -46,12 +46,22 @@ def _images(benchmark: Benchmark) -> Images:
         reader=benchmark.decoder,
         grey=grey,
         crop=getattr(options, "crop", None),
-        mean=tuple(benchmark.mean),
-        std=tuple(benchmark.std),
+        mean=_numbers(benchmark, "mean"),
+        std=_numbers(benchmark, "std"),
         resize=getattr(options, "resize", None),
     )
     expected = benchmark.normalised(copy.deepcopy(few))
-    if images.visible_size == tuple(expected.shape[-2:]) and torch.equal(normalised(few, images), expected):
+    if (
+        images.mean
+        and images.visible_size == tuple(expected.shape[-2:])
+        and torch.equal(normalised(few, images), expected)
+    ):
         return images
     # a benchmark of the user's own
     return Images(size=(expected.shape[-2], expected.shape[-1]), reader=benchmark.decoder, grey=grey)
+
+
+def _numbers(benchmark: Benchmark, name: str) -> tuple[float, ...] | None:
+    """Its mean or std; None for a benchmark of the user's own that has none, as it normalises in a way of its own."""
+    values = getattr(benchmark, name, None)
+    return None if values is None else tuple(values)

@@ -21,7 +21,7 @@ from mola.layers.gate_kinds import one_hot
 from mola.layers.merging import export
 from mola.layers.norms import TaskBatchNorm, undivide
 from mola.methods import Method
-from mola.methods._adapted import AdaptedMethod
+from mola.methods._adapted import AdaptedMethod, TaskGatedMethod
 from mola.models.heads import Heads
 from mola.types import BadInput, Batch
 
@@ -91,7 +91,7 @@ def _plain_parts(whole: Whole, task: str, x: Tensor) -> tuple[nn.Module, nn.Line
         return None
     try:
         if isinstance(method, AdaptedMethod):
-            expert = _same_for_all(method, whole.batch(x, (task,)))
+            expert = _same_for_all(method, whole.batch(x, (task,)), whole.description.names.index(task))
             if expert is None:
                 return None
             divided = any(isinstance(module, TaskBatchNorm) for module in backbone.modules())
@@ -136,8 +136,12 @@ def _of_task(method: Method, task: str) -> Method:
     return module if isinstance(module, Method) and tasks == (task,) else method
 
 
-def _same_for_all(method: AdaptedMethod, batch: Batch) -> int | Tensor | None:
-    """The expert of all images of a task, or the weights (E,) of all; None where images differ."""
+def _same_for_all(method: AdaptedMethod, batch: Batch, task: int) -> int | Tensor | None:
+    """The expert of all images of a task, or the weights (E,) of all; None where images differ. task: its number."""
+    if batch.task is None and isinstance(method, TaskGatedMethod):
+        # each image has all tasks, and meets the gate of each
+        row = method.task_gates()[task]
+        return row if row.is_floating_point() else int(row)
     gate: Any = method.gates(batch).gate
     if isinstance(gate, Tensor) and not gate.is_floating_point():
         return int(gate[0]) if bool((gate == gate[0]).all()) else None

@@ -50,7 +50,7 @@ def example_batch(benchmark: Benchmark, device: torch.device) -> Batch:
     for batch in load(few, "valid", device, size=EACH):
         if batch.task is None:  # every sample has every task
             y = {name: target[:EVERY] for name, target in batch.y.items()}
-            pixels = None if batch.pixels is None else batch.pixels[:EVERY]
+            pixels: Any = None if batch.pixels is None else batch.pixels[:EVERY]
             return Batch(batch.x[:EVERY], None, y, batch.tasks, pixels)
         for name in batch.y:
             first.setdefault(name, batch)

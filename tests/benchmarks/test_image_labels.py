@@ -186,13 +186,18 @@ def test_from_a_list_to_a_record_in_the_users_words(path):
         "device": "cpu", "seeds": 1, "reference": None, "answers": {}, "tune": None, "shared_options": {"rank": 2},
         "training": {"epochs": 1, "batch_size": 18}, "backbone": tiny,
         "benchmarks": {"own": {**entry, "size": 32}, "kept": {**entry, "size": 32, "backbone": frozen}},
-        "methods": {"shared": None, "mola_router": {"where": r"layer[2-4]\..*conv\d"}},
+        "methods": {"shared": None} | {m: {"where": r"layer[2-4]\..*conv\d"} for m in ("mola_router", "mola_grad")},
+        "keep": "best",
     }  # fmt: skip
     (path.parent / "own.yaml").write_text(yaml.safe_dump(suite))
     mola("prepare", "-c", "own.yaml")
     assert "method mola_router: fine" in mola("check", "own.yaml"), "one image may lack a label, and the task learns"
     mola("train", "-c", "own.yaml", "-b", "own")
     mola("train", "-c", "own.yaml", "-b", "kept")
+    mola("export", "results/own/own/mola_grad/seed0", "-o", "model")
+    assert json.loads((path.parent / "model/config.json").read_text())["form"] == "merged", (
+        "a plain network for each task"
+    )
     for run in ("own/shared", "own/mola_router", "kept/shared", "kept/mola_router"):
         record = json.loads((path.parent / f"results/own/{run}/seed0/record.json").read_text())
         assert record["status"] == "done"

@@ -49,3 +49,12 @@ def test_bad_input_is_refused_and_writes_nothing(tmp_path, folder, suite, messag
     with pytest.raises(BadInput, match=message):
         init(tmp_path / folder, suite)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_and_other_large_files_stay_out_of_git_and_dvc_as_in_a_clone(tmp_path):
+    init(tmp_path / "new", None)
+    for name in (".gitignore", ".dvcignore"):
+        listed = {
+            line for line in (SUITES.parent / name).read_text().splitlines() if "results/**" in line or "dvc" in name
+        }
+        assert listed <= set((tmp_path / "new" / name).read_text().splitlines())

@@ -7,6 +7,7 @@ from filelock import FileLock
 from mola.config import load
 from mola.experiment.spec import experiments
 from mola.experiment.watch import Pace, Watch, pace, remaining
+from mola.training.checkpoint import Position
 
 START = "2026-01-01 10:00:00,000 {folder} on cpu\n2026-01-01 10:00:00,000 {{settings}}\n"
 LINES = "2026-01-01 10:00:10,000 epoch 1/4  loss 1\n2026-01-01 10:00:14,500 epoch 2/4  loss 1\n"
@@ -19,8 +20,9 @@ def test_the_pace_of_a_run_is_that_of_the_process_that_works_on_it(tmp_path):
     assert pace(tmp_path, 4) == Pace(2, 4, 4.5) and pace(tmp_path, 4).remaining == 0.5
     log.write_text(start + LINES + start)
     assert pace(tmp_path, 4) == Pace(0, 4, None), "it begins anew"
-    log.write_text(start + LINES + start + "2026-01-01 11:00:00,000 resumed after epoch 2\n")
-    assert pace(tmp_path, 4) == Pace(2, 4, None)
+    for position in (Position(2), Position(2, 7)):
+        log.write_text(start + LINES + start + f"2026-01-01 11:00:00,000 resumed {position.words()}\n")
+        assert pace(tmp_path, 4) == Pace(2, 4, None)
     log.write_text("x" * 30_000 + "\n" + LINES)
     assert pace(tmp_path, 4) == Pace(2, 4, 4.5), "its beginning is far above"
 

@@ -119,3 +119,14 @@ def test_tuned_runs_of_version_1_count(tuned_suite):
         del content["version"]
         path.write_text(json.dumps({**content, "config": config, "paper_rule": rule}))
     assert of(tuned_suite) == ([0, 1, 2, 3, 4, 5], {})
+
+
+def test_a_copied_or_edited_record_is_named_and_left_out(tmp_path):
+    suite = make_suite(tmp_path, methods=("mola_grad",), reference=None)
+    fill(suite, drawn({}))
+    record(suite, ROW[1], 1).write_bytes(record(suite, ROW[1], 0).read_bytes())
+    seeds, problems = of(suite)
+    assert 1 not in seeds and problems == {1: "left out: the record of digits/mola_grad, seed 0"}
+    listed = {"2": {"status": "done", "sha256": "of another content"}}
+    (folder(suite) / "runs.json").write_text(json.dumps({"fingerprint": "of then", "runs": listed}))
+    assert of(suite)[1][2] == "left out: not the record that runs.json lists"

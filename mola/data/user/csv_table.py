@@ -82,9 +82,17 @@ def unusable_files(folder: Path, files: Collection[str], rows: Sequence[Row], fi
     findings.add("paths that are not relative to the list", sorted(absolute))
     unfit = {file for file in files if not file.isprintable()}
     findings.add("names of files that are no text in UTF-8", sorted(map(repr, unfit)))
-    missing = {file for file in files if file not in absolute | unfit and not (folder / file).is_file()}
+    missing = {file for file in files if file not in absolute | unfit and not _is_file(folder / file)}
     findings.add("files that are not there", [str(row) for row in rows if row.file in missing])
     return absolute | missing | unfit
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _check_columns(path: Path, columns: list[str], needed: Sequence[str], advice: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,6 @@ def sheets(source: Source, places: Places, config: Path) -> list[Sheet]:
 def _sheet(row: Row, source: Source, places: Places, config: Path) -> Sheet:
     records = list(row.records.values())
     settings = records[0].settings if records else {}
-    command = f"mola train -c {config} -b {source.benchmark} -m {row.label}"
     written = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True) if settings else ""
     return Sheet(
         id=places.runs(source.benchmark, row.label),
@@ -78,11 +78,17 @@ def _sheet(row: Row, source: Source, places: Places, config: Path) -> Sheet:
         settings=written,
         curve=_curve(records, source),
         runs=[_run(seed, record, source) for seed, record in row.records.items()],
-        problems=[(seed, reason, f"{command} -s {seed}") for seed, reason in row.problems.items()],
+        problems=[(seed, reason, _again(row, source, seed, config)) for seed, reason in row.problems.items()],
         notes=list(of_row(replace(row, problems={}))),
         logs=_logs(row),
         unit="%" if averageable(source.tasks) else "mean of ±log(first metric) × 100",
     )
+
+
+def _again(row: Row, source: Source, seed: int, config: Path) -> str:
+    """What trains a run that is missing, for a shell."""
+    words = ["mola", "train", "-c", str(config), "-b", source.benchmark, "-m", row.label, "-s", str(seed)]
+    return shlex.join(words)
 
 
 def _facts(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mola.experiment import tuned
+from mola.experiment import index, tuned
 from mola.experiment.inputs import NAME as INPUTS
 from mola.experiment.record import Record, upgraded_settings
 
 STUDY, TUNED = (f"{tuned.FOLDER}/{name}" for name in (tuned.STUDY, tuned.NAME))
-NAMES = (INPUTS, STUDY, TUNED)
+NAMES = (INPUTS, STUDY, TUNED, index.NAME)
 SECTIONS = {"training": "training", "method": "method_options", "balancer": "balancer_options"}
 
 

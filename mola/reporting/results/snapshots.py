@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mola.experiment import index
 from mola.experiment import record as stored
 from mola.experiment.inputs import NAME as INPUTS
 from mola.experiment.provenance import git
@@ -63,7 +64,7 @@ def _judged(name: str, files: Mapping[str, bytes], drafts: bool) -> Snapshot:
         except BadInput as error:
             row.problems[seed] = str(error)
             continue
-        if problem := _problem(record, files, f"{match[1]}/{match[2]}", drafts):
+        if problem := _copied(record, match, files) or _problem(record, files, f"{match[1]}/{match[2]}", drafts):
             row.problems[seed] = problem
         else:
             row.records[seed] = record
@@ -73,6 +74,20 @@ def _judged(name: str, files: Mapping[str, bytes], drafts: bool) -> Snapshot:
         for seed in [seed for seed, record in row.records.items() if _fingerprint(record) != usual]:
             row.leave_out(seed, "left out: of other code, settings or splits than most of its row")
     return result
+
+
+def _copied(record: Record, match: re.Match[str], files: Mapping[str, bytes]) -> str | None:
+    """What is wrong with where a record is: in another run's folder, or not the one that the row's index lists."""
+    if (record.benchmark, record.method, record.seed) != (match[1], match[2], int(match[3])):
+        return f"left out: the record of {record.benchmark}/{record.method}, seed {record.seed}"
+    path = f"{match[1]}/{match[2]}/{index.NAME}"
+    try:
+        listed = index.parse(files[path], path)["runs"].get(match[3])
+    except (KeyError, BadInput):
+        return None
+    if listed and listed["sha256"] != index.checksum(files[match[0]]):
+        return f"left out: not the record that {index.NAME} lists"
+    return None
 
 
 def _problem(record: Record, files: Mapping[str, bytes], folder: str, drafts: bool) -> str | None:

@@ -6,7 +6,9 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from mola.experiment.spec import Experiment
 from mola.experiment.status import again
 from mola.metrics import averageable, of, undefined
 from mola.reporting.results.plateau import LIMIT, moves
@@ -63,8 +65,16 @@ def of_row(row: Row) -> Iterator[str]:
     for seed, reason in [*row.problems.items(), *remarks]:
         reasons.setdefault(reason, []).append(seed)
     for reason, seeds in reasons.items():
-        repeat = f"; again: {again(row.experiment, seeds)}" if reason.startswith(FAILED) and row.experiment else ""
+        repeat = ""
+        if reason.startswith(FAILED) and row.experiment:
+            repeat = f"; again: {again(row.experiment, seeds, _suite_file(row.experiment))}"
         yield f"seeds {spans(seeds)}: {reason}{repeat}"
+
+
+def _suite_file(experiment: Experiment) -> Path:
+    """The configuration that the workflow leaves beside the results; without one the reader has to say which."""
+    file = experiment.suite.folder / "config.yaml"
+    return file if file.is_file() else Path("SUITE.yaml")
 
 
 def moving(results: Results) -> Iterator[str]:

@@ -1,0 +1,45 @@
+"""What the workflow takes for trained: an index of now, whose runs are done, each with the record that it lists."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from mola.config import load
+from mola.experiment import plan
+from mola.experiment import run as runs
+from mola.experiment.spec import experiment
+
+
+def failed(folder):
+    content = json.loads((folder / "runs.json").read_text())
+    content["runs"]["0"]["status"] = "failed"
+    (folder / "runs.json").write_text(json.dumps(content))
+
+
+def edited(folder):
+    path = folder / "seed0/record.json"
+    path.write_text(path.read_text().replace("0.", "0.9", 1))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        failed,
+        edited,
+        lambda folder: (folder / "seed0/record.json").unlink(),
+        lambda folder: (folder / "runs.json").unlink(),
+    ],
+    ids=["failed", "edited", "no record", "no index"],
+)
+def test_a_row_is_trained_where_its_index_and_its_records_say_so(suite_file, damage: Callable):
+    path = suite_file(training={"epochs": 1, "batch_size": 16})
+    one = experiment(load(path), "digits", "shared")
+    assert runs.train_seeds(one, [0]) == [] and planned(path)
+    damage(one.folder)
+    assert not planned(path)
+
+
+def planned(path):
+    return plan.of(yaml.safe_load(path.read_text()), [path]).is_trained("digits", "shared")
