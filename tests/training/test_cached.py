@@ -252,7 +252,8 @@ def test_a_damaged_cache_is_computed_again(suite, root):
 
 
 def test_a_run_resumes_with_the_same_bits(suite, tmp_path):
-    changes = {"methods": {"mola_router": None}, "training": {"epochs": 3, "batch_size": 16, "lr": 0.002}}
+    training = {"epochs": 3, "batch_size": 16, "lr": 0.002, "checkpoint": {"epochs": 1}}
+    changes = {"methods": {"mola_router": None}, "training": training}
     whole, cut = (suite(views=2, results=str(tmp_path / name), **changes) for name in ("whole", "cut"))
     expected = runs.train(spec.experiment(whole, "digits", "mola_router"), 0)
     assert expected.remarks == [

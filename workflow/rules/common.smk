@@ -211,3 +211,19 @@ def shown(path):
         category="Answer" if path.endswith(".answer.html") else "Tables",
         labels={"table": Path(path).stem.replace("_", " ").replace(".", " ")},
     )
+
+
+def show_failed_runs():
+    """Say which runs failed and what repeats each; tables and pages, which waited for them in vain, show them."""
+    failed = list(mola.experiment.status.failed(suite)) if PLANNING else []
+    path, logs = str(plan.path), f"logs/{suite.suite}"
+    for experiment, seed, record in failed:
+        repeat = mola.experiment.status.again(experiment, [seed], plan.path)
+        print(
+            f"mola: failed: {experiment.name}, seed {seed}: {record.reason}; again: {repeat}",
+            file=sys.stderr,
+        )
+    for command in ("table", "figures", "about") if failed else ():
+        shell(
+            "OMP_NUM_THREADS=1 mola {command} -c {path:q} > {logs:q}/{command}.log 2>&1 || true"
+        )

@@ -22,19 +22,3 @@ rule train:
         # shell in between, a signal to the job reaches the training
         "export OMP_NUM_THREADS={threads};"
         " exec mola train -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q} > {log:q} 2>&1"
-
-
-def show_failed_runs():
-    """Say which runs failed and what repeats each; tables and pages, which waited for them in vain, show them."""
-    failed = list(mola.experiment.status.failed(suite)) if PLANNING else []
-    path, logs = str(plan.path), f"logs/{suite.suite}"
-    for experiment, seed, record in failed:
-        repeat = mola.experiment.status.again(experiment, [seed], plan.path)
-        print(
-            f"mola: failed: {experiment.name}, seed {seed}: {record.reason}; again: {repeat}",
-            file=sys.stderr,
-        )
-    for command in ("table", "figures", "about") if failed else ():
-        shell(
-            "OMP_NUM_THREADS=1 mola {command} -c {path:q} > {logs:q}/{command}.log 2>&1 || true"
-        )
