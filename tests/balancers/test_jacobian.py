@@ -111,7 +111,9 @@ def test_cagrad_without_its_solver_names_the_extra(monkeypatch):
     from mola.balancers import cagrad
 
     monkeypatch.setattr(cagrad, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"cagrad: expected .*cvxpy and clarabel, found .*pip install 'mola\[solvers\]'"):
+    with pytest.raises(
+        BadInput, match=r"cagrad: expected .*cvxpy and clarabel, found .*pip install 'mola-bench\[solvers\]'"
+    ):
         make("cagrad", 2)
 
 

@@ -50,5 +50,5 @@ def test_a_graph_with_other_numbers_and_a_missing_package_are_refused(tmp_path, 
     with pytest.raises(BadInput, match=f"--torch-export: expected predictions of {TASKS[0].name} equal to 1e-05"):
         graphs.write_graphs(model, tmp_path, onnx=False, torch_export=True)
     monkeypatch.setattr(graphs, "PACKAGES", ("onnx", "no_such_package"))
-    with pytest.raises(BadInput, match=r"found no no_such_package; pip install 'mola\[onnx\]'"):
+    with pytest.raises(BadInput, match=r"found no no_such_package; pip install 'mola-bench\[onnx\]'"):
         graphs.write_graphs(model, tmp_path, onnx=True, torch_export=False)

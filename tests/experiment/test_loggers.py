@@ -48,7 +48,7 @@ def test_a_missing_package_is_said_before_and_an_error_ends_the_logger_alone(sui
     one = experiment(load(suite_file(log=["csv", "tensorboard"])), "digits", "shared")
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     with pytest.raises(
-        BadInput, match=r"log: expected tensorboard to be installed, found none; pip install 'mola\[log\]'"
+        BadInput, match=r"log: expected tensorboard to be installed, found none; pip install 'mola-bench\[log\]'"
     ):
         runs.train(one, 0)
     assert not one.run_folder(0).exists()

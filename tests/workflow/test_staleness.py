@@ -28,7 +28,7 @@ def added(line):
 
 EDITS = [
     ("a comment and a blank line", "mola/training/fit.py", added("\n# why"), 0),
-    ("parentheses around a value", "mola/training/step.py", replaced("= output.aux_loss", "= (output.aux_loss)"), 0),
+    ("parentheses around a value", "mola/training/step.py", replaced(": output.aux_loss}", ": (output.aux_loss)}"), 0),
     ("the text of a log line", "mola/training/checkpoint.py", replaced('"resumed %s', '"goes on %s'), 0),
     ("a description", "mola/methods/_adapted.py", replaced("α; updates are scaled by α / r", "the usual α"), 0),
     ("configuration", "mola/config.py", added("UNUSED = 1"), 0),
