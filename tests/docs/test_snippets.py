@@ -72,7 +72,9 @@ def test_commands_within_the_text_exist_with_their_options():
 
 
 def test_the_yaml_of_a_page_is_a_suite_or_a_part_of_one(tmp_path):
-    rows = yaml.safe_load((ROOT / "config/config.yaml").read_text())["methods"]
+    methods = yaml.safe_load((ROOT / "config/config.yaml").read_text())["methods"]
+    # whatever benchmarks the embedded suite trains them on
+    rows = {label: {key: value for key, value in row.items() if key != "benchmarks"} for label, row in methods.items()}
     rest = {"suite": "some", "seeds": 1, "reference": None, "benchmarks": {"digits": None}, "methods": rows}
     tried = 0
     for page in PAGES:
