@@ -51,7 +51,9 @@ def write_croissant(benchmark: Any, path: Path) -> None:
         raise BadInput(f"{manifest}: expected the split manifest of '{benchmark.name}', found none; mola prepare first")
     listed = _items(benchmark)
     text = listed or manifest.read_text(encoding="utf-8")
-    splits = path.with_name(f"{path.name.removesuffix('.croissant.json')}.splits.{'csv' if listed else 'json'}")
+    splits = path.with_name(
+        f"{path.name.removesuffix('.json').removesuffix('.croissant')}.splits.{'csv' if listed else 'json'}"
+    )
     files.write_text(splits, text)
     files.write_json(path, _described(benchmark, splits, path.parent))
 
