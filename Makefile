@@ -23,6 +23,7 @@ results: setup
 	mola report
 	mola reproduce --sample 3
 	@cat results/embedded/tables/summary.md
+	@echo; echo "The page with all of it: results/embedded/report.html"
 
 test: lint tests smoke
 

@@ -1,8 +1,8 @@
 """What a result depends on, as one hash: the code that a run executes, its settings, the split manifest, and the
 content of the files that the settings name.
 
-The workflow keeps it in a file beside the records and rewrites that only when it changes. So editing the trainer
-retrains, editing a method retrains that method, and editing the tables, a comment or a docstring retrains nothing.
+Records and their index hold it, and the workflow compares it with that of now. So editing the trainer retrains, editing
+a method retrains that method, and editing the tables, a comment or a docstring retrains nothing.
 Sources and files are read once per process: take the fingerprint before importing what trains, and let
 ``check_unchanged`` say afterwards whether what was imported is what was hashed.
 """

@@ -28,7 +28,7 @@ TYPING = {"typing", "typing_extensions", "collections.abc"}
 # Around the type of a field these change what a dataclass does with it.
 FIELD_MARKERS = {"ClassVar", "InitVar", "KW_ONLY"}
 
-# Decorators that read the annotations of what they decorate (functools.singledispatch, torch.library, torch.jit).
+# Decorators that read annotations (functools.singledispatch, PyTorch's custom operators, torch.jit).
 READS_ANNOTATIONS = {"register", "custom_op", "triton_op", "script", "validate_call"}
 
 # Fields of syntax nodes that say how the source is written, or that the place of a node decides already.

@@ -39,7 +39,7 @@ def trained(path, label, benchmark="digits"):
     return one, one.run_folder(0)
 
 
-def test_images(one, folder):
+def saved_images(one, folder):
     """Task → the files of its test images as the benchmark has them, and their labels."""
     files = {}
     for task in one.data.tasks:
@@ -49,9 +49,6 @@ def test_images(one, folder):
             Image.fromarray(image).save(path)
         files[task.name] = (paths, labels)
     return files
-
-
-test_images.__test__ = False
 
 
 def accuracies(model, files):
@@ -75,7 +72,7 @@ def test_predictions_have_the_scores_of_the_record(suite_file, tmp_path, label, 
     path = suite_file(keep="best", methods={label: options}, shared_options=SMALL)
     one, folder = trained(path, label)
     expected = {task: scores["accuracy"] for task, scores in records.read(folder / "record.json").test.items()}
-    files = test_images(one, tmp_path)
+    files = saved_images(one, tmp_path)
     export(kept_run(folder), tmp_path / "model")
     assert json.loads((tmp_path / "model/config.json").read_text())["form"] == form
     for model in (mola.load_model(folder), mola.load_model(tmp_path / "model")):
@@ -97,7 +94,7 @@ def test_frozen_stages_whose_features_were_kept_are_put_back(suite_file, tmp_pat
     export(kept_run(folder), tmp_path / "model")
     # the exported model has them itself
     (tmp_path / "weights.pth").unlink()
-    assert accuracies(mola.load_model(tmp_path / "model"), test_images(one, tmp_path)) == pytest.approx(expected)
+    assert accuracies(mola.load_model(tmp_path / "model"), saved_images(one, tmp_path)) == pytest.approx(expected)
 
 
 @pytest.mark.slow
