@@ -28,7 +28,8 @@ def drawn(name, gate):
     gate = EVERY_GATE[gate]
     if not gate.is_floating_point():
         return layer, x, gate, nn.functional.one_hot(gate, 4).double()
-    gate = gate.double().requires_grad_()
+    # a leaf of its own: other tests may ask for gradients of the shared one
+    gate = gate.detach().double().clone().requires_grad_()
     return layer, x, gate, gate
 
 
