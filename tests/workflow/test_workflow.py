@@ -105,7 +105,10 @@ def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
     assert "again: mola train -c results/wild/config.yaml -b digits -m wild -s 0" in output, output
     table = (repository / "results/wild/tables/digits.md").read_text()
     assert "| wild † |" in table and "wild, seeds 0: failed: training diverged in epoch 1, step" in table
-    assert "; again: mola train -c results/wild/config.yaml -b digits -m wild -s 0" in table and "| shared (draft) |" in table
+    assert (
+        "; again: mola train -c results/wild/config.yaml -b digits -m wild -s 0" in table
+        and "| shared (draft) |" in table
+    )
     assert planned(repository)["train"] == 1, "it is tried again"
 
 
