@@ -126,14 +126,26 @@ def test_costs_and_trials(tmp_path):
     suite = make_suite(tmp_path, seeds=2, tune={"trials": 20})
     for label in suite.methods:
         tune(suite, "digits", label)
-    result = {"trials": 20, "value": 0.7, "parameters": {}}
-    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: result if m == "shared" else None)
+    fill(suite, lambda b, m, s: 0.5)
     head, _, *body = lines(table_of(suite))
     assert head[-6:] == ["trained (M)", "params (M)", "GFLOPs", "ms/step", "memory (MiB)", "trials"]
     assert [row[-6:] for row in body[:2]] == [
-        ["3.00", "2.00", "0.005", "250", "1024", "–"],
+        ["3.00", "2.00", "0.005", "250", "1024", "20"],
         ["3.00", "2.00", "0.005", "250", "1024", "20"],
     ]
+
+
+def test_a_record_that_does_not_say_what_its_row_was_tuned_to_is_left_out(tmp_path):
+    suite = make_suite(tmp_path, seeds=2, tune={"trials": 20})
+    for label in suite.methods:
+        tune(suite, "digits", label)
+    result = {"trials": 20, "value": 0.7, "parameters": {}}
+    fill(suite, lambda b, m, s: 0.5, tuned=lambda b, m, s: result if m == "shared" else None)
+    table = table_of(suite)
+    _, _, *body = lines(table)
+    assert {row[0]: row[-2] for row in body} == {"single_task †": "–", "shared": "20", "mola_grad †": "–"}
+    for label in ("single_task", "mola_grad"):
+        assert any(note.startswith(f"{label}, seeds 0–1: left out: its settings are not") for note in table.notes)
 
 
 def test_under_a_pruner_the_trials_that_there_were_are_told(tmp_path):

@@ -214,5 +214,4 @@ def test_the_committed_suite_is_one_series_for_each_benchmark():
     assert {title: list(amounts_) for title, amounts_ in amounts._series(entries)} == {
         "digits": [25, 50, 100, 200, 500],
         "glyphs": [25, 50, 100, 200],
-        "emoji": [25, 50, 100, 200, 500],
     }

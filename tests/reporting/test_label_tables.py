@@ -42,8 +42,8 @@ GAPS = [(task, name) for task, every in NAMES.items() for name in every]
 
 def record(test):
     return Record.model_construct(
-        test=test, oracle_selection=None, parameters=Parameters(trainable=1, inference=1), flops_per_sample=1,
-        seconds_per_step=1.0, peak_memory_bytes=1, tuned=None, curve=[], certified=None,
+        test=test, valid=test, oracle_selection=None, parameters=Parameters(trainable=1, inference=1),
+        flops_per_sample=1, seconds_per_step=1.0, peak_memory_bytes=1, tuned=None, curve=[], certified=None,
     )  # fmt: skip
 
 

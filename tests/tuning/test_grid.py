@@ -207,7 +207,8 @@ def test_a_benchmark_that_fixes_what_the_grid_tries_is_refused(suite_file):
 
 @pytest.mark.slow
 def test_kill_9_in_the_middle_of_a_point_changes_no_choice(suite_file):
-    changes = {"methods": {"single_task": None}, "training": {"epochs": 2, "batch_size": 16}}
+    training = {"epochs": 2, "batch_size": 16, "checkpoint": {"epochs": 1}}
+    changes = {"methods": {"single_task": None}, "training": training}
     tune = {"grid": {"lr": [0.001, 0.004]}, "seeds": 2}
     whole = config.load(suite_file(suite="whole", tune=tune, **changes))
     expected = study.tune(experiment(whole, "digits", "single_task"))
