@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Jacobian(Base, ABC):
     needs_shared = True
     _kept: Tensor | None = None
     _one_pass: OnePass | None = None
+    # of a checkpoint, until there is a model
+    _resumed: Mapping[str, Any] | None = None
 
     @abstractmethod
     def combine(self, matrix: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
@@ -47,12 +49,26 @@ class Jacobian(Base, ABC):
             return compute()
         if self._one_pass is None:
             self._one_pass = OnePass(model, shared)
+            if self._resumed is not None:
+                self._one_pass.load_state_dict(self._resumed)
         return self._one_pass.forward(compute, batch)
 
     @property
     def passes(self) -> str | None:
         """As in :attr:`Base.passes`."""
         return self._one_pass.used if self._one_pass else None
+
+    def state_dict(self) -> dict[str, object]:
+        """What is known of one backward pass; subclasses add what they keep."""
+        state = self._one_pass.state_dict() if self._one_pass else self._resumed
+        return {} if state is None else {"one_pass": state}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        if "one_pass" in state:
+            self._resumed = cast("Mapping[str, Any]", state["one_pass"])
+            if self._one_pass:
+                self._one_pass.load_state_dict(self._resumed)
 
     def backward(
         self,

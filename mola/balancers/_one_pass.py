@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +63,22 @@ class OnePass:
         self._say(ONE)
         return computed
 
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps: when the next trial is due, and what was found out."""
+        return {"steps": self.steps, "refused": self.refused, "used": self.used}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.steps, self.refused, self.used = state["steps"], state["refused"], state["used"]
+
     def _compute(self, compute: Callable[[], Computed[R]], split: Split) -> Computed[R]:
         with split.open():
             return compute()
 
     def _try(self, compute: Callable[[], Computed[R]], split: Split, before: State) -> Computed[R]:
         """The same, compared with a backward pass for each task. Raises NotApplicable where gradients differ."""
-        _, losses = compute()
+        # of what the model gave nothing else is kept: its graph is freed before the second pass
+        losses = compute()[1]
         expected = {
             name: torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True)
             for name, loss in losses.items()

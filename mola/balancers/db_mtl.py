@@ -80,10 +80,12 @@ class DBMTL(Jacobian):
     def state_dict(self) -> dict[str, object]:
         """Averages and numbers of batches by task name."""
         rows = {} if self._kept is None else dict(zip(self.names, self._kept, strict=True))
-        return {"averages": {name: rows[name] for name in self.counts}, "counts": dict(self.counts)}
+        averages = {name: rows[name] for name in self.counts}
+        return super().state_dict() | {"averages": averages, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore what :meth:`state_dict` gave."""
+        super().load_state_dict(state)
         averages = cast("dict[str, Tensor]", state["averages"])
         self.counts = dict(cast("dict[str, int]", state["counts"]))
         self._kept = None

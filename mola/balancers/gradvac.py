@@ -62,8 +62,9 @@ class GradVac(GramianWeighting):
 
     def state_dict(self) -> dict[str, object]:
         """φ̂ (T, T), in the order of the tasks."""
-        return {"target": self.target.clone()}
+        return super().state_dict() | {"target": self.target.clone()}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore what :meth:`state_dict` gave."""
+        super().load_state_dict(state)
         self.target = cast("Tensor", state["target"]).clone()

@@ -61,7 +61,7 @@ class Tuned(Part):
 
 
 class Parameters(Part):
-    """How many parameters the method has."""
+    """How many parameters the method has; 0 where a run failed before it was built."""
 
     trainable: Count = Field(description="all that the optimiser steps")
     inference: Count = Field(description="those that the predictions of all tasks depend on")

@@ -5,14 +5,13 @@ The seeds of one experiment share a process, so that the seconds of ``import tor
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import logging
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from mola import files
 from mola.data import disk
+from mola.experiment import index, weights
 from mola.experiment import record as records
-from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.loggers import logged
 from mola.experiment.provenance import commit, uncommitted
@@ -45,7 +44,6 @@ from mola.training.room import require_room
 from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
-INDEX = "runs.json"
 ANALYSIS = "analysis.json"  # what the probes measured, but for scores
 RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchjd")
 
@@ -91,12 +89,17 @@ def train(
     check_unchanged(modules(settings))
     origin = _origin(experiment, seed)
     with claim(experiment.suite.device) as device, logged(experiment.suite.log, folder) as on_epoch:
-        benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
-        check_unchanged([], settings.weights_files)
-        active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
+        try:
+            benchmark, method, balancer = build(settings, experiment.suite.data, seed, device)
+            check_unchanged([], settings.weights_files)
+            active_probes = probes(settings, benchmark, seed, device, first=seed == experiment.suite.seeds[0])
+            # a first pass over data: what is wrong with them shows before anything is written
+            cost = costs(method, benchmark, device)
+        except Exception as error:
+            if isinstance(error, BadInput) or is_of_the_disk(error):
+                raise
+            return _not_built(experiment, folder, origin, error, device)
         made_of = {"data": benchmark.identity, "remarks": list(benchmark.remarks()), **machine(device)}
-        # a first pass over data: what is wrong with them shows before anything is written
-        cost = costs(method, benchmark, device)
         require_room(folder, method, folder.glob(CHECKPOINTS))
         with writing(folder):
             log.info("%s on %s", folder, device)
@@ -113,6 +116,22 @@ def train(
             if record.status == "done":
                 for path in folder.glob(CHECKPOINTS):
                     path.unlink()
+    return record
+
+
+def _not_built(
+    experiment: Experiment, folder: Path, origin: Mapping[str, Any], error: Exception, device: torch.device
+) -> Record:
+    """Write the record of a run whose method, balancer or probes raised an error before the first step."""
+    data = experiment.data_identity or "not known: the run failed before it"
+    made_of = {"data": data, "remarks": list(experiment.data.remarks()), **machine(device)}
+    cost = {"parameters": {"trainable": 0, "inference": 0}, "flops_per_sample": 0}
+    with writing(folder):
+        log.info("%s on %s", folder, device)
+        outcome = Outcome()
+        result = _result(outcome, 0.0, device, _failure(error, outcome, folder))
+        record = Record.model_validate({**origin, **made_of, **cost, **result})
+        records.write(folder / records.NAME, record)
     return record
 
 
@@ -173,7 +192,7 @@ def _attempt(
     began = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    outcome, status, why, failure = Outcome(), "done", None, None
+    outcome, failure = Outcome(), {"status": "done", "reason": None, "failure": None}
     try:
         fit(
             method, balancer, benchmark, settings.training, seed=seed, device=device, path=checkpoint,
@@ -182,32 +201,41 @@ def _attempt(
     except Exception as error:
         if is_of_the_disk(error):
             raise
-        status, why, failure = "failed", reason(error), described(error, outcome, checkpoint.parent / LOG)
-        log.error(
-            "%s failed in %s, epoch %d, step %d: %s\n  %s\n  all lines: %s",
-            checkpoint.parent, outcome.phase, outcome.epoch, failure["step"], why, "\n  ".join(failure["lines"]),
-            failure["log"],
-        )  # fmt: skip
-        # to the run's log alone
-        log.debug("%s", traceback.format_exc())
-    measured = {probe.name: probe.result() for probe in active_probes} if status == "done" else {}
+        failure = _failure(error, outcome, checkpoint.parent)
+    result = _result(outcome, time.perf_counter() - began, device, failure) | {"backward_passes": balancer.passes}
+    if failure["status"] == "done":
+        measured = {probe.name: probe.result() for probe in active_probes}
+        result["oracle_selection"] = measured.get("oracle_selection")
+        result["weights_sha256"] = weights_sha256(method.state_dict())
+    return result
+
+
+def _failure(error: Exception, outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """The part of the record that tells of an error, which the log tells, too; all its lines in the run's log alone."""
+    why, failure = reason(error), described(error, outcome, folder / LOG)
+    log.error(
+        "%s failed in %s, epoch %d, step %d: %s\n  %s\n  all lines: %s",
+        folder, outcome.phase, outcome.epoch, failure["step"], why, "\n  ".join(failure["lines"]), failure["log"],
+    )  # fmt: skip
+    log.debug("%s", "".join(traceback.format_exception(error)))
+    return {"status": "failed", "reason": why, "failure": failure}
+
+
+def _result(outcome: Outcome, seconds: float, device: torch.device, failure: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the record that every training gives, one that failed included."""
     return {
-        "status": status,
-        "reason": why,
-        "failure": failure,
+        **failure,
         "resumed": outcome.resumed,
         "batch_parts": outcome.parts,
         "selected": outcome.selected,
         "valid": outcome.valid,
         "test": outcome.test,
-        "oracle_selection": measured.get("oracle_selection"),
         "curve": outcome.curve,
         # of this process: an interrupted run's earlier part is in the curve
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
         "seconds_per_step": outcome.seconds_per_step,
-        "backward_passes": balancer.passes,
         "peak_memory_bytes": peak_memory_bytes(device),
-        "weights_sha256": weights_sha256(method.state_dict()) if status == "done" else None,
+        "weights_sha256": None,
     }
 
 
@@ -279,8 +307,8 @@ def write_index(experiment: Experiment) -> None:
         if experiment.stale(record, seed):
             return
         if record.status == "failed":
-            (experiment.folder / INDEX).unlink(missing_ok=True)
+            (experiment.folder / index.NAME).unlink(missing_ok=True)
             return
-        runs[str(seed)] = {"status": record.status, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    with disk.errors_as_bad_input(experiment.folder, INDEX):
-        write_json(experiment.folder / INDEX, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
+        runs[str(seed)] = {"status": record.status, "sha256": index.checksum(path.read_bytes())}
+    with disk.errors_as_bad_input(experiment.folder, index.NAME):
+        write_json(experiment.folder / index.NAME, {"fingerprint": experiment.fingerprint["all"], "runs": runs})

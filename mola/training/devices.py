@@ -65,13 +65,20 @@ def loader_threads(device: torch.device) -> int:
     return int(granted) if granted.isdecimal() else max(1, cores // torch.cuda.device_count())
 
 
-def _first_free(gpus: int) -> tuple[FileLock, int]:
+def _identity(index: int, gpus: int) -> str:
+    """What names a GPU in every process of the machine, whatever part of the GPUs each of them sees."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    # an instance of a divided GPU, whose other instances may serve other runs
+    if len(visible) == gpus and visible[index].startswith("MIG"):
+        return visible[index].replace("/", "_")
+    return str(torch.cuda.get_device_properties(index).uuid)
+
+
+def _first_free(gpus: int) -> tuple[FileLock, int]:
     waited = False
     while True:
         for index in range(gpus):
-            physical = visible[index] if len(visible) == gpus and visible[index] else str(index)
-            lock = FileLock(Path(tempfile.gettempdir()) / f"mola-gpu-{physical.replace('/', '_')}.lock", mode=0o666)
+            lock = FileLock(Path(tempfile.gettempdir()) / f"mola-gpu-{_identity(index, gpus)}.lock", mode=0o666)
             try:
                 lock.acquire(timeout=0)
             except Timeout:

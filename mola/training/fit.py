@@ -157,8 +157,13 @@ class _Run:
                 for epoch in range(self.position.epoch, self.training.epochs):
                     self.look(epoch, self.train(epoch, request))
                     self.after_epoch(epoch + 1, request)
-            self.finish(test)
+                self.finish(test)
+                if request.number:
+                    # heard since the last step: the run is not recorded yet
+                    self.save(request)
         except torch.OutOfMemoryError:
+            if request.number:
+                raise request.stopped(f"out of memory; {self.checkpoint.path} has an earlier state") from None
             if not self.can_be_halved():
                 raise
             log.warning("out of memory in epoch %d, step %d", self.outcome.epoch, self.outcome.step)

@@ -1,4 +1,5 @@
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from mola.types import BadInput
 
 @pytest.fixture
 def two_gpus(monkeypatch, tmp_path):
-    """The bookkeeping of a machine with two GPUs; no CUDA is touched."""
+    """The bookkeeping of a machine with GPUs of which a process sees two; no CUDA is touched."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="ab"[index]))
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(devices, "POLL", 0.01)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -44,10 +46,23 @@ def test_each_run_gets_a_gpu_of_its_own_and_the_third_waits(two_gpus):
     assert got == [two]
 
 
-def test_visible_devices_are_locked_by_their_physical_names(two_gpus, monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+def test_a_gpu_has_one_lock_however_processes_number_it(two_gpus, monkeypatch, tmp_path):
+    with devices.claim("cuda") as first:
+        assert [path.name for path in tmp_path.glob("*.lock")] == ["mola-gpu-a.lock"]
+        # another process, which sees them the other way round
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="ba"[index]))
+        with devices.claim("cuda") as second:
+            assert first.index == second.index == 0
+            assert {path.name for path in tmp_path.glob("*.lock")} == {"mola-gpu-a.lock", "mola-gpu-b.lock"}
+
+
+def test_instances_of_a_divided_gpu_are_locked_one_by_one(two_gpus, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="a"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-x/1/0")
     with devices.claim("cuda"):
-        assert [path.name for path in tmp_path.glob("*.lock")] == ["mola-gpu-5.lock"]
+        assert [path.name for path in tmp_path.glob("*.lock")] == ["mola-gpu-MIG-x_1_0.lock"]
 
 
 def test_without_a_gpu(monkeypatch):
