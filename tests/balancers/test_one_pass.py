@@ -1,7 +1,9 @@
 """One backward pass for the gradients of every task: equal to a pass for each, refused where it would not be."""
 
 import copy
+import gc
 import logging
+import weakref
 from functools import partial
 
 import pytest
@@ -381,6 +383,44 @@ def test_trying_changes_no_bit():
     assert torch.equal(state, torch.get_rng_state())
     pairs = zip([without[0], *without[1]], [trying[0], *trying[1]], strict=True)
     assert all(a is b is None or torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_resumed_balancer_knows_what_was_found_and_when_the_next_trial_is_due():
+    torch.manual_seed(0)
+    batch, before, after = batch_of([0, 1, 2, 3], (6, 8, 8)), Rows.create(TASKS), Rows.create(TASKS)
+    one_way = prepared(Model(nn.Conv2d(6, 6, 1)), batch)
+    for _ in range(3):
+        step(one_way, batch, before)
+    after.load_state_dict(before.state_dict())
+    # saved again before there is a model
+    assert after.state_dict() == before.state_dict() != {}
+    step(one_way, batch, after)
+    assert (after._one_pass.steps, after.passes) == (4, ONE)
+
+    refused = Rows.create(TASKS)
+    step(prepared(Model(nn.Sequential(nn.Conv2d(6, 6, 1), Mixes(0.5))), batch), batch, refused)
+    after = Rows.create(TASKS)
+    after.load_state_dict(refused.state_dict())
+    step(one_way, batch, after)
+    assert after.passes == refused.passes != ONE, "what one process refused, the next does not try again"
+
+
+def test_a_trial_frees_the_first_graph_before_the_second():
+    batch, balancer = batch_of([0, 1, 2, 3], (6, 8, 8)), Rows.create(TASKS)
+    model, alive = prepared(Model(nn.Conv2d(6, 6, 1)), batch), []
+
+    class Output:
+        pass
+
+    def compute():
+        gc.collect()
+        assert not any(output() for output in alive), "the output of the first pass, and so its graph, is still there"
+        output = Output()
+        alive.append(weakref.ref(output))
+        return output, model(batch)
+
+    balancer.forward(compute, model, model.shared, batch)
+    assert len(alive) == 2
 
 
 def test_images_that_have_every_task_take_a_pass_for_each():

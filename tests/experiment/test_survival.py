@@ -19,6 +19,8 @@ from mola.experiment.rerun import differences
 from mola.experiment.spec import experiment
 from mola.experiment.status import look
 from mola.methods.shared import Shared
+from mola.training import fit
+from mola.training.stopping import Stopped
 from mola.types import BadInput
 
 PROBED = {"oracle_selection": True, "gradients": 1, "routing": 4}
@@ -237,3 +239,72 @@ def test_a_balancer_that_sees_whole_batches_fails_and_says_what_helps(suite_file
     monkeypatch.setattr("mola.training.step.TrainingStep.__call__", forward)
     record = runs.train(experiment(suite, "digits", "shared"), 0)
     assert record.failure.kind == "out of memory" and record.reason.endswith("lower training.batch_size")
+
+
+@pytest.mark.parametrize("place", ["build", "probes", "costs"])
+def test_an_error_before_the_first_step_is_a_failed_run_that_the_next_call_tries_again(whole, monkeypatch, place):
+    one, cut = whole
+
+    def broken(*arguments, **options):
+        raise ZeroDivisionError(f"of {place}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, place, broken)
+        assert runs.train_seeds(cut, [0]) == [0]
+    record = records.read(cut.run_folder(0) / "record.json")
+    assert (record.status, record.reason) == ("failed", f"ZeroDivisionError: of {place}")
+    assert (record.failure.kind, record.failure.phase, record.failure.step) == ("error", "start", 0)
+    assert record.failure.lines[-1].startswith("test_survival.py:") and not record.curve
+    assert look(cut, 0).state == "failed"
+    assert "Traceback" in (cut.run_folder(0) / "log.txt").read_text()
+    assert not differences(one, runs.train(cut, 0))
+
+
+def test_wrong_data_are_still_refused_before_anything_is_written(whole, monkeypatch):
+    _, cut = whole
+
+    def refuse(*arguments):
+        raise BadInput("backbone: expected another one")
+
+    monkeypatch.setattr(runs, "costs", refuse)
+    with pytest.raises(BadInput, match="backbone: expected another one"):
+        runs.train(cut, 0)
+    assert not cut.folder.exists()
+
+
+@pytest.mark.parametrize("place", ["test", "selection"])
+def test_a_signal_after_the_last_step_is_heard_and_the_run_goes_on_from_there(whole, monkeypatch, place):
+    one, cut = whole
+    real = fit._Run.at
+
+    def at(self, phase, epoch, step):
+        real(self, phase, epoch, step)
+        if phase == place:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit._Run, "at", at)
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM after epoch 2; .*checkpoint.pt has its state"):
+            runs.train(cut, 0)
+    assert not (cut.run_folder(0) / "record.json").exists()
+    two = runs.train(cut, 0)
+    assert not differences(one, two) and two.resumed == 1
+
+
+def test_a_signal_before_memory_runs_out_ends_the_run_as_well(whole, monkeypatch):
+    one, cut = whole
+    real, calls = Shared.forward, []
+
+    def forward(self, batch):
+        calls.append(len(batch.x))
+        if len(calls) == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shared, "forward", forward)
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM out of memory; .*checkpoint.pt has an earlier state"):
+            runs.train(cut, 0)
+    two = runs.train(cut, 0)
+    assert not differences(one, two) and (two.resumed, two.batch_parts) == (1, 1)
