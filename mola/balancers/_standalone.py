@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from mola import registry
 from mola.balancers._base import Base
 from mola.balancers._graph import leaves
 from mola.metrics.kinds import KINDS
-from mola.types import BadInput, Kind, Task, one_line
+from mola.types import BadInput, Batch, Kind, Task, one_line
 
 
 def names() -> tuple[str, ...]:
@@ -91,6 +91,51 @@ class Standalone:
             ends = [*losses.values(), *([] if aux_loss is None else [aux_loss])]
             rest = [leaf for leaf in leaves(ends) if id(leaf) not in known]  # type: ignore[misc]
         self.inner.backward(losses, aux_loss, common, list(rest or ()), features)
+
+    def losses(
+        self,
+        compute: Callable[[], Mapping[str, Tensor]],
+        *,
+        model: nn.Module,
+        shared: Iterable[Parameter],
+        task: Tensor,
+    ) -> Mapping[str, Tensor]:
+        """The losses that ``compute`` returns, measured so that ``backward`` after it needs one backward pass instead
+        of one for each task, where that is right (``passes`` says so).
+
+        compute: runs the model and returns losses, () each, by task name. It runs again where the one pass is tried,
+                 with the same random numbers and buffers, so it must not draw the batch itself.
+        model:   the module that holds the shared parameters; always the same.
+        shared:  as for ``backward``.
+        task:    (B,) int64, the position of each sample's task in ``tasks``; B samples go through the model, in this
+                 order.
+        """
+        if self.inner.cost != "jacobian":
+            return compute()
+        common = list(shared)
+        present = {self.tasks[position]: task for position in sorted(set(task.tolist()))}
+        # of the images a balancer asks for number and device alone
+        images = torch.empty(len(task), device=next((p.device for p in common), None))
+        batch = Batch(images, task.cpu(), present, self.tasks)
+        before: dict[Tensor, Tensor | None] = {}
+
+        def computed() -> tuple[None, Mapping[str, Tensor]]:
+            losses = compute()
+            for leaf in leaves(list(losses.values())):
+                # a trial runs backward: what it adds, to heads outside the model too, is none of the step's
+                before.setdefault(leaf, leaf.grad)
+                leaf.grad = None
+            return None, losses
+
+        losses = self.inner.forward(computed, model, common, batch)[1]
+        for leaf, gradient in before.items():
+            leaf.grad = gradient
+        return losses
+
+    @property
+    def passes(self) -> str | None:
+        """In words, how many backward passes the last step's gradients took; None where the balancer needs none."""
+        return self.inner.passes
 
     @property
     def needs_shared(self) -> bool:

@@ -217,3 +217,44 @@ def test_no_model_library_is_imported():
 def test_runs_of_the_harness_do_not_depend_on_it():
     files = closure(["mola.experiment.run", "mola.methods.shared", "mola.balancers.pcgrad"])
     assert "mola.balancers._jacobian" in files and "mola.balancers._standalone" not in files
+
+
+@every
+def test_losses_that_the_balancer_measures_give_the_same_gradients(name):
+    torch.manual_seed(2)
+    x, task = torch.randn(9, 5), torch.tensor([0, 2, 0, 2, 2, 0, 0, 2, 2])
+    gradients = []
+    for measured in (True, False):
+        model, balancer = Plain(), mola.balancers.create(name, NAMES)
+        shared = list(model.trunk.parameters())
+
+        def compute(model=model):
+            z = model.trunk(x)
+            return {n: model.heads[n](z[task == NAMES.index(n)]).square().mean() for n in ("a", "c")}
+
+        for p in model.parameters():
+            # of an earlier batch: gradients accumulate
+            p.grad = torch.ones_like(p)
+        losses = balancer.losses(compute, model=model.trunk, shared=shared, task=task) if measured else compute()
+        torch.manual_seed(3)
+        balancer.backward(losses, shared=shared)
+        gradients.append([p.grad for p in model.parameters()])
+        expected = "one for all tasks" if measured and balancer.inner.cost == "jacobian" else None
+        assert balancer.passes == expected
+    for one, many in zip(*gradients, strict=True):
+        assert one is many is None or torch.allclose(one, many, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_takes_a_pass_for_each_task_and_says_why():
+    trunk, head = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), nn.Linear(4, 1)
+    balancer, task = mola.balancers.create("pcgrad", ["a", "b"]), torch.tensor([0, 1, 1, 0])
+    x = torch.randn(4, 5)
+
+    def compute():
+        z = head(trunk(x))
+        return {name: z[task == t].square().mean() for t, name in enumerate("ab")}
+
+    balancer.backward(
+        balancer.losses(compute, model=trunk, shared=trunk.parameters(), task=task), shared=trunk.parameters()
+    )
+    assert balancer.passes == "one for each task: 1 takes statistics over samples of all tasks"
