@@ -23,6 +23,8 @@ from mola.types import BadInput, shown
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
+    # of every command below, too
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare ways of training one model on heterogeneous data: "
     "mixtures of low-rank adapters (MoLA) and their baselines.",
     epilog="Start with: mola list; then: mola prepare -b digits, mola train -b digits -m mola_grad -s 0, mola table. "

@@ -17,6 +17,7 @@ from mola.cli.common import (
     load_suite,
     log_lines,
 )
+from mola.spans import spans
 from mola.types import BadInput
 
 if TYPE_CHECKING:
@@ -169,23 +170,24 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = Non
     from mola.experiment.weights import lacks
 
     counts: Counter[str] = Counter()
-    runs = {}
-    for experiment in experiments(suite):
+    runs, planned = {}, experiments(suite)
+    width = max((len(experiment.name) for experiment in planned), default=0)
+    for experiment in planned:
         looks = {seed: look(experiment, seed) for seed in suite.seeds}
-        words = "  ".join(f"{seed}:{one.state}" for seed, one in looks.items())
-        typer.echo(f"{experiment.benchmark}/{experiment.label:<20} {words}")
+        states = {one.state: [seed for seed, its in looks.items() if its.state == one.state] for one in looks.values()}
+        words = "; ".join(f"{spans(seeds)} {state}" for state, seeds in states.items())
+        typer.echo(f"{experiment.name:<{width}}  {words}")
         for seed, one in looks.items():
             if one.state == "failed" and one.record is not None:
                 typer.echo(f"  seed {seed} failed: {one.record.reason}; again: {again(experiment, [seed], config)}")
         for reason in dict.fromkeys(one.reason for one in looks.values() if one.reason):
-            seeds = [str(seed) for seed, one in looks.items() if one.reason == reason]
-            typer.echo(f"  stale: {reason} (seed {', '.join(seeds)})")
+            typer.echo(f"  stale: {reason} (seeds {spans([s for s, one in looks.items() if one.reason == reason])})")
         if problem := experiment.damage:
             typer.echo(f"  {problem}")
         for change in versions_behind(one.record for one in looks.values() if one.record):
             typer.echo(f"  made with {change}; mola train --renew trains such runs again")
-        if lacking := [str(seed) for seed, one in looks.items() if lacks(experiment, seed, one.record)]:
-            typer.echo(f"  without kept weights: seeds {', '.join(lacking)}; mola train --keep makes them")
+        if lacking := [seed for seed, one in looks.items() if lacks(experiment, seed, one.record)]:
+            typer.echo(f"  without kept weights: seeds {spans(lacking)}; mola train --keep makes them")
         counts.update(one.state for one in looks.values())
         runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))

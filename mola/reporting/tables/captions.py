@@ -8,7 +8,8 @@ from mola.metrics import averageable, of, ranking
 from mola.reporting.results.read import Results
 from mola.reporting.tables.columns import weighs_metrics
 from mola.reporting.tables.costs import CAPTION, PRUNED
-from mola.reporting.tables.layout import Column, spans
+from mola.reporting.tables.layout import Column
+from mola.spans import spans
 
 
 def of_benchmark(

@@ -13,9 +13,10 @@ from mola.reporting.results.plausible import fault
 from mola.reporting.results.records import Row, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
-from mola.reporting.tables.layout import Column, Estimate, Table, estimate, spans
+from mola.reporting.tables.layout import Column, Estimate, Table, estimate
 from mola.reporting.tables.notes import condensed, of_row
 from mola.reporting.tables.significance import INTERVAL, difference_columns, limits, meaning_of_p, paired, unit
+from mola.spans import spans
 from mola.types import BadInput, Task
 
 PARTS = {

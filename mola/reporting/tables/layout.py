@@ -103,17 +103,6 @@ def with_marks(table: Table) -> list[tuple[Column, dict[int, Mark]]]:
     return [(column, _marks(table, column)) for column in table.columns]
 
 
-def spans(numbers: Sequence[int]) -> str:
-    """[0, 1, 2, 5] → "0–2, 5"."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}–{p[-1]}" for p in parts)
-
-
 def _marks(table: Table, column: Column) -> dict[int, Mark]:
     if column.better is None:
         return {}

@@ -14,7 +14,7 @@ from mola.metrics import averageable, of, undefined
 from mola.reporting.results.plateau import LIMIT, moves
 from mola.reporting.results.read import Results
 from mola.reporting.results.records import FAILED, Row
-from mola.reporting.tables.layout import spans
+from mola.spans import spans
 
 
 def notes(results: Results, reference: str | None) -> tuple[str, ...]:
