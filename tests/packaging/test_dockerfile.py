@@ -82,6 +82,12 @@ def test_the_dockerfile_keeps_the_rules():
     assert [*problems(TEXT)] == []
 
 
+def test_any_number_may_be_its_user():
+    """Snakemake asks for the user's name, which one of `docker run --user` has from the environment alone."""
+    (environment,) = (words.split() for name, words in instructions(TEXT) if name == "ENV")
+    assert {"USER=mola", "HOME=/tmp"} <= {*environment}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wrong"),
     [
