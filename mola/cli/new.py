@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mola.cli.next_steps import next_steps
 from mola.types import BadInput
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def suite(name: SuiteName, source: From = None, estimate: Estimate = True) -> No
         _suite_of_images(name, source, estimate)
         return
     write_new(Path(f"{name}.yaml"), suite_text(name, f"{name}.yaml", Path()))
-    typer.echo(f"next: mola prepare -c {name}.yaml; mola train -c {name}.yaml; mola table -c {name}.yaml")
+    own_parts = any(any(_nearby(kind, Path())) for kind in ("methods", "balancers", "benchmarks"))
+    typer.echo(next_steps(Path(f"{name}.yaml"), own_parts))
 
 
 def suite_text(name: str, file: str, folder: Path) -> str:
@@ -97,7 +99,7 @@ def suite_text(name: str, file: str, folder: Path) -> str:
 def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
     from mola.cli.common import load_suite
     from mola.cli.estimate import estimate
-    from mola.cli.own_images import choose, computing, configuration, has_gpu, look
+    from mola.cli.own_images import choose, configuration, has_gpu, look
 
     path = Path(f"{name}.yaml")
     if path.exists():
@@ -112,7 +114,7 @@ def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
 
         prepare(None, path, [entry])
         estimate(path)
-    typer.echo(f"next: {computing(path)}; mola report -c {path}")
+    typer.echo(next_steps(path, prepared=estimated, tuned=True))
 
 
 def _write_part(kind: Kind, name: str, entry: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mola.source import ROOT
+from mola.cli.next_steps import computing
 from mola.types import BadInput, one_line
 
 if TYPE_CHECKING:
@@ -162,14 +161,6 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def computing(path: Path) -> str:
-    """The command that computes a suite, from where the user is."""
-    if not Path("Snakefile").is_file() and not (ROOT / "Snakefile").is_file():
-        return f"mola tune -c {path}; mola train -c {path}; mola table -c {path}"
-    where = "" if Path("Snakefile").is_file() else f"--snakefile {shlex.quote(str(ROOT / 'Snakefile'))} "
-    return f"snakemake {where}--cores all all --configfile {path}"
-
-
 def choose(gpu: bool) -> Choice:
     """A backbone for the machine."""
     if gpu:
@@ -186,7 +177,7 @@ def configuration(name: str, images: Look, choice: Choice) -> str:
     values = {
         "FOUND": "\n".join(f"# {line}" for line in images.lines),
         "NAME": name,
-        "COMPUTING": computing(Path(f"{name}.yaml")),
+        "COMPUTING": computing(Path(f"{name}.yaml"), tuned=True),
         "ENTRY": images.entry.replace("SIZE", str(choice.size), 1),
         "EPOCHS": str(EPOCHS),
         "PASSES": str(passes),

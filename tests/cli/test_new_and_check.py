@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import commands
 import pytest
 import user_folder
 import yaml
+from blocks import ROOT, Block
 
 from mola.cli.new import SKELETONS
 
@@ -47,6 +50,21 @@ def test_skeletons_are_short_and_name_themselves(working_folder):
     suite = yaml.safe_load((working_folder / "mine.yaml").read_text())
     assert suite["methods"]["shared_larger_first"] == {"method": "shared", "balancer": "larger_first"}
     assert [*suite["benchmarks"]] == ["digits", "stripes"] and "colour_gate" in suite["methods"]
+
+
+def test_a_new_suite_names_the_next_steps_in_order(working_folder, tmp_path):
+    """The parsers of the commands read them; where there are parts of the user's own, they are checked first."""
+    for folder, expected in (
+        (working_folder, ["prepare", "check", "estimate", "snakemake", "report"]),
+        (tmp_path, ["prepare", "estimate", "snakemake", "report"]),
+    ):
+        done = mola("new", "suite", "another", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        steps = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+        assert [re.sub("^mola ", "", step.strip()).split()[0] for step in steps] == expected
+        for words in (word for step in steps for word in commands.commands(Block("", 0, "sh", step))):
+            assert [*commands.problems(words, {"another.yaml", str(ROOT / "Snakefile")})] == []
+    (working_folder / "another.yaml").unlink()
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,14 @@ def test_the_command_looks_splits_and_writes(photos):
     done = mola("new", "suite", "shop", "--from", "photos", "--no-estimate", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "indoors: 3 classes; train " in done.stdout
-    assert f"next: snakemake --snakefile {ROOT}/Snakefile --cores all all --configfile shop.yaml; mola" in done.stdout
+    next_steps = [line.split("   #")[0].strip() for line in done.stdout.splitlines()[-5:]]
+    assert next_steps == [
+        "next, in this order:",
+        "mola prepare -c shop.yaml",
+        "mola estimate -c shop.yaml",
+        f"snakemake --snakefile {ROOT}/Snakefile --cores all all --configfile shop.yaml",
+        "mola report -c shop.yaml",
+    ]
     again = mola("new", "suite", "shop", "--from", "photos", cwd=folder)
     assert again.returncode == 2 and "shop.yaml: expected a new file, found one" in again.stderr
     (photos / "indoors/cup/broken.png").write_bytes(b"no image")

@@ -96,6 +96,49 @@ def test_it_can_be_read_everywhere(path, browser, width, height, scheme):
     page.close()
 
 
+def is_dark(page):
+    shades = {shade > 200 for shade in page.evaluate(SURFACES)}
+    assert len(shades) == 1, "one colour of the page is not that of the others"
+    return not shades.pop()
+
+
+@pytest.mark.parametrize(("width", "height"), [SIZES[0], SIZES[2]])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_or_dark_is_chosen_and_remembered(path, browser, width, height, scheme):
+    page, wrong = opened(browser, path, width, height, scheme)
+    group = page.get_by_role("group", name="Colours of the page")
+    choice = lambda name: group.get_by_role("radio", name=name)  # noqa: E731
+    assert choice("Auto").is_checked() and is_dark(page) == (scheme == "dark")
+    for box in (label.bounding_box() for label in group.locator("label").all()):
+        assert min(box["width"], box["height"]) >= 24 and box["x"] + box["width"] <= width
+    choice("Auto").focus()
+    page.keyboard.press("ArrowRight")
+    assert choice("Light").is_checked() and not is_dark(page)
+    group.get_by_text("Dark").click()
+    assert choice("Dark").is_checked() and is_dark(page)
+    page.reload()
+    assert choice("Dark").is_checked() and is_dark(page), "it is remembered"
+    for details in page.locator("details").all():
+        details.evaluate("place => { place.open = true }")
+    assert page.evaluate(FAINT) == []
+    page.emulate_media(media="print", color_scheme=scheme)
+    assert not is_dark(page) and group.is_hidden(), "paper is white"
+    page.emulate_media(media="screen", color_scheme=scheme)
+    group.get_by_text("Auto").click()
+    page.reload()
+    assert choice("Auto").is_checked() and is_dark(page) == (scheme == "dark") and wrong == []
+    page.close()
+
+
+def test_a_browser_that_keeps_nothing_of_files_shows_the_page_all_the_same(path, browser):
+    page, wrong = opened(browser, path, 1280)
+    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('denied') } })")
+    page.reload()
+    page.get_by_role("group", name="Colours of the page").get_by_text("Dark").click()
+    assert is_dark(page) and page.locator("#plot .point").count() and wrong == []
+    page.close()
+
+
 def test_a_title_sorts_and_words_filter(path, browser):
     page, wrong = opened(browser, path, 1280)
     summary = page.locator("#summary .grid").first
@@ -155,7 +198,7 @@ def test_a_number_leads_to_its_runs(path, browser):
 def test_it_holds_itself_together(suite, path, monkeypatch):
     text = path.read_text()
     assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:)?//|url\(|@import""", text)
-    assert HOSTILE not in text and text.count("<script") == 2 and "<b>no" not in text
+    assert HOSTILE not in text and text.count("<script") == 3 and "<b>no" not in text
     axes = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])["axes"]
     assert {"score", "gain", "minutes", "peak_memory_mib", "parameters_inference"} <= {axis["key"] for axis in axes}
     assert len(text.encode()) < content.MOST and text.count("data:image/webp") == 4

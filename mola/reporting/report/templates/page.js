@@ -1,5 +1,20 @@
 "use strict";
 
+// Light, dark, or what the system says. The choice is remembered; the page's head reads it before anything is drawn.
+const theme = document.querySelector(".theme");
+theme.querySelector(`[value=${document.documentElement.dataset.theme || "auto"}]`).checked = true;
+theme.addEventListener("change", (event) => {
+  const { value } = event.target;
+  if (value === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = value;
+  try {
+    localStorage.setItem("mola.theme", value);
+  } catch {
+    // a browser may keep its storage from a file: then the choice holds until the page is closed
+  }
+});
+theme.hidden = false;
+
 // Tables: a click on a title sorts, worst to best and back, the third one restores the order; words filter the rows.
 for (const grid of document.querySelectorAll(".grid")) {
   const table = grid.querySelector("table");
