@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mola.bench.report import shown
+from mola.bench.report import Row, shown
+from mola.bench.thresholds import verdicts
+from mola.bench.workloads import Setting, Workload
 from mola.types import BadInput
 
 NUMBERS = {"wall": "wall", "flops": "FLOPs", "memory": "memory", "memory_without_jacobian": "without J"}
@@ -32,19 +34,33 @@ def _section(file: Path) -> str:
 
 
 def _rows(content: dict[str, Any]) -> str:
-    # older files say "beside" in the rows, "bars" for the thresholds, and "bar" and "beside J" in their lines
-    rows = [{"memory_without_jacobian": row.get("beside"), **row} for row in content["rows"]]
-    lines = content.get("thresholds", content.get("bars", []))
-    lines = [line.replace(", bar ", ", threshold ").replace("beside J", "without J") for line in lines]
-    verdicts = dict(line.split(" against ", 1) for line in lines)
-    keys = [key for key in NUMBERS if key != "memory_without_jacobian" or any(row[key] is not None for row in rows)]
+    rows = [_row(row) for row in content["rows"]]
+    verdicts = dict(line.split(" against ", 1) for line in _verdicts(content, rows))
+    keys = [key for key in NUMBERS if any(getattr(row, key) is not None for row in rows)]
     titles = ["time", "range", *(NUMBERS[key] for key in keys)]
     table = [f"| row | {' | '.join(titles)} | thresholds |", f"|---|{'---:|' * len(titles)}---|"]
     for row in rows:
-        spread = f"{shown(row['lowest'])}–{shown(row['highest'])}"
-        values = [shown(row["time"]), spread, *(shown(row[key]) for key in keys)]
-        table.append(f"| {row['name']} | {' | '.join(values)} | {verdicts.get(row['name'], '')} |")
+        spread = f"{shown(row.lowest)}–{shown(row.highest)}"
+        values = [shown(row.time), spread, *(shown(getattr(row, key)) for key in keys)]
+        table.append(f"| {row.name} | {' | '.join(values)} | {verdicts.get(row.name, '')} |")
     return "\n".join(table)
+
+
+def _row(content: dict[str, Any]) -> Row:
+    # older files say "beside"
+    names = {"beside": "memory_without_jacobian"}
+    return Row(**{names.get(key, key): value for key, value in content.items()})
+
+
+def _verdicts(content: dict[str, Any], rows: list[Row]) -> list[str]:
+    """By the thresholds of today, whatever they were when the rows were measured; a file of a GPU keeps its own."""
+    # older files say "case" for the workload
+    workload, setting = content.get("workload") or content["case"], content["setting"]
+    if setting["device"] != "cpu":
+        return list(content["thresholds"])
+    # JSON has no tuples
+    options = tuple((key, value) for key, value in workload["options"])
+    return verdicts(Workload(**{**workload, "options": options}), Setting(**setting), rows)
 
 
 def _rates(content: dict[str, Any]) -> str:

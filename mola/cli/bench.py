@@ -17,13 +17,36 @@ if TYPE_CHECKING:
     from mola.bench.workloads import Setting, Workload
 
 bench = typer.Typer(help="Measure on this machine; ratios are to the plain model in the same run.")
-Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18, resnet26_gn, vit_tiny or vit_small.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Any timm model by its name, with random weights. The workloads that thresholds bind have names of their "
+        "own: resnet50, resnet18, resnet26_gn, vit_tiny, vit_small.",
+    ),
+]
 Batch = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Images of a batch. Default: 32; vit_small: 8; vit_tiny, resnet26_gn: 36."),
+    typer.Option(
+        min=1, metavar="N", help="Images of a batch. Default: 8; resnet50, resnet18: 32; vit_tiny, resnet26_gn: 36."
+    ),
 ]
 Size = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Pixels of a side. Default: 64; vit_small: 224; vit_tiny: 112.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Pixels of a side. Default: the model's own; resnets above: 64; vit_tiny: 112."
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Layers with adapters, as mola.adapt's where. Default: every convolution and linear layer that adapters "
+        "fit, but the classifier; the stages 2 to 4 of the named ResNets.",
+    ),
+]
+RankOption = Annotated[
+    int | None, typer.Option("--rank", min=1, metavar="R", help="Of adapters. Default: 4; ViTs above: 8.")
 ]
 Repeats = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds; every round runs each row once, in turn.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -45,11 +68,21 @@ def layers(
     experts: Annotated[
         list[int] | None, typer.Option("--experts", "-e", min=1, metavar="E", help="Experts; repeatable. Default: 4.")
     ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            metavar="NAME",
+            help="grad, router, top2 or two_conv; repeatable; all: every one. Default: grad and router.",
+        ),
+    ] = None,
     plans: Annotated[
         bool, typer.Option("--plans", help="Every plan forced, too, the two naive ones among them.")
     ] = False,
     batch: Batch = None,
     size: Size = None,
+    where: Where = None,
+    rank: RankOption = None,
     repeats: Repeats = 7,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
@@ -59,17 +92,21 @@ def layers(
 ) -> None:
     """Time, memory and operations of a model with adapters, forward and backward, relative to the model without.
 
-    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert.
+    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert, "top2"
+    by the two largest of these; "two_conv" is "router" with PEFT's factorisation instead of the paper's.
     "memory" counts parameters, gradients and activations; "working" neither parameters nor gradients.
+    Lines below the table say which of the project's thresholds were met. They bind the named workloads as they are.
 
-    Example: mola bench layers --model resnet18 -e 4 -e 32
+    Examples: mola bench layers --model resnet18 -e 4 -e 32 --gate all; mola bench layers --model convnext_tiny
     """
-    from mola.bench.layers import entries
-    from mola.bench.workloads import Setting, workload
+    from mola.bench.layers import GATES, entries
+    from mola.bench.lookup import workload
+    from mola.bench.workloads import Setting
 
-    work = workload(model, batch, size)
+    work = workload(model, batch, size, where, rank)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    _measure(work, setting, entries(work, setting, experts or [4], plans), repeats, file)
+    gates = list(GATES) if gate == ["all"] else gate or ["grad", "router"]
+    _measure(work, setting, entries(work, setting, experts or [4], plans, gates), repeats, file)
 
 
 @bench.command()
@@ -78,6 +115,8 @@ def step(
     tasks: Annotated[int, typer.Option("--tasks", "-t", min=2, metavar="T", help="Tasks, and experts.")] = 4,
     batch: Batch = None,
     size: Size = None,
+    where: Where = None,
+    rank: RankOption = None,
     repeats: Repeats = 15,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
@@ -105,10 +144,11 @@ def step(
     """
     from mola.bench import methods as of_methods
     from mola.bench import step as of_mola
-    from mola.bench.workloads import Setting, workload
+    from mola.bench.lookup import workload
+    from mola.bench.workloads import Setting
     from mola.registry import names
 
-    work = workload(model, batch, size)
+    work = workload(model, batch, size, where, rank)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
     balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
     methods = list(names("methods")) if method == ["all"] else method or []
