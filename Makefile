@@ -60,7 +60,7 @@ docs: .venv/.docs
 
 # mola bench of everything that docs/benchmarks shows, then its page; NAMES="layers-resnet18 …" measures these alone
 benchmarks: setup
-	python tools/benchmarks.py $(NAMES)
+	python tools/make_benchmarks.py $(NAMES)
 
 smoke: setup
 	rm -rf results/smoke

@@ -45,11 +45,16 @@ def test_the_step_table(bench, capsys):
 
 def test_the_data_table_and_its_json(tmp_path, bench, capsys, suite_file):
     path = tmp_path / "rates.json"
-    bench("data", "-c", str(suite_file()), "--repeats", "1", "--json", str(path))
-    rates = json.loads(path.read_text())["images_per_second"]
+    bench("data", "-c", str(suite_file()), "--repeats", "1", "--tera", "2", "--json", str(path))
+    content = json.loads(path.read_text())
+    rates = content["images_per_second"]
     assert rates.keys() == {"loader", "one_by_one", "step", "training"} and min(rates.values()) > 0
-    last = f"the loader gives {rates['loader'] / rates['step']:.1f} times what the step needs"
-    assert capsys.readouterr().out.strip().endswith(last)
+    lines = capsys.readouterr().out.strip().splitlines()
+    supply = rates["loader"] / rates["step"]
+    verdict = "met" if supply >= 1 else "MISSED"
+    assert lines[-2] == f"the loader gives {supply:.1f} times what the step needs, threshold 1.0 {verdict}"
+    assert f"2·10¹² a second needs {2e12 / content['flops']:.0f} images/s" in lines[-1]
+    assert [f"- {line}" for line in lines[-2:]] == page([path]).splitlines()[-2:]
 
 
 def test_any_timm_model_at_its_own_size(tmp_path, bench, capsys, quick_peak):

@@ -1,6 +1,6 @@
 """Measure what docs/benchmarks shows, and write its page: ``make benchmarks``.
 
-``python tools/benchmarks.py layers-resnet18 data-digits`` measures these alone, ``--page`` nothing. Every file is
+``python tools/make_benchmarks.py layers-resnet18 data-digits`` measures these alone, ``--page`` nothing. Every file is
 measured in a process of its own, one after the other; within each all rows run in turn, so that their ratios hold on a
 machine that does other things, too. Absolute times do not.
 """
@@ -34,7 +34,10 @@ COMMANDS = {
     "step-one-pass-t4": f"step {JACOBIAN} -t 4 --model vit_tiny --repeats 7",
     "step-one-pass-t9": f"step {JACOBIAN} -t 9 --model vit_tiny --repeats 7",
     "step-methods-t4": "step -m mtan -m cgc -m ltb -o warmup=0 --repeats 9",
+    "compare-vit_tiny": "compare --model vit_tiny --repeats 7",
+    "compare-resnet18": "compare --model resnet18 --repeats 7",
     "data-digits": "data -b digits -m mola_grad --repeats 9",
+    "run-digits": "run -b digits -m shared",
 }
 
 
