@@ -2,6 +2,7 @@
 #                they come out the same; results/embedded/report.html shows all of it
 # make docs      set up, then the documentation as a site: site/index.html
 # make test      set up, then lint, types, tests and the smoke suite; looks at the report where there is a chromium (.ci/run gets one)
+# make benchmarks  set up, then measure speed and memory on this machine, and write docs/benchmarks: best with nothing else running
 
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
@@ -16,7 +17,7 @@ CREATE := $(PYTHON) -m venv .venv
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 endif
 
-.PHONY: results test setup lint tests smoke docs
+.PHONY: results test setup lint tests smoke docs benchmarks
 
 results: setup
 	snakemake --cores all all
@@ -56,6 +57,10 @@ docs: .venv/.docs
 .venv/.docs: .venv/.done requirements-docs.lock
 	$(INSTALL) -r requirements-docs.lock
 	@touch $@
+
+# mola bench of everything that docs/benchmarks shows, then its page; NAMES="layers-resnet18 …" measures these alone
+benchmarks: setup
+	python tools/make_benchmarks.py $(NAMES)
 
 smoke: setup
 	rm -rf results/smoke

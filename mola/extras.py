@@ -5,7 +5,7 @@ from __future__ import annotations
 from mola.shipped import DISTRIBUTION
 
 # the extras that bring what the harness can do without
-EXTRAS = {"snakemake": "workflow", "dvc": "workflow", "cvxpy": "solvers", "clarabel": "solvers"}
+EXTRAS = {"snakemake": "workflow", "dvc": "workflow", "cvxpy": "solvers", "clarabel": "solvers", "peft": "compare"}
 
 
 def needs(what: str, module: str, extra: str | None = None) -> str:

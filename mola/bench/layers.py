@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,31 @@ import mola
 from mola.bench.report import Entry
 from mola.bench.workloads import Setting, Workload
 from mola.layers.adapter import LowRank
-from mola.types import Plan
+from mola.registry import did_you_mean
+from mola.types import BadInput, Factorisation, Plan
 
 M = TypeVar("M", bound=nn.Module)
-Gate = Literal["grad", "router"]
+# "top2": the router's weights but for the two largest; "two_conv": the router's, on PEFT's factorisation
+Gate = Literal["grad", "router", "top2", "two_conv"]
+GATES: tuple[Gate, ...] = get_args(Gate)
+WEIGHTED: tuple[Plan, ...] = ("factored", "stacked", "merged")
 PLANS: dict[Gate, tuple[Plan, ...]] = {
     "grad": ("grouped", "separate", "stacked", "merged"),
-    "router": ("factored", "stacked", "merged"),
+    **dict.fromkeys(GATES[1:], WEIGHTED),
 }
 
 
-def entries(workload: Workload, setting: Setting, experts: Iterable[int], every_plan: bool) -> dict[str, Entry]:
+def entries(
+    workload: Workload,
+    setting: Setting,
+    experts: Iterable[int],
+    every_plan: bool,
+    gates: Sequence[str] = ("grad", "router"),
+) -> dict[str, Entry]:
     """The plain model, then each gate with each number of experts; ``every_plan``: with every plan forced, too.
 
-    The indices of "grad" come unsorted; the weights of "router" are given, its network is not part of the work.
+    The indices of "grad" come unsorted; the weights of the others are given, the router's network is not part of the
+    work. Raises BadInput.
     """
     torch.manual_seed(0)
     x = setting.images(workload)
@@ -33,14 +44,32 @@ def entries(workload: Workload, setting: Setting, experts: Iterable[int], every_
     for number in experts:
         index = torch.arange(workload.batch)[torch.randperm(workload.batch)] % number
         weights = torch.randn(workload.batch, number, device=setting.on).softmax(1).requires_grad_()
-        gates: dict[Gate, Tensor] = {"grad": index, "router": weights}
-        for name, gate in gates.items():
+        for name in _checked(gates, number):
+            opened = {"grad": index, "top2": _largest_two(weights)}.get(name, weights)
+            factorisation: Factorisation = "two_conv" if name == "two_conv" else "loralib"
             plans: tuple[Plan | Literal["auto"], ...] = ("auto", *(PLANS[name] if every_plan else ()))
             for plan in plans:
-                model = mola.adapt(workload.plain(10), experts=number, plan=plan, **workload.adapters)
+                model = mola.adapt(
+                    workload.plain(10), experts=number, plan=plan, factorisation=factorisation, **workload.adapters
+                )
                 row = f"{name} E={number}" + f" {plan}" * (plan != "auto")
-                works[row] = _entry(setting.place(with_random_adapters(model)), x, gate, setting)
+                works[row] = _entry(setting.place(with_random_adapters(model)), x, opened, setting)
     return works
+
+
+def _largest_two(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """A leaf of the graph, as it is part of no step, and the experts' indices; both (B, 2)."""
+    values, indices = weights.detach().topk(min(2, weights.shape[1]))
+    return values.requires_grad_(), indices
+
+
+def _checked(gates: Sequence[str], experts: int) -> list[Gate]:
+    for gate in gates:
+        if gate not in GATES:
+            raise BadInput(f"--gate: expected {', '.join(GATES)} or all, found '{gate}'{did_you_mean(gate, GATES)}")
+        if gate == "top2" and experts < 2:
+            raise BadInput(f"--gate: expected at least 2 experts for top2, found -e {experts}")
+    return [gate for gate in GATES if gate in gates]
 
 
 def with_random_adapters(model: M) -> M:
@@ -51,7 +80,7 @@ def with_random_adapters(model: M) -> M:
     return model
 
 
-def _entry(model: nn.Module, x: Tensor, gate: Tensor | None, setting: Setting) -> Entry:
+def _entry(model: nn.Module, x: Tensor, gate: Any, setting: Setting) -> Entry:
     def forward() -> Tensor:
         with setting.running():
             if gate is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -56,19 +56,6 @@ WORKLOADS = {
     "resnet26_gn": Workload("resnet26", 36, 64, STAGES, 4, (*ACTIVE_BRANCHES, ("norm_layer", "groupnorm"))),
     "vit_small": Workload("vit_small_patch16_224", 8, 224, r"blocks\..*(qkv|proj|fc1|fc2)", 8),
 }
-
-
-def workload(name: str, batch: int | None, size: int | None) -> Workload:
-    """A workload by its name, with another batch or image size where one is given. Raises BadInput."""
-    if name not in WORKLOADS:
-        raise BadInput(f"--model: expected {', '.join(WORKLOADS)}, found '{name}'")
-    known = WORKLOADS[name]
-    if size is not None and "vit" in name:
-        known = replace(known, options=(*known.options, ("img_size", size)))
-    known = replace(known, batch=batch or known.batch, size=size or known.size)
-    if known.batch == 1 and known.size <= 32 and "resnet" in name:
-        raise BadInput("--batch: expected at least 2 for images of 32 pixels: BatchNorm has one position left, found 1")
-    return known
 
 
 @dataclass(frozen=True)

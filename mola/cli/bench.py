@@ -17,13 +17,36 @@ if TYPE_CHECKING:
     from mola.bench.workloads import Setting, Workload
 
 bench = typer.Typer(help="Measure on this machine; ratios are to the plain model in the same run.")
-Model = Annotated[str, typer.Option(metavar="NAME", help="resnet50, resnet18, resnet26_gn, vit_tiny or vit_small.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Any timm model by its name, with random weights. The workloads that thresholds bind have names of their "
+        "own: resnet50, resnet18, resnet26_gn, vit_tiny, vit_small.",
+    ),
+]
 Batch = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Images of a batch. Default: 32; vit_small: 8; vit_tiny, resnet26_gn: 36."),
+    typer.Option(
+        min=1, metavar="N", help="Images of a batch. Default: 8; resnet50, resnet18: 32; vit_tiny, resnet26_gn: 36."
+    ),
 ]
 Size = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Pixels of a side. Default: 64; vit_small: 224; vit_tiny: 112.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Pixels of a side. Default: the model's own; resnets above: 64; vit_tiny: 112."
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Layers with adapters, as mola.adapt's where. Default: every convolution and linear layer that adapters "
+        "fit, but the classifier; the stages 2 to 4 of the named ResNets.",
+    ),
+]
+RankOption = Annotated[
+    int | None, typer.Option("--rank", min=1, metavar="R", help="Of adapters. Default: 4; ViTs above: 8.")
 ]
 Repeats = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds; every round runs each row once, in turn.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -45,11 +68,21 @@ def layers(
     experts: Annotated[
         list[int] | None, typer.Option("--experts", "-e", min=1, metavar="E", help="Experts; repeatable. Default: 4.")
     ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            metavar="NAME",
+            help="grad, router, top2 or two_conv; repeatable; all: every one. Default: grad and router.",
+        ),
+    ] = None,
     plans: Annotated[
         bool, typer.Option("--plans", help="Every plan forced, too, the two naive ones among them.")
     ] = False,
     batch: Batch = None,
     size: Size = None,
+    where: Where = None,
+    rank: RankOption = None,
     repeats: Repeats = 7,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
@@ -59,17 +92,21 @@ def layers(
 ) -> None:
     """Time, memory and operations of a model with adapters, forward and backward, relative to the model without.
 
-    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert.
+    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert, "top2"
+    by the two largest of these; "two_conv" is "router" with PEFT's factorisation instead of the paper's.
     "memory" counts parameters, gradients and activations; "working" neither parameters nor gradients.
+    Lines below the table say which of the project's thresholds were met. They bind the named workloads as they are.
 
-    Example: mola bench layers --model resnet18 -e 4 -e 32
+    Examples: mola bench layers --model resnet18 -e 4 -e 32 --gate all; mola bench layers --model convnext_tiny
     """
-    from mola.bench.layers import entries
-    from mola.bench.workloads import Setting, workload
+    from mola.bench.layers import GATES, entries
+    from mola.bench.lookup import workload
+    from mola.bench.workloads import Setting
 
-    work = workload(model, batch, size)
+    work = workload(model, batch, size, where, rank)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    _measure(work, setting, entries(work, setting, experts or [4], plans), repeats, file)
+    gates = list(GATES) if gate == ["all"] else gate or ["grad", "router"]
+    _measure(work, setting, entries(work, setting, experts or [4], plans, gates), repeats, file)
 
 
 @bench.command()
@@ -78,6 +115,8 @@ def step(
     tasks: Annotated[int, typer.Option("--tasks", "-t", min=2, metavar="T", help="Tasks, and experts.")] = 4,
     batch: Batch = None,
     size: Size = None,
+    where: Where = None,
+    rank: RankOption = None,
     repeats: Repeats = 15,
     device: Device = "cpu",
     precision: PrecisionOption = "fp32",
@@ -105,10 +144,11 @@ def step(
     """
     from mola.bench import methods as of_methods
     from mola.bench import step as of_mola
-    from mola.bench.workloads import Setting, workload
+    from mola.bench.lookup import workload
+    from mola.bench.workloads import Setting
     from mola.registry import names
 
-    work = workload(model, batch, size)
+    work = workload(model, batch, size, where, rank)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
     balancers = list(names("balancers")) if balancer == ["all"] else balancer or []
     methods = list(names("methods")) if method == ["all"] else method or []
@@ -123,19 +163,72 @@ def step(
 
 
 @bench.command()
+def compare(
+    model: Model = "vit_tiny",
+    experts: Annotated[int, typer.Option("--experts", "-e", min=1, metavar="E", help="Experts, and tasks.")] = 4,
+    balancer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--balancer", metavar="NAME", help="Repeatable; all: every one that TorchJD has. Default: upgrad."
+        ),
+    ] = None,
+    batch: Batch = None,
+    size: Size = None,
+    where: Where = None,
+    rank: RankOption = None,
+    repeats: Repeats = 7,
+    device: Device = "cpu",
+    precision: PrecisionOption = "fp32",
+    channels_last: ChannelsLast = False,
+    file: Json = None,
+) -> None:
+    """The same work by others, in one process: PEFT, a plain loop over experts, and TorchJD's engines.
+
+    First a mixed batch, in which every image has its own expert, in training and in inference: mola.adapt, a loop over
+    modules, PEFT with one LoRA for all (the floor: no choice of experts), with one adapter after the other, and with
+    adapter_names=. All train the shared weights, too. Then whole steps of hard sharing under balancers, by ours and by
+    TorchJD's autojac and autogram. Lines below each table say what was refused, in the words of who refused it, and how
+    far results differ. PEFT's rows need pip install 'mola-bench[compare]'; without it the others are measured.
+
+    Examples: mola bench compare; mola bench compare --model resnet18 -e 8 --balancer pcgrad --balancer mgda
+    """
+    from mola.bench.compare import adapters, with_torchjd
+    from mola.bench.compare.report import as_json
+    from mola.bench.lookup import workload
+    from mola.bench.workloads import Setting
+
+    work = workload(model, batch, size, where, rank)
+    setting = Setting(device, precision, channels_last)  # type: ignore[arg-type]
+    balancers = list(with_torchjd.AGGREGATORS) if balancer == ["all"] else balancer or ["upgrad"]
+    with_torchjd.check(balancers, work.batch, experts)
+    parts = adapters.parts(work, setting, experts, repeats)
+    typer.echo("\n\n".join(str(part) for part in parts) + "\n")
+    parts.append(with_torchjd.part(work, setting, balancers, experts, repeats))
+    typer.echo(str(parts[-1]))
+    if file is not None:
+        write_measurements(file, as_json(work, setting, repeats, parts))
+
+
+@bench.command()
 def data(
     config: Config = DEFAULT,
     benchmark: Annotated[str, typer.Option("--benchmark", "-b", metavar="NAME", help="A benchmark of the suite.")] = "",
     method: Annotated[str, typer.Option("--method", "-m", metavar="LABEL", help="A method of the suite.")] = "",
     repeats: Repeats = 5,
+    tera: Annotated[
+        float,
+        typer.Option("--tera", min=1e-6, metavar="N", help="10¹² operations a second that a GPU of yours reaches."),
+    ] = 20.0,
     file: Json = None,
 ) -> None:
-    """Images per second of the loader and of training, with the suite's settings.
+    """Images per second of the loader and of training, with the suite's settings, beside what a GPU needs.
 
-    Training waits for data where the loader gives less than the step needs. Without -b and -m: the suite's first
-    benchmark and method. Needs prepared data (mola prepare).
+    Training waits for data where the loader gives less than the step needs. On a machine without a GPU the operations
+    of a step say how many images a second one would train that reaches --tera: mola bench layers prints the share of
+    its peak that a device reaches. Without -b and -m: the suite's first benchmark and method. Needs prepared data (mola
+    prepare).
 
-    Example: mola bench data -b digits -m mola_grad
+    Examples: mola bench data -b digits -m mola_grad; mola bench data -b digits -m shared --tera 100
     """
     suite = load_suite(config)
     choose_kernels(suite)
@@ -145,11 +238,49 @@ def data(
     from mola.bench.data import rates
     from mola.bench.report import surroundings
 
-    measured, conditions = rates(experiment, repeats)
+    measured, conditions = rates(experiment, repeats, tera)
     typer.echo(str(measured))
     if file is not None:
         conditions |= {"repeats": repeats, **surroundings(conditions["device"])}
-        write_measurements(file, {**conditions, "images_per_second": asdict(measured)})
+        speeds = asdict(measured)
+        supposed = {key: speeds.pop(key) for key in ("flops", "tera")}
+        write_measurements(file, {**conditions, "images_per_second": speeds, **supposed})
+
+
+@bench.command()
+def run(
+    config: Config = DEFAULT,
+    benchmark: Annotated[str, typer.Option("--benchmark", "-b", metavar="NAME", help="A benchmark of the suite.")] = "",
+    method: Annotated[str, typer.Option("--method", "-m", metavar="LABEL", help="A method of the suite.")] = "",
+    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Whole runs, one after the other.")] = 1,
+    file: Json = None,
+) -> None:
+    """What a small run pays beside its steps: the share of start-up, evaluation, checkpoints and records.
+
+    "busy" is of the process on all its cores, "wall" of the clock; the threshold is on the first.
+    Trains the suite's first seed from beginning to end in a process of its own, on one core, in a folder that is
+    removed. Start-up is from the start of the process to its first step: imports, data, model, the first checkpoint.
+    Untuned, as tuning changes no durations. Without -b and -m: the suite's first benchmark and method. Needs prepared
+    data (mola prepare).
+
+    Example: mola bench run -b digits -m shared
+    """
+    suite = load_suite(config)
+    choose_kernels(suite)
+    experiment = chosen_experiments(suite, [benchmark] if benchmark else None, [method] if method else None)[0]
+    # refused before anything is trained, where the data are not prepared
+    experiment.data.identity  # noqa: B018
+    from dataclasses import asdict
+
+    from mola.bench.report import surroundings
+    from mola.bench.run import shares
+
+    measured = shares(experiment, config, suite.seeds[0], repeats)
+    typer.echo(str(measured))
+    if file is not None:
+        content = {"repeats": repeats, **surroundings("cpu"), "run": asdict(measured)}
+        content["machine"]["threads"] = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        write_measurements(file, content)
 
 
 @bench.command()

@@ -1,13 +1,19 @@
 """``mola bench layers|step|data``: rows, settings and messages; no times are asserted."""
 
 import json
+import re
 from functools import partialmethod
 
 import pytest
 import torch
 from torch import nn
 
-from mola.bench.workloads import Setting, workload
+import mola
+from mola.bench.lookup import workload
+from mola.bench.page import page
+from mola.bench.timm_models import pattern
+from mola.bench.workloads import Setting
+from mola.layers.adapter import adapted_layers
 
 LAYERS = ["plain", "grad E=2", "router E=2"]
 HALF, LAST = ("--precision", "bf16"), ("--channels-last",)
@@ -39,11 +45,47 @@ def test_the_step_table(bench, capsys):
 
 def test_the_data_table_and_its_json(tmp_path, bench, capsys, suite_file):
     path = tmp_path / "rates.json"
-    bench("data", "-c", str(suite_file()), "--repeats", "1", "--json", str(path))
-    rates = json.loads(path.read_text())["images_per_second"]
+    bench("data", "-c", str(suite_file()), "--repeats", "1", "--tera", "2", "--json", str(path))
+    content = json.loads(path.read_text())
+    rates = content["images_per_second"]
     assert rates.keys() == {"loader", "one_by_one", "step", "training"} and min(rates.values()) > 0
-    last = f"the loader gives {rates['loader'] / rates['step']:.1f} times what the step needs"
-    assert capsys.readouterr().out.strip().endswith(last)
+    lines = capsys.readouterr().out.strip().splitlines()
+    supply = rates["loader"] / rates["step"]
+    verdict = "met" if supply >= 1 else "MISSED"
+    assert lines[-2] == f"the loader gives {supply:.1f} times what the step needs, threshold 1.0 {verdict}"
+    assert f"2·10¹² a second needs {2e12 / content['flops']:.0f} images/s" in lines[-1]
+    assert [f"- {line}" for line in lines[-2:]] == page([path]).splitlines()[-2:]
+
+
+def test_any_timm_model_at_its_own_size(tmp_path, bench, capsys, quick_peak):
+    path = tmp_path / "rows.json"
+    words = ["--model", "test_vit", "--batch", "2", "-e", "2", "-e", "3", "--gate", "all", "--repeats", "1"]
+    bench("layers", *words, "--json", str(path))
+    content = json.loads(path.read_text())
+    gates = ("grad", "router", "top2", "two_conv")
+    assert [row["name"] for row in content["rows"]] == ["plain", *(f"{g} E={e}" for e in (2, 3) for g in gates)]
+    workload = content["workload"]
+    assert (workload["model"], workload["batch"], workload["size"], workload["rank"]) == ("test_vit", 2, 160, 4)
+    assert "| two_conv E=3 |" in page([path])
+
+
+def test_adapters_go_where_they_fit(bench):
+    """Swin and MobileViT merge samples with positions, where a gate of one entry for each sample says nothing."""
+    for name in ("test_vit", "test_efficientnet", "test_resnet", "test_convnext", "mobilevit_xxs"):
+        work = workload(name, 2, 64)
+        model = mola.adapt(work.plain(3), experts=2, **work.adapters)
+        with mola.gate(model, torch.tensor([1, 0])):
+            assert model(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+    adapted = adapted_layers(model)
+    assert "final_conv.conv" in adapted
+    assert not any("transformer" in layer or layer.startswith("head") for layer in adapted)
+
+
+def test_a_pattern_matches_the_names_and_no_other():
+    names = ["a.0.fc1", "a.1.fc1", "a.0.proj", "b.2"]
+    assert pattern(["a.0.fc1", "a.1.fc1"], names) == r"a\.\d+\.fc\d+"
+    chosen = pattern(["a.0.fc1", "b.2"], names)
+    assert [name for name in names if re.fullmatch(chosen, name)] == ["a.0.fc1", "b.2"]
 
 
 @pytest.mark.parametrize("words", [HALF, LAST, HALF + LAST], ids=" ".join)
@@ -89,7 +131,24 @@ def test_a_transformer_is_built_for_the_size_of_its_images():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["layers", "--model", "vgg"], "expected resnet50, resnet18, vit_tiny, resnet26_gn, vit_small, found 'vgg'"),
+        (
+            ["layers", "--model", "test_rsenet"],
+            "resnet26_gn, vit_small, found 'test_rsenet', did you mean 'test_resnet'?",
+        ),
+        (["layers", "--model", "test_resnet", "--batch", "1", "--size", "8"], "--batch, --size: expected images that"),
+        (
+            ["layers", "--model", "test_vit", "--rank", "99"],
+            "--rank: expected one that fits a layer of test_vit, found 99",
+        ),
+        (
+            ["layers", "--model", "test_vit", "--where", "head."],
+            "where: 'head.' matches no convolution or linear layer",
+        ),
+        (
+            ["layers", "--model", "test_vit", "--gate", "top3"],
+            "router, top2, two_conv or all, found 'top3', did you mean",
+        ),
+        (["layers", "--model", "test_vit", "--gate", "top2", "-e", "1"], "at least 2 experts for top2, found -e 1"),
         (["layers", "-e", "0"], "should be greater than or equal to 1"),
         (["step", "--batch", "1", "--size", "32"], "--batch: expected at least 2"),
         (

@@ -1,0 +1,1 @@
+"""The same work done by others in the same process: PEFT, a loop over experts, TorchJD."""
