@@ -1,4 +1,4 @@
-"""``mola bench layers|step|data``: rows, settings and messages; no times are asserted."""
+"""``mola bench layers|step|data|checkpoint``: rows, settings and messages; no times are asserted."""
 
 import json
 from functools import partialmethod
@@ -44,6 +44,15 @@ def test_the_data_table_and_its_json(tmp_path, bench, capsys, suite_file):
     assert rates.keys() == {"loader", "one_by_one", "step", "training"} and min(rates.values()) > 0
     last = f"the loader gives {rates['loader'] / rates['step']:.1f} times what the step needs"
     assert capsys.readouterr().out.strip().endswith(last)
+
+
+def test_the_cost_of_a_checkpoint(bench, capsys, suite_file, tmp_path):
+    bench("checkpoint", "-c", str(suite_file()), "--repeats", "1")
+    size, between, share = capsys.readouterr().out.strip().splitlines()
+    # weights, two moments of each and the best weights; 0.38 million of four bytes
+    assert 4 * 4 * 0.37 < float(size.split()[1]) < 4 * 4 * 0.45
+    assert between == "at most one in 300.0 s, and after epochs at most 1%"
+    assert share.startswith("costs at most ") and not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("words", [HALF, LAST, HALF + LAST], ids=" ".join)
