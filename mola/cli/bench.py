@@ -284,6 +284,28 @@ def run(
 
 
 @bench.command()
+def checkpoint(
+    config: Config = DEFAULT,
+    benchmark: Annotated[str, typer.Option("--benchmark", "-b", metavar="NAME", help="A benchmark of the suite.")] = "",
+    method: Annotated[str, typer.Option("--method", "-m", metavar="LABEL", help="A method of the suite.")] = "",
+    repeats: Repeats = 5,
+) -> None:
+    """Size of a run's checkpoint, seconds to write it, and the share of a run that checkpoints cost, at most.
+
+    With the suite's settings, training.checkpoint among them, on the disk of its results. Without -b and -m: the
+    suite's first benchmark and method. Needs prepared data (mola prepare).
+
+    Example: mola bench checkpoint -b digits -m mola_grad
+    """
+    suite = load_suite(config)
+    choose_kernels(suite)
+    experiment = chosen_experiments(suite, [benchmark] if benchmark else None, [method] if method else None)[0]
+    from mola.bench.checkpoints import cost
+
+    typer.echo(str(cost(experiment, repeats)))
+
+
+@bench.command()
 def page(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
     """Show what --json wrote, as Markdown tables with the thresholds that were met and missed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,10 +82,14 @@ def train(
         for experiment in experiments:
             try:
                 failed += [(experiment, s) for s in train_seeds(experiment, seeds, renew=renew)]
-            finally:
+            except BaseException:
                 # none beside nothing: what is wrong before the first step leaves no file
                 if experiment.folder.is_dir():
-                    write_inputs([experiment])
+                    # a disk that can't be written is told by what ended the run
+                    with suppress(OSError):
+                        write_inputs([experiment])
+                raise
+            write_inputs([experiment])
         lost = _without_weights(experiments, seeds, keep) if suite.keep == "best" else False
     for experiment, s in failed:
         typer.echo(f"mola: failed: {experiment.name}, seed {s}; again: {again(experiment, [s], config)}", err=True)
@@ -149,7 +154,8 @@ def tune(
 
 
 def status(config: Config = DEFAULT, watch: Watching = False, every: Every = None) -> None:
-    """Show which runs of the suite are done, running, failed, stale (and why), or still to do.
+    """Show which runs of the suite are done, running, failed, stale (and why), or still to do; and the lock that a
+    killed Snakemake left, with what lifts it.
 
     The last line adds the time that the records tell, and about how long one process would take for the rest.
 
@@ -168,6 +174,7 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = Non
     from mola.experiment.spec import experiments
     from mola.experiment.status import again, look, versions_behind
     from mola.experiment.weights import lacks
+    from mola.experiment.workflow_lock import stale
 
     counts: Counter[str] = Counter()
     runs, planned = {}, experiments(suite)
@@ -190,6 +197,8 @@ def status(config: Config = DEFAULT, watch: Watching = False, every: Every = Non
             typer.echo(f"  without kept weights: seeds {spans(lacking)}; mola train --keep makes them")
         counts.update(one.state for one in looks.values())
         runs[experiment.benchmark, experiment.label] = [(one.state, one.record) for one in looks.values()]
+    if line := stale():
+        typer.echo(line)
     typer.echo(", ".join(f"{number} {word}" for word, number in sorted(counts.items())) + in_words(runs))
 
 

@@ -53,8 +53,9 @@ def pace(folder: Path, epochs: int) -> Pace:
         resumed = RESUMED.findall(text)
         return Pace(int(resumed[-1]) if resumed else 0, epochs, None)
     times = [datetime.strptime(line["time"], "%Y-%m-%d %H:%M:%S,%f") for line in lines]
-    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
-    return Pace(int(lines[-1]["epoch"]), int(lines[-1]["epochs"]), gaps[-1] if gaps else None)
+    # where the clock was moved back in between, they tell nothing
+    gaps = [gap for before, after in pairwise(times[-2:]) if (gap := (after - before).total_seconds()) > 0]
+    return Pace(int(lines[-1]["epoch"]), int(lines[-1]["epochs"]), gaps[0] if gaps else None)
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""``mola bench layers|step|data``: rows, settings and messages; no times are asserted."""
+"""``mola bench layers|step|data|checkpoint``: rows, settings and messages; no times are asserted."""
 
 import json
 import re
@@ -86,6 +86,15 @@ def test_a_pattern_matches_the_names_and_no_other():
     assert pattern(["a.0.fc1", "a.1.fc1"], names) == r"a\.\d+\.fc\d+"
     chosen = pattern(["a.0.fc1", "b.2"], names)
     assert [name for name in names if re.fullmatch(chosen, name)] == ["a.0.fc1", "b.2"]
+
+
+def test_the_cost_of_a_checkpoint(bench, capsys, suite_file, tmp_path):
+    bench("checkpoint", "-c", str(suite_file()), "--repeats", "1")
+    size, between, share = capsys.readouterr().out.strip().splitlines()
+    # weights, two moments of each and the best weights; 0.38 million of four bytes
+    assert 4 * 4 * 0.37 < float(size.split()[1]) < 4 * 4 * 0.45
+    assert between == "at most one in 300.0 s, and after epochs at most 1%"
+    assert share.startswith("costs at most ") and not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("words", [HALF, LAST, HALF + LAST], ids=" ".join)

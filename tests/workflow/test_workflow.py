@@ -1,12 +1,9 @@
-"""Snakemake for real, in a copy of the repository: what runs, what does not run again, and what survives a kill."""
+"""Snakemake for real, in a copy of the repository: what runs, and what does not run again."""
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -110,37 +107,6 @@ def test_a_failed_run_shows_in_the_table_and_stops_nothing(repository):
         and "| shared (draft) |" in table
     )
     assert planned(repository)["train"] == 1, "it is tried again"
-
-
-@pytest.mark.slow
-def test_kill_9_of_the_workflow(repository):
-    """The trainer of a killed Snakemake lives on; the next call waits for nobody and nothing is lost or torn."""
-    write_suite(
-        repository,
-        suite="killed",
-        seeds=2,
-        training={"epochs": 120, "batch_size": 16, "checkpoint": {"epochs": 1}},
-        methods={"shared": None},
-    )
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "all", "--configfile", "tiny.yaml"]
-    process = subprocess.Popen(
-        command, cwd=repository, env=environment(repository), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    folder = repository / "results/killed/digits/shared"
-    log = folder / "seed1/log.txt"
-    while not (log.is_file() and "epoch 2/" in log.read_text()):
-        assert process.poll() is None, "the workflow ended too early for this test"
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    first = (folder / "seed0/record.json").stat().st_mtime_ns
-    assert not (folder / "seed1/record.json").exists()
-    snakemake(repository, "--unlock")
-    snakemake(repository)
-    assert (folder / "seed0/record.json").stat().st_mtime_ns == first
-    assert "resumed after epoch" in (folder / "seed1/log.txt").read_text()
-    assert "| shared (draft) |" in (repository / "results/killed/tables/digits.md").read_text()
 
 
 def test_bad_configuration_is_one_line_and_writes_nothing(repository):

@@ -12,6 +12,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 # whole modules: this namespace is Snakemake's own, which a `parse` of ours would break
 import mola.experiment.plan
 import mola.experiment.status
+import mola.experiment.workflow_lock
 import mola.faults
 import mola.shipped
 import mola.types
@@ -49,6 +50,11 @@ except Exception as error:
         raise
     print(f"mola: {line}", file=sys.stderr)
     sys.exit(2)
+
+# Snakemake stops at it after it has planned, and in a dry run takes it for another Snakemake's
+if PLANNING and "--unlock" not in sys.argv:
+    if left_over := mola.experiment.workflow_lock.stale():
+        print(f"mola: {left_over}", file=sys.stderr)
 
 suite = plan.suite
 
