@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,18 @@ TINY = {
     "backbone": {"name": "test_resnet"},
 }
 PAGES = {"table": 1, "figures": 1, "about": 1}  # what is made of records
+
+
+def copied_tree(copy: Path) -> Path:
+    """The tree as it is now, without results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith("results/") and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
 
 
 def write_suite(repository, **changes) -> Path:
