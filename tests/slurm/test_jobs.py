@@ -1,11 +1,9 @@
 """profiles/slurm on a real SLURM: what jobs ask for, what they survive, and that tables are those of a run here."""
 
 import csv
-import json
 import re
 
 import pytest
-import yaml
 
 from mola.experiment import record
 from mola.experiment.rerun import differences
@@ -82,7 +80,5 @@ def test_jobs_plan_nothing_and_write_no_inputs(finished):
     """The suite's file was edited while the first jobs ran; those after them read what was planned."""
     path = finished.folder / "results/tiny/config.yaml"
     assert (path.read_bytes(), path.stat().st_mtime_ns) == finished.planned
-    assert "unplanned" in yaml.safe_load((finished.folder / "tiny.yaml").read_text())["methods"]
-    assert "no_such_method" not in finished.output
-    rows = json.loads((finished.folder / "results/tiny/digits/signalled/runs.json").read_text())
-    assert rows["runs"]["0"]["status"] == "done"
+    assert "no_such_method" in (finished.folder / "tiny.yaml").read_text()
+    assert b"no_such_method" not in finished.planned[0] and "no_such_method" not in finished.output
