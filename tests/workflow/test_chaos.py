@@ -31,7 +31,7 @@ SUITE = {
     "methods": {"shared": None, "mola_grad": None},
 }
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "2", "--retries", "3", TABLES, "--configfile", "tiny.yaml"]
-KILLS, OF_SNAKEMAKE, OF_TUNERS = 20, 5, 7
+KILLS, OF_SNAKEMAKE, OF_TUNERS = 20, 5, 5
 TIMES = ("seconds", "seconds_per_step", "peak_memory_bytes", "time", "resumed")  # of a record
 
 
@@ -94,15 +94,15 @@ def killed(processes: Processes, draw: random.Random) -> Counter:
                 assert workflow.returncode, f"the suite was done after {hit}"
                 workflow = processes.started()
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, 0.4))
-        number = draw.choice([signal.SIGKILL, signal.SIGTERM]) if hit else signal.SIGKILL
-        victims = [one for one in processes.training() if one[0] == "train" or hit["tune"] < OF_TUNERS]
-        if (
-            victims
-            and workflow.poll() is None
-            and hit["snakemake"] < OF_SNAKEMAKE
-            and (not hit or draw.random() < 0.35)
-        ):
+        time.sleep(draw.uniform(0.1, 0.6))
+        number, victims = draw.choice([signal.SIGKILL, signal.SIGTERM]), processes.training()
+        # tuners come first, and are soon done where nothing else runs
+        tuners = [one for one in victims if one[0] == "tune"] if hit["tune"] < OF_TUNERS else []
+        victims = tuners or victims
+        turn = hit["snakemake"] < OF_SNAKEMAKE and draw.random() < 0.4
+        if victims and not tuners and turn and workflow.poll() is None:
+            # once for sure so that its lock is left
+            number = number if hit["snakemake"] else signal.SIGKILL
             workflow.send_signal(number)
             hit["snakemake"] += 1
             if number == signal.SIGKILL:
