@@ -1,8 +1,9 @@
 # make results   set up, compute what is missing of the embedded suite, and train three of its runs once more to see that
 #                they come out the same; results/embedded/report.html shows all of it
 # make docs      set up, then the documentation as a site: site/index.html
+# make long      set up, then the tests that take minutes each: whole workflows, killed processes, certification
 # make slurm     set up, then the workflow as jobs of a real SLURM on this machine, where slurm-wlm and munge are installed
-# make test      set up, then lint, types, tests and the smoke suite; looks at the report where there is a chromium (.ci/run gets one)
+# make test      set up, then lint, types, tests but the longest, and the smoke suite; looks at the report where there is a chromium (.ci/run gets one)
 # make benchmarks  set up, then measure speed and memory on this machine, and write docs/benchmarks: best with nothing else running
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ CREATE := $(PYTHON) -m venv .venv
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 endif
 
-.PHONY: results test setup lint tests slurm smoke docs benchmarks
+.PHONY: results test setup lint tests long slurm smoke docs benchmarks
 
 results: setup
 	snakemake --cores all all
@@ -49,7 +50,10 @@ lint: setup
 	python tools/lint_words.py mola tests tools
 
 tests: setup
-	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal -m "not slurm"
+	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal -m "not long and not slurm"
+
+long: setup
+	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal -m long
 
 # one cluster for all of them, so not among the tests that several processes run
 slurm: setup

@@ -167,7 +167,7 @@ def _stamp_study(experiment: Retuned) -> bool:
                 return False
         except (OSError, ValueError):
             return False
-        write_json(result, {**experiment.result, "fingerprint": experiment.study["fingerprint"]})
+        write_json(result, tuned.with_checksum({**experiment.result, "fingerprint": experiment.study["fingerprint"]}))
         # written with it, and older than the study's inputs by now
         for path in experiment.study_folder.glob("*.csv"):
             path.touch()

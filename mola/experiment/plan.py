@@ -147,11 +147,18 @@ def of(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) -> P
 
 def of_job(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) -> Plan:
     """The plan of a configuration that was checked by the process that planned: inside a job nothing is decided, so
-    that a job of a large suite starts at once.
+    that a job of a large suite starts at once. The job reads what was planned, whatever the suite's file says by now.
     """
     file = files[-1] if files else None
     renamed = old_keys.renamed(content)
-    return Plan(renamed, _moved(_checked_before(renamed, file), move), file)
+    plan = Plan(renamed, _moved(_checked_before(renamed, file), move), file)
+    if not plan.path.is_file():
+        return plan
+    # rules name these without a module's prefix, which stands in what was planned
+    places = {"results", "data"}
+    planned = {key: value for key, value in yaml_file.read(plan.path).items() if key not in places}
+    planned |= {key: value for key, value in renamed.items() if key in places}
+    return Plan(planned, _moved(_checked_before(planned, plan.path), move), plan.path)
 
 
 def _checked_before(content: Mapping[str, Any], file: Path | None) -> Suite:

@@ -25,6 +25,7 @@ from mola.experiment import index, weights
 from mola.experiment import record as records
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.loggers import logged
+from mola.experiment.plausible import fault
 from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, modules, other_versions, plain
@@ -141,7 +142,9 @@ def finished(experiment: Experiment, seed: int) -> Record | None:
         record = records.read(experiment.run_folder(seed) / records.NAME)
     except (FileNotFoundError, BadInput):
         return None
-    return record if record.status == "done" and not experiment.stale(record, seed) else None
+    if record.status != "done" or experiment.stale(record, seed) or fault(record, experiment.data.tasks):
+        return None
+    return record
 
 
 def _origin(experiment: Experiment, seed: int) -> dict[str, Any]:
@@ -310,5 +313,11 @@ def write_index(experiment: Experiment) -> None:
             (experiment.folder / index.NAME).unlink(missing_ok=True)
             return
         runs[str(seed)] = {"status": record.status, "sha256": index.checksum(path.read_bytes())}
-    with disk.errors_as_bad_input(experiment.folder, index.NAME):
-        write_json(experiment.folder / index.NAME, {"fingerprint": experiment.fingerprint["all"], "runs": runs})
+    path, content = experiment.folder / index.NAME, {"fingerprint": experiment.fingerprint["all"], "runs": runs}
+    try:
+        with disk.errors_as_bad_input(experiment.folder, index.NAME):
+            write_json(path, content)
+    except BadInput:
+        # on a disk that can't be written, runs that are done stay so
+        if not path.is_file() or index.read(path) != content:
+            raise

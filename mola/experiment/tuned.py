@@ -9,6 +9,7 @@ The order of these names matters: a clone's files are as new as their names are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from mola.sections import Settings, Training
 from mola.types import BadInput, one_line
 
 FOLDER, STUDY, NAME = "optuna", "study.json", "tuned.json"
+CHECKSUM = "sha256"  # of all other keys of ``tuned.json``
 Count = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -66,7 +68,15 @@ def read(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"{expected} that of other code, settings, splits or search space")
     if trials != study["trials"]:
         raise BadInput(f"{path}: expected the result of {study['trials']} trials, found that of {trials}")
+    if with_checksum(content) != content:
+        raise BadInput(f"{expected} a file that was changed since it was written, or that has no checksum")
     return content
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study found, with the checksum that shows whether it was changed."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    return {**rest, CHECKSUM: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def applied(settings: Settings, parameters: Mapping[str, Mapping[str, Any]]) -> Settings:

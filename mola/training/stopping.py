@@ -1,14 +1,20 @@
-"""SIGTERM and SIGINT: a training ends after its current step, with a checkpoint; a second signal ends it at once."""
+"""SIGTERM and SIGINT: a training ends after its current step, with a checkpoint; a second signal, a second later or
+more, ends it at once.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# at a job's time limit SLURM sends SIGTERM twice, 72 ms apart as measured
+SAME = 1.0  # seconds within which signals are one request
 
 
 class Stopped(BaseException):
@@ -29,13 +35,15 @@ class Request:
 
     def __init__(self) -> None:
         self.number = 0
+        self._time = 0.0
 
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal, and leave the next one to the system, which ends the process."""
-        self.number = number
-        for each in SIGNALS:
-            if signal.getsignal(each) != signal.SIG_IGN:
-                signal.signal(each, signal.SIG_DFL)
+        """Remember the first signal; a later one that is not the same request ends the process, as by default."""
+        if not self.number:
+            self.number, self._time = number, time.monotonic()
+        elif time.monotonic() - self._time >= SAME:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def stopped(self, where: str) -> Stopped:
         """What to raise."""
@@ -67,12 +75,15 @@ def requests() -> Iterator[Request]:
 @contextmanager
 def termination_as_exception() -> Iterator[None]:
     """Raise Stopped at SIGTERM while the block runs, so that it cleans up: as Python does at SIGINT."""
+    request = Request()
 
     def ended(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Stopped(
-            number, f"stopped by {signal.Signals(number).name}; the same command goes on where this one stopped"
-        )
+        is_first = not request.number
+        request.heard(number, frame)
+        if is_first:
+            raise Stopped(
+                number, f"stopped by {signal.Signals(number).name}; the same command goes on where this one stopped"
+            )
 
     if threading.current_thread() is not threading.main_thread():
         yield

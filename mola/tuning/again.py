@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 
 from mola.experiment import tuned
@@ -68,10 +67,8 @@ def differences(experiment: Experiment, scratch: Path) -> list[str]:
 def _read(journal: Path, name: str, scratch: Path) -> optuna.Study:
     """The study of a journal, read from a copy: Optuna would make a file where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    copy = str(shutil.copy(journal, scratch / store.JOURNAL))
-    return optuna.load_study(
-        study_name=name, storage=JournalStorage(JournalFileBackend(copy, JournalFileOpenLock(copy)))
-    )
+    copy = Path(shutil.copy(journal, scratch / store.JOURNAL))
+    return optuna.load_study(study_name=name, storage=JournalStorage(store.Journal(copy)))
 
 
 def _best(finished: Sequence[FrozenTrial], result: Mapping[str, Any]) -> FrozenTrial:

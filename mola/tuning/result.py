@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from mola.experiment.tuned import NAME
+from mola.experiment.tuned import NAME, with_checksum
 from mola.files import write_json, write_text
 from mola.sections import Settings, Tune
 from mola.tuning import store
@@ -58,6 +58,7 @@ def write(
         }
     write_text(folder / HISTORY, _history(trials))
     write_text(folder / IMPORTANCE, _importance(trials))
+    content = with_checksum(content)
     write_json(folder / NAME, content)
     return content
 

@@ -1,4 +1,5 @@
-"""The study on disk: a journal that outlives kills, and goes on only with what it began with.
+"""The study on disk: a journal that outlives kills and is damaged unseen by none, and goes on only with what it began
+with.
 
 One worker holds the study's folder, so that whatever else is found there of a worker is left over from a killed one.
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,29 @@ JOURNAL, OLD = "journal.log", "journal.old.log"
 IDENTITY, OPTUNA = "identity", "optuna"  # what a study tells about itself
 # what a trial tells about itself
 REFUSED, FAILURE, EPOCHS, SECONDS, PARTS = "refused", "failure", "epochs", "seconds", "parts"
+CHECKSUM = "crc32"  # of a line of the journal; those that are older than it have none
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal, a JSON object a line, in which each has a checksum: a score that a flipped bit changes would
+    choose other settings.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # the default lock, a symbolic link, is waited for without end where the path is relative
+        super().__init__(str(path), JournalFileOpenLock(str(path)))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines."""
+        super().append_logs([{**line, CHECKSUM: _checksum(line)} for line in logs])
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """The lines from one on. Raises ValueError at one that was changed since it was written."""
+        for number, line in enumerate(super().read_logs(log_number_from), log_number_from + 1):
+            content = {key: value for key, value in line.items() if key != CHECKSUM}
+            if line.get(CHECKSUM, expected := _checksum(content)) != expected:
+                raise ValueError(f"line {number} was changed since it was written")
+            yield content
 
 
 def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study:
@@ -34,11 +59,9 @@ def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study
     path = folder / JOURNAL
     path.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)  # a killed worker's: Optuna would wait for half a minute
     _cut_torn_line(path)
-    # the default lock, a symbolic link, is waited for without end where the path is relative
-    backend = JournalFileBackend(str(path), JournalFileOpenLock(str(path)))
     try:
         study = optuna.create_study(
-            storage=JournalStorage(backend), study_name=name, direction="maximize", load_if_exists=True
+            storage=JournalStorage(Journal(path)), study_name=name, direction="maximize", load_if_exists=True
         )
     except (ValueError, KeyError) as error:
         raise BadInput(f"{path}: expected Optuna's journal, found {type(error).__name__}: {error}") from None
@@ -83,6 +106,10 @@ def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The complete trial of the highest finite value, the earliest of equals."""
     scored = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)]
     return max(scored, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def _checksum(line: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(line, sort_keys=True).encode())
 
 
 def _cut_torn_line(path: Path) -> None:

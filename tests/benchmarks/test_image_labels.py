@@ -162,7 +162,7 @@ def test_columns_that_cannot_be_tasks(path, labels, message):
         created(path, labels=labels)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_a_list_to_a_record_in_the_users_words(path):
     """Through the real commands: the kinds are recognised, labels are missing, features of a frozen stage are kept."""
 

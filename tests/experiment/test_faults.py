@@ -162,6 +162,8 @@ def test_a_folder_that_can_not_be_written_is_one_line(suite_file, disk, mola, wh
     for command in ("train", "table", "about"):
         code, _, lines = mola(command, "-c", path)
         assert code == 2 and len(lines) == 1 and "ead-only" in lines[0], (command, lines)
+    code, _, lines = mola("train", "-c", path, "-m", "shared")
+    assert code == 0, ("what is done needs no writing", lines)
     assert mola("status", "-c", path)[0] == 0 and sizes(folder) == before
 
 
@@ -250,17 +252,17 @@ def test_a_flipped_bit_in_any_kind_of_file_is_no_traceback_and_no_other_number(s
     assert mola("status", "-c", path)[1].splitlines()[-1].startswith("1 done")
 
 
-def test_a_flipped_bit_in_a_journal_is_no_traceback(suite_file):
+def test_a_flipped_bit_in_a_journal_is_no_traceback_and_no_other_choice(suite_file):
     path = suite_file(tune={"grid": {"lr": [0.002, 0.008]}}, training=TRAINING | {"epochs": 1, "passes": 1})
     row = experiment(load(path), "digits", "shared")
-    study.tune(row)
+    one = study.tune(row)
     journal, draw, refused = row.study_folder / "journal.log", random.Random(0), 0
     content = journal.read_bytes()
     for _ in range(100):
         place = draw.randrange(len(content))
         journal.write_bytes(content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :])
         try:
-            study.tune(row)
+            assert study.tune(row) == one
         except BadInput as error:
             refused += 1
             message = str(error)

@@ -63,7 +63,7 @@ def compared(experiment, tolerance=5.0):
 
 
 @needs_avx2
-@pytest.mark.slow
+@pytest.mark.long
 def test_portable_runs_are_equal_and_tampered_ones_are_caught(suite_file, tmp_path):
     training = {"epochs": 2, "batch_size": 16, "lr": 0.002, "deterministic": "portable"}
     path = suite_file(training=training, methods={"shared": None, "mola_grad": None}, probes={"oracle_selection": True})

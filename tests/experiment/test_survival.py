@@ -99,7 +99,7 @@ def test_where_checkpoints_are_written_is_no_part_of_a_run(suite_file):
         load(suite_file(training=training | {"checkpoint": {}}))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_term_and_int_then_the_same_command_goes_on(suite_file, tmp_path):
     changes = {"training": {"epochs": 24, "batch_size": 16, "lr": 0.002, "checkpoint": {"epochs": 1}}}
     one = runs.train(experiment(load(suite_file(results=str(tmp_path / "whole"), **changes)), "digits", "shared"), 0)

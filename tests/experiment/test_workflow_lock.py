@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,11 @@ def locked(tmp_path):
 
 def at_work(folder):
     """A process that is called as Snakemake is, and waits."""
-    return subprocess.Popen(["snakemake", "60"], executable=shutil.which("sleep"), cwd=folder)
+    process = subprocess.Popen(["snakemake", "60"], executable=shutil.which("sleep"), cwd=folder)
+    # Popen returns before the kernel shows the new program's words
+    while "snakemake" not in Path(f"/proc/{process.pid}/cmdline").read_text():
+        assert process.poll() is None
+    return process
 
 
 def test_a_lock_that_nobody_holds_is_told_with_what_lifts_it(locked, monkeypatch):

@@ -53,4 +53,4 @@ def test_files_that_caches_depend_on_are_there_and_every_target_is_called():
         for name in step.get("with", {}).get("cache-dependency-path", "").split():
             assert (ROOT / name).is_file()
     called = " ".join(script for _, script in SHELL)
-    assert "make test" in called and "make docs" in called and "tests/docs" in called
+    assert "make test" in called and "make long" in called and "make docs" in called and "tests/docs" in called

@@ -155,6 +155,7 @@ def installed(tmp_path, wheel) -> Path:
     return environment_with(tmp_path / ".venv", wheel, Path(sysconfig.get_path("purelib")))
 
 
+@pytest.mark.long
 def test_a_project_computes_outside_a_clone(tmp_path, installed):
     run(str(installed / "mola"), "init", "tiny", cwd=tmp_path)
     project = tmp_path / "tiny"

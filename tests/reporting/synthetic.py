@@ -17,6 +17,7 @@ from mola.experiment import record as stored
 from mola.experiment import spec
 from mola.experiment.inputs import write_inputs
 from mola.experiment.record import VERSION
+from mola.experiment.tuned import with_checksum
 from mola.metrics import of
 
 OTHER = dict.fromkeys(("code", "settings", "manifest", "all"), "other")  # the fingerprint of no experiment
@@ -53,7 +54,7 @@ def tune(suite, name, label, parameters=None, **changes):
     (folder / "study.json").write_text(json.dumps(study))
     result = {key: study[key] for key in ("fingerprint", "trials")} | {"value": 0.7, "parameters": parameters or {}}
     result |= {"finished": study["trials"], "failed": 1, "pruned": 0}
-    (folder / "tuned.json").write_text(json.dumps(result | changes))
+    (folder / "tuned.json").write_text(json.dumps(with_checksum(result | changes)))
     history = "trial,state,value,best,lr\n0,complete,0.5,0.5,0.1\n1,failed,,0.5,9\n2,complete,0.7,0.7,0.2\n"
     (folder / "history.csv").write_text(history)
     (folder / "importance.csv").write_text("knob,importance\ntraining.lr,0.75\nmethod.rank,0.25\n")

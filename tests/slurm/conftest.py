@@ -20,12 +20,12 @@ HELD = '''"""Hard sharing that waits in the middle of training, as long as a fil
 Source: a test.
 """
 
-import os
 import time
 from pathlib import Path
-from signal import SIG_DFL, SIGTERM, getsignal
+from signal import SIGTERM, getsignal
 
 from mola.methods.shared import Shared
+from mola.training.stopping import Request
 
 
 class Held(Shared):
@@ -35,18 +35,17 @@ class Held(Shared):
     def __init__(self, tasks, backbone, options):
         super().__init__(tasks, backbone, options)
         self.hold, self.calls = Path(options.hold), 0
-        Path(f"{options.hold}.cards").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
     def forward(self, batch):
-        # while steps are done, signals are heard; the first one puts the default back
-        self.calls += self.training and getsignal(SIGTERM) != SIG_DFL
-        while self.calls == 30 and self.hold.exists() and getsignal(SIGTERM) != SIG_DFL:
-            self.hold.with_suffix(".waits").touch()
-            time.sleep(0.1)
+        # whoever hears signals while steps are done
+        request = getattr(getsignal(SIGTERM), "__self__", None)
+        if self.training and isinstance(request, Request):
+            self.calls += 1
+            while self.calls == 30 and self.hold.exists() and not request.number:
+                self.hold.with_suffix(".waits").touch()
+                time.sleep(0.1)
         return super().forward(batch)
 '''
-# what a job is given is called by another name
-CARDS = '#!/bin/sh\necho "GPU-of-$*" | sed "s/[^-A-Za-z0-9]/_/g"\n'
 ROWS = ("signalled", "requeued", "over_time")
 SUITE = {
     "seeds": 1,
@@ -102,7 +101,7 @@ def finished(cluster, tmp_path_factory):
     with ExitStack() as started:
         prepared = started.enter_context(snakemake(local, alone, "--cores", "2", "--until", "prepare"))
         assert prepared.wait(PATIENCE) == 0, output(local)
-        jobs = started.enter_context(snakemake(folder, environment(folder) | names(cluster, folder), *PROFILE))
+        jobs = started.enter_context(snakemake(folder, environment(folder) | names(cluster), *PROFILE))
         waits(jobs, folder, lambda: all((folder / f"hold/{row}.waits").exists() for row in ROWS))
         path = folder / "results/tiny/config.yaml"
         planned = path.read_bytes(), path.stat().st_mtime_ns
@@ -133,29 +132,27 @@ def output(folder: Path) -> str:
 
 def suite_in(folder: Path, data: Path) -> Path:
     copied_tree(folder)
-    for name in ("methods", "hold", "bin"):
+    for name in ("methods", "hold"):
         (folder / name).mkdir()
-    (folder / "bin/nvidia-smi").write_text(CARDS)
-    (folder / "bin/nvidia-smi").chmod(0o755)
     (folder / "methods/held.py").write_text(HELD)
     write_suite(folder, **SUITE, data=str(data))
     return folder
 
 
-def names(cluster: Cluster, folder: Path) -> dict[str, str]:
+def names(cluster: Cluster) -> dict[str, str]:
     """What programs of SLURM are found by."""
     return {
         "SLURM_CONF": cluster.environment["SLURM_CONF"],
-        "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{cluster.environment['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}:{cluster.environment['PATH']}",
     }
 
 
 def disturb(jobs: subprocess.Popen, cluster: Cluster, folder: Path) -> None:
     """Let something happen to each job, and let those that go on run at full speed."""
-    # whoever plans again looks at all rows, and would refuse one. A job finds its files by their names, and looks at
-    # the first row alone
+    # whoever plans again would refuse a row, and look for files of another
     suite = yaml.safe_load((folder / "tiny.yaml").read_text())
-    suite["methods"][ROWS[-1]]["method"] = "no_such_method"
+    suite["methods"][ROWS[0]]["method"] = "no_such_method"
+    suite["methods"]["added"] = {"method": "shared"}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     job = {row: number(jobs_of(cluster, row)[-1]) for row in ROWS}
     cluster.run("scancel", "--signal=TERM", job["signalled"])

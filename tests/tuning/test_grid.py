@@ -15,6 +15,7 @@ from mola.experiment import record as records
 from mola.experiment import run as runs
 from mola.experiment.spec import experiment
 from mola.experiment.status import state
+from mola.experiment.tuned import with_checksum
 from mola.tuning import budget, store, study
 from mola.types import BadInput
 
@@ -102,7 +103,7 @@ def test_every_part_has_its_best_rate_and_the_run_trains_with_it(suite_of, monke
     assert record.curve[0].lr == best["mnist"]
     assert state(row, 0) == "done"
     path = row.study_folder / "tuned.json"
-    path.write_text(json.dumps(result | {"parameters": {"training": {"lr": best | {"mnist": 0.004}}}}))
+    path.write_text(json.dumps(with_checksum(result | {"parameters": {"training": {"lr": best | {"mnist": 0.004}}}})))
     assert state(experiment(suite, "digits", "single_task"), 0) == "stale"
 
 

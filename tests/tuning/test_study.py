@@ -11,6 +11,7 @@ from mola.experiment import run as runs
 from mola.experiment import spec
 from mola.experiment.spec import experiment
 from mola.experiment.status import state
+from mola.experiment.tuned import with_checksum
 from mola.tuning import study
 from mola.types import BadInput
 
@@ -93,6 +94,10 @@ def test_training_takes_what_tuning_found(suite_of, monkeypatch):
 
     path = folder / "optuna/tuned.json"
     path.write_text(json.dumps(result | {"parameters": {"training": {"lr": 0.5}}}))
+    assert state(experiment(suite, "digits", "shared"), 0) == "to tune"
+    with pytest.raises(BadInput, match=r"tuned.json: .*changed since it was written"):
+        runs.train(experiment(suite, "digits", "shared"), 0)
+    path.write_text(json.dumps(with_checksum(result | {"parameters": {"training": {"lr": 0.5}}})))
     assert state(experiment(suite, "digits", "shared"), 0) == "stale", (
         "a run's fingerprint depends on what tuning found"
     )

@@ -188,7 +188,7 @@ def nothing_left(repository: Path, results: Path, undisturbed: Path) -> None:
             pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are looked for in /proc")
 def test_kills_at_random_instants_change_no_table(repository):
     write_suite(repository, **SUITE)

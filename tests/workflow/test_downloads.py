@@ -43,7 +43,7 @@ def address(tmp_path):
     server.server_close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_the_server_to_the_tables(tmp_path, address):
     benchmarks = {
         name: {

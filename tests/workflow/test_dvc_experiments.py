@@ -17,7 +17,7 @@ def run(folder, *words):
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_queued_experiment_runs_to_its_end_and_shows_its_metrics(tmp_path):
     run(tmp_path, sys.executable, "-m", "mola.cli", "init", "shop")
     project = tmp_path / "shop"

@@ -32,7 +32,7 @@ def planned(folder):
     return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE) if name != "total"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_a_folder_to_the_tables(tmp_path):
     photos = write_folder(tmp_path / "photos", 12)
     suite = {

@@ -8,6 +8,8 @@ import sys
 import pytest
 from running import PAGES, environment, planned, snakemake, write_suite
 
+from mola.experiment.tuned import with_checksum
+
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
 
@@ -15,7 +17,7 @@ def read(repository, label, name, suite="tuned"):
     return json.loads((repository / "results" / suite / "digits" / label / name).read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
     tune = {"trials": 2, "space": {"weight_decay": None}}
     write_suite(repository, suite="tuned", methods=METHODS, tune=tune)
@@ -37,8 +39,11 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
 
     path = repository / "results/tuned/digits/shared/optuna/tuned.json"
     kept = path.read_text()
-    path.write_text(kept.replace('"lr": ', '"lr": 1'))
-    assert planned(repository) == {"train": 1, **PAGES, "all": 1}, "other parameters train their cell again"
+    edited = kept.replace('"lr": ', '"lr": 1')
+    path.write_text(edited)
+    assert planned(repository) == {"tune": 1, "train": 1, **PAGES, "all": 1}, "an edited result is found again"
+    path.write_text(json.dumps(with_checksum(json.loads(edited))))
+    assert planned(repository) == {"train": 1, **PAGES, "all": 1}, "other parameters train their row again"
     path.write_text(kept)
 
     write_suite(repository, suite="tuned", methods=METHODS, tune={**tune, "trials": 3})
@@ -53,7 +58,7 @@ def test_tune_train_table_and_nothing_in_vain(repository, tmp_path):
     assert planned(repository) == {"train": 2, **PAGES, "all": 1}, "tuned by hand: the workflow need not again"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_from_the_configuration_to_the_table(repository):
     """A rate for each task's model, one for the shared model, and both in the table; nothing is left to do."""
     methods = {"single_task": None, "shared": None}

@@ -35,7 +35,7 @@ def conformance(repository, file, name):
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_documented_method_runs_through_and_only_edits_that_matter_run_again(repository):
     (repository / "mola/methods/task_bias.py").write_text(code_of("add-a-method.md", "python"))
     write_suite(repository, **yaml.safe_load(code_of("add-a-method.md", "yaml")))
@@ -131,7 +131,7 @@ def test_entries_of_one_benchmark_share_its_preparation(repository):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_suite_of_labels_runs_through(repository):
     entries = {f"digits_{n}": {"benchmark": "digits", "limit": 16, "train": n} for n in (8, 12, 16)}
     methods = {"shared": None, "single_task": None}

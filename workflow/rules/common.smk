@@ -86,16 +86,6 @@ if GPU and not CLUSTER and "gpu" not in workflow.global_resources:
 CORES = 4 if CLUSTER else workflow.resource_settings.cores or 1
 LOADERS = 1 if not GPU else CORES if CLUSTER else max(1, CORES // GPUS)
 
-# a cluster counts the cards of each job from 0, and a run locks the card that it takes by its name: with UUIDs, the jobs of
-# a node do not wait for each other
-CARDS = (
-    'if [[ "${{CUDA_VISIBLE_DEVICES:-}}" =~ ^[0-9,]+$ ]] && uuids=$('
-    'nvidia-smi --query-gpu=uuid --format=csv,noheader --id="$CUDA_VISIBLE_DEVICES" 2> /dev/null | paste -sd , -'
-    "); then export CUDA_VISIBLE_DEVICES=$uuids; fi; "
-    if CLUSTER and GPU
-    else ""
-)
-
 # an edit of it makes tables, figures and pages again; below the working folder as Snakemake would write it, but for a
 # module's prefix
 HERE = Path.cwd() if moved("mola") == "mola" else Path("nowhere")

@@ -20,5 +20,5 @@ rule train:
     shell:
         # exit code 1: a run failed; its record says why, the tables show it, and the next call tries it again. Without a
         # shell in between, a signal to the job reaches the training
-        CARDS + "export OMP_NUM_THREADS={threads};"
+        "export OMP_NUM_THREADS={threads};"
         " exec mola train -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q} > {log:q} 2>&1"

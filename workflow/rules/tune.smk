@@ -17,6 +17,5 @@ rule tune:
         config=str(plan.path),
     shell:
         # exit code 1: no trial had a finite score; training tells in its record how that ends
-        CARDS
-        + "OMP_NUM_THREADS={threads} mola tune -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
+        "OMP_NUM_THREADS={threads} mola tune -c {params.config:q} -b {wildcards.benchmark:q} -m {wildcards.method:q}"
         " > {log:q} 2>&1 || [ $? -eq 1 ]"

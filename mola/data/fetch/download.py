@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mola.data import disk
-from mola.data.fetch.transfer import Unavailable, discard, received, transfer
+from mola.data.fetch.transfer import Unavailable, discard, transfer
 from mola.data.fetch.verify import OtherData, Verified, identify
 from mola.terminal import say
 from mola.types import BadInput, Source
@@ -145,7 +145,6 @@ def _download(download: Download, path: Path) -> None:
 
 def _from_mirror(download: Download, url: str, staged: Path) -> tuple[str, str]:
     """Download a file and check it: twice, if the first time resumed an old part, which may be another file's."""
-    disk.require(staged.parent, (download.size or 0) - received(staged), download.file)
     say(f"{download.file}: from {url}{f' ({disk.megabytes(download.size)})' if download.size else ''}")
     while True:
         resumed = transfer(url, staged, download.file, download.size)

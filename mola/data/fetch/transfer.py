@@ -103,9 +103,9 @@ def _attempt(url: str, staged: Path, title: str, size: int | None) -> _Failure |
             nonlocal size_checked
             if size is not None and max(done, total or 0) > 2 * size + PROGRESS:
                 raise _TooLarge
-            if total is not None and not size_checked:
+            if not size_checked:
                 size_checked = True
-                disk.require(staged.parent, total - done, title)
+                disk.require(staged.parent, (total or size or 0) - done, title)
             advance(done, total)
 
         try:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mola.experiment import record as stored
+from mola.experiment.plausible import fault
 from mola.experiment.provenance import only_of_user, uncommitted
 from mola.experiment.record import OracleSelection, Record
 from mola.experiment.spec import Experiment, other_versions
 from mola.metrics import overall
-from mola.reporting.results.plausible import fault
 from mola.reporting.statistics.intervals import Floats
 from mola.types import BadInput, Task
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mola import metrics, registry
+from mola.experiment.plausible import fault
 from mola.experiment.record import Record
 from mola.metrics.kinds import KINDS
-from mola.reporting.results.plausible import fault
 from mola.reporting.results.records import Row, same_data, score
 from mola.reporting.results.snapshots import Snapshot
 from mola.reporting.statistics.paired import differences
