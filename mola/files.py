@@ -45,15 +45,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: object, indent: int | None = 1) -> None:
     """Write JSON. What is not finite becomes null: JSON has neither NaN nor infinities."""
-    write_text(path, json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def content_sha256(content: object) -> str:
+    """A checksum of plain data that is the same before it is written as JSON and after it is read."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what dead processes of this machine left of unfinished files: of one ``name``, or of all in the folder."""
+    """Remove what other processes left of unfinished files: of one ``name``, those that have died on this machine; of
+    all in a folder, which the caller holds, those of any machine.
+    """
     # 0.1.0 named no machine
-    unfinished = re.compile(rf"{'.*' if name is None else re.escape(name)}\.(\d+)(-{HOST})?\.tmp", re.S)
+    host = "[0-9a-f]{6}" if name is None else HOST
+    unfinished = re.compile(rf"{'.*' if name is None else re.escape(name)}\.(\d+)(-{host})?\.tmp", re.S)
     for path in folder.iterdir():
-        if (match := unfinished.fullmatch(path.name)) and not _is_alive(int(match[1])):
+        if (match := unfinished.fullmatch(path.name)) and (name is None or not _is_alive(int(match[1]))):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -78,11 +86,12 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _finite(content: object) -> object:
+def finite(content: object) -> object:
+    """Plain data with null for each number that is not finite, as JSON can have it."""
     if isinstance(content, float):
         return content if content == content and abs(content) != float("inf") else None
     if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return content

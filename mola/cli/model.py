@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from mola.cli.common import DEFAULT, load_suite, write_file
-from mola.types import BadInput
+from mola.spreadsheets import no_formula
+from mola.types import BadInput, shown
 
 Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a run, …/seed0; or -b and -m instead.")]
 Suite = Annotated[
@@ -77,20 +78,17 @@ def predict(model: Model, images: Images, task: Task = None, output: Csv = None,
     from mola.inference.predict import check, image_files
     from mola.inference.predict import predict as rows_of
 
-    files = image_files(images)
+    def skip(problem: str) -> None:
+        typer.echo(f"mola: left out: {shown(problem)}", err=True)
+
     loaded = load_model(model)
     check(loaded, task)
+    files = image_files(images, skip)
     text, rows = io.StringIO(), 0
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "task", "prediction", "probability"])
-    unreadable: list[str] = []
-
-    def skip(problem: str) -> None:
-        unreadable.append(problem)
-        typer.echo(f"mola: left out: {problem}", err=True)
-
     for row in rows_of(loaded, files, task, skip):
-        writer.writerow([row.path, row.task, row.prediction, row.probability])
+        writer.writerow(map(no_formula, [row.path, row.task, row.prediction, row.probability]))
         rows += 1
     if not rows:
         raise BadInput(f"expected an image that can be read, found none among {len(files)} files")
@@ -111,7 +109,8 @@ def _run_folder(
         # a file of the run will do
         return run.parent if re.fullmatch(r"seed\d+", run.parent.name) else run
     if not benchmark or not method:
-        raise BadInput("expected RUN, the folder of a run, or -b and -m, found neither")
+        given = "-b without -m" if benchmark else "-m without -b" if method else "neither"
+        raise BadInput(f"expected RUN, the folder of a run, or -b and -m, found {given}")
     suite = load_suite(config or DEFAULT)
     from mola.experiment.spec import experiment
 

@@ -29,7 +29,9 @@ def kept_run(folder: Path) -> KeptRun:
     try:
         record = records.read(folder / records.NAME)
     except FileNotFoundError:
-        raise BadInput(f"{folder}: expected a run's folder, …/seed0, found no {records.NAME}") from None
+        raise BadInput(
+            f"{folder}: expected a run's folder, …/seed0, found no {records.NAME}; mola train --keep makes one"
+        ) from None
     except BadInput as error:
         raise BadInput(f"{folder / records.NAME}: {error}") from None
     if record.status != "done":

@@ -151,14 +151,13 @@ def of_job(content: Mapping[str, Any], files: Sequence[Path], move: Move = str) 
     """
     file = files[-1] if files else None
     renamed = old_keys.renamed(content)
-    plan = Plan(renamed, _moved(_checked_before(renamed, file), move), file)
-    if not plan.path.is_file():
-        return plan
-    # rules name these without a module's prefix, which stands in what was planned
-    places = {"results", "data"}
-    planned = {key: value for key, value in yaml_file.read(plan.path).items() if key not in places}
-    planned |= {key: value for key, value in renamed.items() if key in places}
-    return Plan(planned, _moved(_checked_before(planned, plan.path), move), plan.path)
+    path = Path(move(f"{renamed.get('results', 'results')}/{renamed.get('suite')}/{NAME}"))
+    if path.is_file():
+        # rules name these without a module's prefix, which stands in what was planned
+        places = {"results", "data"}
+        planned = {key: value for key, value in yaml_file.read(path).items() if key not in places}
+        file, renamed = path, planned | {key: value for key, value in renamed.items() if key in places}
+    return Plan(renamed, _moved(_checked_before(renamed, file), move), file)
 
 
 def _checked_before(content: Mapping[str, Any], file: Path | None) -> Suite:

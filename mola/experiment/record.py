@@ -15,12 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mola import old_keys
 from mola.experiment import index
-from mola.files import write_json
+from mola.files import content_sha256, finite, write_json
 from mola.registry import explain
 from mola.types import BadInput
 
 # Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
-VERSION = 4
+VERSION = 5
+CHECKSUM = "sha256"  # of all other keys, in the file alone
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Measured = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -104,7 +105,7 @@ class OracleSelection(Part):
 class Record(Part):
     """One run: what it was, what it gave, and everything that is needed to make it again."""
 
-    version: Literal[4] = Field(4, description="of this list of keys")
+    version: Literal[5] = Field(5, description="of this list of keys")
     suite: str = Field(description="name of the suite")
     benchmark: str = Field(description="label of the benchmark in the suite; its name stands in settings")
     method: str = Field(description="label of the row")
@@ -146,13 +147,23 @@ class Record(Part):
     weights_sha256: str | None = Field(description="of the trained weights at the selected epoch")
 
 
+class _Changed(BadInput):
+    """A record was changed since it was written."""
+
+
 def write(path: Path, record: Record) -> None:
     """Write a record by renaming; numbers that are not finite become null.
 
     An index that lists the one before is removed.
     """
     index.drop(path)
-    write_json(path, record.model_dump())
+    write_json(path, with_checksum(record.model_dump(mode="json")))
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file holds of a record's content: that, and the checksum that shows whether it was changed."""
+    rest = {key: finite(value) for key, value in content.items() if key != CHECKSUM}
+    return {**rest, CHECKSUM: content_sha256(rest)}
 
 
 def read(path: Path, scores: bool = True) -> Record:
@@ -167,19 +178,27 @@ def read(path: Path, scores: bool = True) -> Record:
         raise
     except OSError as error:
         raise BadInput(f"unreadable record: {error.strerror}") from None
-    return parse(content, scores=not index.check(path, content) or scores)
+    is_listed = index.check(path, content)
+    return parse(content, scores=not is_listed or scores, is_listed=is_listed)
 
 
-def parse(content: bytes, scores: bool = True) -> Record:
+def parse(content: bytes, scores: bool = True, is_listed: bool = False) -> Record:
     """The record in a file's content, of this version or an older one. Raises BadInput, which says what is wrong.
 
-    scores: whether scores and the curve are wanted.
+    scores: whether scores and the curve are wanted. is_listed: an index has the checksum of the file, so that the one
+    in it need not be looked at.
     """
     try:
         raw = json.loads(content)
         if not isinstance(raw, dict):
             raise ValueError(f"expected a mapping, found {type(raw).__name__}")
+        checksum = raw.pop(CHECKSUM, None)
+        # none before version 5
+        if not is_listed and (checksum or raw.get("version") == VERSION) and checksum != content_sha256(raw):
+            raise _Changed("changed or damaged since it was written: its checksum is that of another content")
         return Record.model_validate(_upgraded(raw if scores else raw | {"curve": [], "valid": {}, "test": {}}))
+    except _Changed:
+        raise
     except ValidationError as error:
         raise BadInput(f"unreadable record: {explain(error, '')}") from None
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
@@ -187,10 +206,10 @@ def parse(content: bytes, scores: bool = True) -> Record:
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 3 had no ``failure``, ``resumed``, ``batch_parts`` and
-    ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
+    """A record with the keys of today: version 4 had no checksum, version 3 no ``failure``, ``resumed``, ``batch_parts``
+    and ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
     """
-    if raw.get("version") in (2, 3):
+    if raw.get("version") in (2, 3, 4):
         return raw | {"version": VERSION}
     if "version" in raw or not isinstance(raw.get("config"), dict):
         return raw
@@ -223,6 +242,7 @@ def document() -> str:
         "This page is made from [mola/experiment/record.py](../mola/experiment/record.py) by "
         "`python -m mola.experiment.record > docs/record.md`.\n"
         f"\nIts keys are those of version {VERSION}. Older records are read, too; newer ones are refused.\n"
+        "One more key, `sha256`, is a checksum of all others: a record that was edited counts no longer.\n"
         "`Scores` map each task's metrics, `loss` among them, to values; `null` is a number that was not finite, "
         "and in a finished run a metric that the split's targets do not define. A task without any target in the split "
         "has `targets` 0 instead of a loss.\n"

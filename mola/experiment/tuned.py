@@ -9,7 +9,6 @@ The order of these names matters: a clone's files are as new as their names are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mola import registry
+from mola.files import content_sha256
 from mola.sections import Settings, Training
 from mola.types import BadInput, one_line
 
@@ -76,7 +76,7 @@ def read(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
     """What a study found, with the checksum that shows whether it was changed."""
     rest = {key: value for key, value in content.items() if key != CHECKSUM}
-    return {**rest, CHECKSUM: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+    return {**rest, CHECKSUM: content_sha256(rest)}
 
 
 def applied(settings: Settings, parameters: Mapping[str, Mapping[str, Any]]) -> Settings:

@@ -67,7 +67,14 @@ def _exported(folder: Path) -> Model:
     networks = {}
     for task, state in states.items():
         networks[task] = plain_network(description, task)
-        networks[task].load_state_dict(state)
+        try:
+            networks[task].load_state_dict(state)
+        except RuntimeError as error:
+            # its message has a line for each tensor
+            first = str(error).partition("\n")[2].partition("\n")[0].strip()
+            raise BadInput(
+                f"{path}: expected the description of these weights, found that of others: {first}"
+            ) from None
     return Model(Separate(networks), description, needs_task).eval()
 
 

@@ -34,8 +34,10 @@ class Row:
     probability: str
 
 
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, and of folders all images below them, sorted by name. Raises BadInput for an empty folder."""
+def image_files(paths: Iterable[Path], skip: Callable[[str], None]) -> list[Path]:
+    """Files as they are, and of folders all images below them, sorted by name. Folders without any are given to
+    ``skip``, in words.
+    """
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -43,7 +45,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
             continue
         below = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
         if not below:
-            raise BadInput(f"{path}: expected a folder with images ({', '.join(ENDINGS)}), found none below it")
+            skip(f"{path}: expected a folder with images ({', '.join(ENDINGS)}), found none below it")
         files += below
     return files
 

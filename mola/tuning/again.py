@@ -43,7 +43,7 @@ def differences(experiment: Experiment, scratch: Path) -> list[str]:
         old = _read(journal, experiment.name, scratch)
         began, trials = store.began(old), old.get_trials(deepcopy=False)
         best = _best(store.finished(old), result)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, *store.DAMAGED) as error:
         return [f"{journal.name}: expected the study of {tuned.NAME}, found {type(error).__name__}: {error}"]
     if json.loads(json.dumps({name: list(values) for name, values in knobs.items()})) != began.get("space"):
         return ["the search space"]

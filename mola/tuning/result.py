@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mola.experiment.tuned import NAME, with_checksum
 from mola.files import write_json, write_text
 from mola.sections import Settings, Tune
+from mola.spreadsheets import no_formula
 from mola.tuning import store
 from mola.tuning.space import parameters
 from mola.tuning.trial import seeds
@@ -132,4 +133,5 @@ def _importance(trials: Sequence[FrozenTrial]) -> str:
 
 
 def _csv(columns: list[str], rows: list[dict[str, Any]]) -> str:
-    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
+    data = pd.DataFrame(rows, columns=columns, dtype=object)
+    return data.rename(columns=no_formula).map(no_formula).to_csv(index=False, lineterminator="\n")

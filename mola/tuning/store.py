@@ -18,18 +18,20 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from mola.types import BadInput
+from mola.types import BadInput, one_line
 
 JOURNAL, OLD = "journal.log", "journal.old.log"
 IDENTITY, OPTUNA = "identity", "optuna"  # what a study tells about itself
 # what a trial tells about itself
 REFUSED, FAILURE, EPOCHS, SECONDS, PARTS = "refused", "failure", "epochs", "seconds", "parts"
+# what Optuna raises at lines that are not its own
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 CHECKSUM = "crc32"  # of a line of the journal; those that are older than it have none
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal, a JSON object a line, in which each has a checksum: a score that a flipped bit changes would
-    choose other settings.
+    """Optuna's journal, a JSON object a line, each with a checksum of its content and its number: a score that a
+    flipped bit changes, or a line that is lost, would choose other settings.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +40,17 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add lines."""
-        super().append_logs([{**line, CHECKSUM: _checksum(line)} for line in logs])
+        first = Path(self._file_path).read_bytes().count(b"\n") + 1
+        super().append_logs([{**line, CHECKSUM: _checksum(line, n)} for n, line in enumerate(logs, first)])
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """The lines from one on. Raises ValueError at one that was changed since it was written."""
         for number, line in enumerate(super().read_logs(log_number_from), log_number_from + 1):
+            if not isinstance(line, dict):
+                raise ValueError(f"line {number} is no mapping")
             content = {key: value for key, value in line.items() if key != CHECKSUM}
-            if line.get(CHECKSUM, expected := _checksum(content)) != expected:
-                raise ValueError(f"line {number} was changed since it was written")
+            if line.get(CHECKSUM, expected := _checksum(content, number)) != expected:
+                raise ValueError(f"line {number} was changed since it was written, or lines before it are lost")
             yield content
 
 
@@ -63,8 +68,11 @@ def opened(folder: Path, name: str, identity: Mapping[str, Any]) -> optuna.Study
         study = optuna.create_study(
             storage=JournalStorage(Journal(path)), study_name=name, direction="maximize", load_if_exists=True
         )
-    except (ValueError, KeyError) as error:
-        raise BadInput(f"{path}: expected Optuna's journal, found {type(error).__name__}: {error}") from None
+        incomplete = [trial.number for trial in finished(study) if not {EPOCHS, SECONDS} <= trial.user_attrs.keys()]
+        if incomplete:
+            raise ValueError(f"trial {incomplete[0]} without its epochs or seconds")
+    except DAMAGED as error:
+        raise BadInput(one_line(f"{path}: expected Optuna's journal, found {type(error).__name__}: {error}")) from None
     now = json.loads(json.dumps({**identity, OPTUNA: optuna.__version__}))
     if not study.user_attrs:
         study.set_user_attr(IDENTITY, now)  # in one write: a kill leaves all of it or nothing
@@ -108,8 +116,8 @@ def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return max(scored, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def _checksum(line: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(line, sort_keys=True).encode())
+def _checksum(line: Mapping[str, Any], number: int) -> int:
+    return zlib.crc32(json.dumps([number, line], sort_keys=True).encode())
 
 
 def _cut_torn_line(path: Path) -> None:

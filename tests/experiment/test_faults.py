@@ -268,3 +268,34 @@ def test_a_flipped_bit_in_a_journal_is_no_traceback_and_no_other_choice(suite_fi
             message = str(error)
             assert len(message.splitlines()) == 1 and (str(journal) in message or row.name in message)
     assert refused > 50
+
+
+def test_a_journal_that_lost_or_won_lines_is_no_traceback_and_no_other_choice(suite_file):
+    path = suite_file(tune={"grid": {"lr": [0.002, 0.008]}}, training=TRAINING | {"epochs": 1, "passes": 1})
+    row = experiment(load(path), "digits", "shared")
+    one = study.tune(row)
+    journal = row.study_folder / "journal.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    foreign = ["null\n", "[]\n", "1\n", '{"op_code": 99, "worker_id": "x"}\n', f"{'[' * 20_000}\n"]
+    # without its last lines it is the journal of a study that was killed
+    damaged = [lines[:at] + lines[at + 1 :] for at in range(len(lines) - 1)] + [[*lines, text] for text in foreign]
+    for content in damaged:
+        journal.write_text("".join(content))
+        with pytest.raises(BadInput, match="expected Optuna's journal, found") as caught:
+            study.tune(row)
+        assert len(str(caught.value).splitlines()) == 1 and str(journal) in str(caught.value)
+    journal.write_text("".join(lines))
+    assert study.tune(row) == one
+
+
+def test_what_a_killed_process_of_another_machine_left_is_removed(suite_file):
+    """Whoever trains holds the folder, so that nobody else is writing there."""
+    row = experiment(load(suite_file(training=TRAINING | {"epochs": 1})), "digits", "shared")
+    folder = row.run_folder(0)
+    folder.mkdir(parents=True)
+    left = [folder / f"checkpoint.pt.{number}-abcdef.tmp" for number in (1, 4_194_305)]
+    for path in left:
+        path.write_bytes(b"half")
+    (folder / "mine.tmp").write_bytes(b"no file of ours")
+    runs.train(row, 0)
+    assert not any(path.exists() for path in left) and (folder / "mine.tmp").exists()

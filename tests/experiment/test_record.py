@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 5}, r"version: should be 4, found 5"),
+        ({"version": 6}, r"version: should be 5, found 6"),
         ({"status": "perhaps"}, r"status: should be 'done' or 'failed', found 'perhaps'"),
         ({"test": {"mnist": {"accuracy": "0.5"}}}, r"test\.mnist\.accuracy: should be a valid number, found '0\.5'"),
         ({"test": {"mnist": {"accuracy": True}}}, r"test\.mnist\.accuracy: .*found True"),
@@ -77,6 +77,33 @@ def test_a_wrong_record_is_one_line(changes, message):
     with pytest.raises(BadInput, match=f"^unreadable record: {message}") as caught:
         parse(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["test"]["mnist"].update(accuracy=0.99),
+        lambda content: content["settings"]["training"].update(epochs=2),
+        lambda content: content.pop("remarks"),
+        lambda content: content.pop("sha256"),
+        lambda content: content.update(sha256=None),
+    ],
+    ids=["a score", "a setting", "a key less", "no checksum", "an empty one"],
+)
+def test_an_edited_record_is_refused_whether_an_index_lists_it_or_not(tmp_path, change):
+    path = tmp_path / "record.json"
+    records.write(path, parse())
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=r"^changed or damaged since it was written"):
+        records.read(path)
+
+
+def test_records_from_before_version_5_have_no_checksum(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**RECORD, "version": 4}))
+    assert records.read(path) == parse()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 5000])
@@ -97,12 +124,12 @@ def test_a_record_of_version_1_has_todays_keys():
     }
     assert record.oracle_selection.test == {"mnist": {"accuracy": 0.75}}
     assert record.curve[0].train == {"mnist": 1.0, "aux_loss": 0.5}
-    assert record.version == 4
+    assert record.version == 5
 
 
 def test_a_record_of_version_3_had_no_backward_passes():
     record = parse(version=3)
-    assert (record.version, record.backward_passes) == (4, None)
+    assert (record.version, record.backward_passes) == (5, None)
     assert parse(backward_passes="one for all tasks").backward_passes == "one for all tasks"
 
 

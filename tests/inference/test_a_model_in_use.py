@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -152,3 +153,32 @@ def test_the_page_runs_and_a_damaged_file_is_named(suite_file, tmp_path, monkeyp
         file.write(b"\x7f")
     with pytest.raises(BadInput, match=r"printed\.safetensors: expected weights with sha256"):
         mola.load_model("exported/digits.mola_grad.seed0")
+
+
+def test_a_description_of_other_weights_is_one_line(suite_file, tmp_path):
+    _, folder = trained(suite_file(keep="best", methods={"single_task": None}), "single_task")
+    export(kept_run(folder), tmp_path / "model")
+    path = tmp_path / "model/config.json"
+    content = path.read_text()
+    path.write_text(content.replace('"test_resnet"', '"test_vit"'))
+    assert path.read_text() != content
+    with pytest.raises(BadInput, match=r"config\.json: expected the description of these weights") as caught:
+        mola.load_model(tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
+def test_odd_names_and_empty_folders_are_left_out_in_a_line_each(suite_file, tmp_path):
+    _, folder = trained(suite_file(keep="best", methods={"shared": None}), "shared")
+    names = ["=1+1.png", "new\nline.png", "good.png"]
+    for name in names:
+        Image.new("RGB", (40, 50)).save(tmp_path / name)
+    (tmp_path / names[1]).write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    files = [names[0], *(tmp_path / name for name in names[1:]), tmp_path / "empty", tmp_path / "nothing.png"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mola.cli", "predict", folder, *map(str, files), "--task", "mnist"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0 and len(lines) == 3 and all(line.startswith("mola: left out: ") for line in lines)
+    assert [row["path"] for row in csv.DictReader(done.stdout.splitlines())] == ["'=1+1.png", str(tmp_path / names[2])]

@@ -119,7 +119,7 @@ def write(experiment, seed, scores, epochs=1, **changes):
     }
     path = experiment.run_folder(seed) / stored.NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content | changes))
+    path.write_text(json.dumps(stored.with_checksum(content | changes)))
     return path
 
 
@@ -128,7 +128,7 @@ def record(suite, label, seed):
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(stored.with_checksum(json.loads(path.read_text()) | changes)))
 
 
 def drawn(gains, noise=0.02, seed=0):

@@ -74,7 +74,10 @@ def test_equal_answers_are_not_told_apart_and_the_smallest_is_recommended(tmp_pa
     judgement = verdict(results["digits"], ANSWERS)
     assert judgement.best == ("pool", "mix") and judgement.recommended == "pool"
     assert judgement.text.startswith("No difference beyond chance from pool (shared): mix (mola_grad) ")
-    assert "Pool is the smallest of them. Pool (shared) is better than apart (single_task) by +" in judgement.text
+    assert (
+        "Of these, pool needs the fewest parameters. Pool (shared) is better than apart (single_task) by +"
+        in judgement.text
+    )
 
 
 def test_the_row_of_an_answer_is_chosen_on_valid_alone(tmp_path, means):

@@ -236,6 +236,6 @@ def test_other_versions_are_named_and_the_runs_count(suite):
 
 def test_a_record_of_a_newer_version_is_refused(suite):
     fill(suite)
-    write(suite, "shared", 1, 0.50, version=5)
+    write(suite, "shared", 1, 0.50, version=6)
     (note,) = table(suite).notes
-    assert note.startswith("shared, seeds 1: unreadable record: version: should be 4, found 5") and len(note) < 200
+    assert note.startswith("shared, seeds 1: unreadable record: version: should be 5, found 6") and len(note) < 200

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mola.reporting.render.text import one_line
 from mola.reporting.tables.layout import Estimate, Table
+from mola.spreadsheets import no_formula
 
 NOTHING = Estimate(math.nan, n=0)
 # numbers of tables are of the size of a percent: what is smaller is rounding
@@ -60,5 +61,4 @@ def _harmless(value: object) -> object:
         return 0.0 if abs(value) < NOTHING_LEFT else value
     if not isinstance(value, str):
         return value
-    plain = one_line(value)
-    return f"'{plain}" if plain.lstrip().startswith(("=", "+", "-", "@")) else plain
+    return no_formula(one_line(value))

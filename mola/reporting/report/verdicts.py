@@ -74,7 +74,7 @@ def tally(judged: Mapping[str, Verdict | str], answers: Iterable[str]) -> str:
     counts = {answer: sum(answer in each.best for each in some) for answer, some in asked.items() if some}
     ordered = sorted(counts, key=lambda answer: -counts[answer])
     parts = (f"{answer} on {counts[answer]} of {len(asked[answer])}" for answer in ordered)
-    return f"Best, or not told from the best: {', '.join(parts)} benchmarks."
+    return f"Best, or not significantly worse than the best: {', '.join(parts)} benchmarks."
 
 
 def _card(benchmark: str, judgement: Verdict | str, table: Table) -> Card:

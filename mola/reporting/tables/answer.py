@@ -165,7 +165,7 @@ def _text(
     if equals:
         names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in equals)
         sentences.append(f"No difference beyond chance from {titled(recommended)}: {names}.")
-        sentences.append(f"{capital(recommended)} is the smallest of them.")
+        sentences.append(f"Of these, {recommended} needs the fewest parameters.")
     if worse:
         names = " and ".join(f"{titled(answer)} by {gap(answer, -1)}" for answer in worse)
         sentences.append(f"{capital(titled(recommended))} is better than {names}.")
