@@ -206,8 +206,8 @@ def parse(content: bytes, scores: bool = True, is_listed: bool = False) -> Recor
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
-    """A record with the keys of today: version 4 had no checksum, version 3 no ``failure``, ``resumed``, ``batch_parts``
-    and ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
+    """A record with the keys of today: version 4 had no checksum, version 3 no ``failure``, ``resumed``,
+    ``batch_parts`` and ``backward_passes``, version 2 no ``certified``; version 1 no ``version``, and other names.
     """
     if raw.get("version") in (2, 3, 4):
         return raw | {"version": VERSION}
