@@ -4,6 +4,8 @@ way to tables, figures and the report with the extras.
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +14,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import yaml
+from own_images import write_folder
 from packaging.requirements import Requirement
 
 from mola.config import load
@@ -180,3 +184,24 @@ def test_a_project_computes_outside_a_clone(tmp_path, installed):
         run(str(installed / "mola"), command, "-c", "alone.yaml", cwd=alone)
     assert "shared" in (alone / "results/alone/report.html").read_text()
     assert "| shared (draft) |" in (alone / "results/alone/tables/digits.md").read_text()
+
+
+@pytest.mark.long
+def test_from_an_empty_folder_and_images_of_ones_own_to_the_answer_in_three_commands(tmp_path, installed):
+    """As they are printed; the suite is made small in between, which the test alone needs."""
+    write_folder(tmp_path / "photos", 12)
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    said = run(str(installed / "mola"), "new", "suite", "shop", "--from", "../photos", cwd=shop).stdout
+    small = yaml.safe_load((shop / "shop.yaml").read_text())
+    small |= {"seeds": 2, "methods": {"single_task": None, "shared": None, "mola_grad": None}}
+    small["training"] |= {"epochs": 1, "passes": 1}
+    small["tune"]["grid"]["lr"] = [0.001]
+    small["answers"] = {"pool": ["shared"], "apart": ["single_task"], "mixtures": ["mola_grad"]}
+    (shop / "shop.yaml").write_text(yaml.safe_dump(small, sort_keys=False))
+    commands = re.findall(r"(?m)^  (mola .*?) +#", said[said.index("next, in this order:") :])
+    assert len(commands) == 2, said
+    for command in commands:
+        output = run("/bin/bash", "-c", f"PATH={shlex.quote(str(installed))}:$PATH; {command}", cwd=shop).stdout
+    assert "shop: " in output and "results/shop/report.html" in output
+    assert "| mola_grad (draft) |" in (shop / "results/shop/tables/summary.md").read_text()

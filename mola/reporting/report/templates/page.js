@@ -204,13 +204,15 @@ function mark(svg, point, best, x, y, across, up) {
   return { place, text, best };
 }
 
-/** Names beside the points, those of the front first; one that finds no room stands in the point's title alone. */
+/** Names beside the points, those of the front first, with a line to a name that is further away. A name of another row that
+ *  finds no room stands in the point's title alone. */
 function name(marks, width) {
   const taken = marks.map(({ place: [x, y] }) => [x - 6, y - 6, x + 6, y + 6]);
-  for (const { place: [x, y], text } of [...marks].sort((a, b) => b.best - a.best)) {
+  for (const { place: [x, y], text, best } of [...marks].sort((a, b) => b.best - a.best)) {
     const long = text.getComputedTextLength();
     const places = [[x + 9, y + 4], [x - 9 - long, y + 4], [x - long / 2, y - 9], [x - long / 2, y + 18], [x + 7, y - 7], [x + 7, y + 15], [x - 7 - long, y - 7], [x - 7 - long, y + 15]];
-    const free = places.find(([left, base]) => {
+    const far = best ? [-30, 38, -46, 54, -62, 70].flatMap((up) => [[x + 14, y + up], [x - 14 - long, y + up]]) : [];
+    const free = [...places, ...far].find(([left, base]) => {
       const box = [left - 1, base - 10, left + long + 1, base + 3];
       return box[0] > EDGE.left && box[2] < width && box[1] > 0 && box[3] < HEIGHT - EDGE.bottom
         && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
@@ -218,6 +220,10 @@ function name(marks, width) {
     if (!free) {
       text.remove();
       continue;
+    }
+    if (far.includes(free)) {
+      const end = free[0] > x ? free[0] : free[0] + long;
+      text.before(element("line", { class: "leader", x1: x, y1: y, x2: end, y2: free[1] - 4 }));
     }
     text.setAttribute("x", free[0]);
     text.setAttribute("y", free[1]);
