@@ -16,8 +16,8 @@ def test_the_shares_of_a_run_and_their_json(tmp_path, bench, capsys, suite_file)
     assert list(run["shares"]) == ["start-up", *PHASES, "the rest"] == list(run["wall"])
     for shares in (run["shares"], run["wall"]):
         assert sum(shares.values()) == pytest.approx(1)
-    # all of them happen in any run
-    assert all(run["shares"][phase] > 0 for phase in ("start-up", "steps", "evaluation", "checkpoints", "records"))
+    # those of any length
+    assert all(run["shares"][phase] > 0 for phase in ("start-up", "steps", "evaluation"))
     overhead = sum(run["shares"][phase] for phase in ("start-up", "evaluation", "checkpoints", "records"))
     assert run["together"] == pytest.approx(overhead) and run["in_suite"] < run["together"]
     lines = capsys.readouterr().out.strip().splitlines()

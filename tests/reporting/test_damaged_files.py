@@ -11,6 +11,7 @@ from synthetic import drawn, fill, make_suite, record, tune
 from mola.data.splits import manifest
 from mola.experiment import index
 from mola.experiment import record as stored
+from mola.experiment.record import with_checksum
 from mola.experiment.spec import experiments
 from mola.experiment.status import look
 from mola.reporting.figures import conflict, embedding, expert_use, routing, tuning_history, tuning_importance
@@ -173,9 +174,12 @@ def test_numbers_out_of_range_do_not_count_without_an_index_either(suite):
         content["test"]["mnist"]["accuracy"] = value
         path.write_text(json.dumps(content))
         records, reasons = counted(suite)
+        assert ("shared", 0) not in records and "changed or damaged" in reasons["shared", 0]
+        path.write_text(json.dumps(with_checksum(content)))
+        records, reasons = counted(suite)
         assert ("shared", 0) not in records and "unreadable record" in reasons["shared", 0]
     for key, value in (("seed", 1), ("method", "mola_router"), ("benchmark", "glyphs"), ("suite", "other")):
-        path.write_text(json.dumps(before | {key: value}))
+        path.write_text(json.dumps(with_checksum(before | {key: value})))
         assert ("shared", 0) not in counted(suite)[0]
 
 

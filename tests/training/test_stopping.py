@@ -26,8 +26,8 @@ import time
 from mola.training.stopping import Stopped, termination_as_exception
 try:
     with termination_as_exception():
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(60)
         finally:
             print("heard", flush=True)
