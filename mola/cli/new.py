@@ -111,9 +111,15 @@ def _suite_of_images(name: str, source: Path, estimated: bool) -> None:
     (entry,) = load_suite(path).benchmarks
     if estimated:
         from mola.cli.data import prepare
+        from mola.training.stopping import Stopped
 
-        prepare(None, path, [entry])
-        estimate(path)
+        try:
+            prepare(None, path, [entry])
+            estimate(path)
+        except (KeyboardInterrupt, Stopped):
+            # the suite is there, so that this command would not go on
+            typer.echo(next_steps(path, tuned=True))
+            raise
     typer.echo(next_steps(path, prepared=estimated, tuned=True))
 
 

@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 from own_images import labelled_rows, write_folder, write_list
 
+from mola.cli import new
 from mola.cli.own_images import LITE0, RESNET, TINY, Choice, configuration, look
 from mola.config import parse
 from mola.experiment import estimate
@@ -98,6 +100,19 @@ def test_the_command_looks_splits_and_writes(photos):
     assert not (folder / "other.yaml").exists()
     done = mola("new", "suite", "other", "--from", "nowhere", cwd=folder)
     assert done.returncode == 2 and "--from nowhere: expected a folder" in done.stderr
+
+
+def test_whoever_stops_the_estimate_has_the_suite_and_what_comes_next(photos, monkeypatch, capsys, tmp_path):
+    def stopped(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(import_module("mola.cli.estimate"), "estimate", stopped)
+    monkeypatch.setattr(import_module("mola.cli.data"), "prepare", lambda *words: None)
+    with pytest.raises(KeyboardInterrupt):
+        new.suite("shop", photos)
+    assert (tmp_path / "shop.yaml").is_file()
+    assert "\n  mola estimate -c shop.yaml   #" in capsys.readouterr().out
 
 
 def test_a_pace_is_measured_for_every_row(suite_file):

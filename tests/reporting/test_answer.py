@@ -1,6 +1,7 @@
 """Which answer is best, and when nobody can tell: of records whose scores are known."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from synthetic import fill, make_suite
@@ -9,7 +10,7 @@ from mola.config import load
 from mola.reporting.results.read import read_results
 from mola.reporting.results.records import Row
 from mola.reporting.statistics.paired import Difference
-from mola.reporting.tables.answer import _text, answer_table, best_of, in_words, verdict
+from mola.reporting.tables.answer import _text, answer_table, best_of, in_words, is_worse, told_apart, verdict
 from mola.reporting.write import tables, write_tables
 from mola.types import BadInput
 
@@ -94,6 +95,13 @@ def test_few_seeds_have_an_interval_and_no_test(tmp_path, means):
     assert verdict(results["digits"], ANSWERS).startswith("no answer: one seed")
 
 
+def test_an_interval_without_a_width_decides_nothing():
+    """As of two seeds whose differences are equal by chance."""
+    gap = Difference(mean=8.33, low=8.33, high=8.33, n=2, p=None)
+    assert not told_apart(gap) and not is_worse(replace(gap, mean=-8.33, low=-8.33, high=-8.33))
+    assert told_apart(replace(gap, low=1.0)) and told_apart(replace(gap, holm=0.01))
+
+
 def test_a_clear_interval_is_not_enough_where_the_test_says_no(tmp_path, means):
     """Three comparisons of six seeds: the smallest p of Holm's correction is 0.09."""
     _, results = judged(tmp_path, means, seeds=6)
@@ -168,7 +176,7 @@ def test_an_answer_that_only_another_one_beats_is_not_said_to_be_worse():
     }
     words = _text(chosen, ("pool", "mix"), "pool", against, ())
     assert "better than" not in words
-    assert "Beaten by another answer, but no difference beyond chance from pool: apart (single_task) −1.20" in words
+    assert "Worse than another answer, but not beyond chance worse than pool: apart (single_task) −1.20" in words
     clear = against | {"apart": Difference(-1.2, -1.89, -0.5, 8, 0.01, 0.02)}
     assert "Pool (shared) is better than apart (single_task) by +1.20" in _text(chosen, ("pool",), "pool", clear, ())
 

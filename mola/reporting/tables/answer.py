@@ -124,8 +124,10 @@ def is_worse(gap: Difference | None) -> bool:
 
 def told_apart(gap: Difference) -> bool:
     """Whether a difference is beyond chance: its interval leaves out 0 and, where there are seeds enough to test, its p
-    is below .05 after Holm's correction.
+    is below .05 after Holm's correction. Of so few seeds that an interval has no width, none is.
     """
+    if gap.holm is None and gap.low == gap.high:
+        return False
     return not gap.low <= 0 <= gap.high and (gap.holm is None or gap.holm <= ALPHA)
 
 
@@ -156,7 +158,9 @@ def _text(
             return "no finite difference"
         low, high = sorted((sign * difference.low, sign * difference.high))
         name = "points" if averageable(tasks) else "%, near enough,"
-        return f"{sign * difference.mean:+.2f} {name} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
+        # + 0.0: no −0.00
+        mean, low, high = (round(value, 2) + 0.0 for value in (sign * difference.mean, low, high))
+        return f"{mean:+.2f} {name} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
 
     equals = [answer for answer in best if answer != recommended]
     beaten = [answer for answer in chosen if answer not in best]
@@ -171,7 +175,7 @@ def _text(
         sentences.append(f"{capital(titled(recommended))} is better than {names}.")
     if others := [answer for answer in beaten if answer not in worse]:
         names = " and ".join(f"{titled(answer)} {gap(answer)}" for answer in others)
-        sentences.append(f"Beaten by another answer, but no difference beyond chance from {recommended}: {names}.")
+        sentences.append(f"Worse than another answer, but not beyond chance worse than {recommended}: {names}.")
     return " ".join(sentences)
 
 
