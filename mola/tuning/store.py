@@ -1,5 +1,4 @@
-"""The study on disk: a journal that outlives kills and is damaged unseen by none, and goes on only with what it began
-with.
+"""The study on disk: a journal that outlives kills, shows its damage, and goes on only with what it began with.
 
 One worker holds the study's folder, so that whatever else is found there of a worker is left over from a killed one.
 """
