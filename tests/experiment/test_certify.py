@@ -13,7 +13,6 @@ STEP, ADAPTER, TRIAL = "mola/training/step.py", "mola/layers/adapter.py", "mola/
 # kills the process at its n-th record, as it is put in its place
 KILLER = """
 import os, pathlib, signal
-from mola.experiment.tuned import with_checksum
 replace, written = pathlib.Path.replace, []
 def replaced(self, target):
     if pathlib.Path(target).name == "record.json" and "mola-certify" not in str(target):
