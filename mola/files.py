@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+CHECKSUM = "sha256"  # the key of a file's own checksum
 # of this machine: processes of others, on a shared disk, are not looked for here
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
@@ -45,12 +47,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: object, indent: int | None = 1) -> None:
     """Write JSON. What is not finite becomes null: JSON has neither NaN nor infinities."""
-    write_text(path, json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def content_sha256(content: object) -> str:
-    """A checksum of plain data that is the same before it is written as JSON and after it is read."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data, as JSON can have it, with a sha256 of all other keys, which shows whether the file was changed."""
+    rest = {key: _finite(value) for key, value in content.items() if key != CHECKSUM}
+    return {**rest, CHECKSUM: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
@@ -86,12 +89,11 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def finite(content: object) -> object:
-    """Plain data with null for each number that is not finite, as JSON can have it."""
+def _finite(content: object) -> object:
     if isinstance(content, float):
         return content if content == content and abs(content) != float("inf") else None
     if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
+        return {key: _finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
+        return [_finite(value) for value in content]
     return content

@@ -22,7 +22,7 @@ from mola.experiment.record import Certified, Fingerprint, Record, Tuned
 from mola.experiment.rerun import differences, listed, other_surroundings, prepared, rerun
 from mola.experiment.run import ANALYSIS, finished, train_seeds, write_index, writing
 from mola.experiment.spec import Experiment
-from mola.files import write_json
+from mola.files import with_checksum, write_json
 from mola.types import BadInput
 
 Line = tuple[str, bool]  # what happened, and whether it is as it should be
@@ -167,7 +167,7 @@ def _stamp_study(experiment: Retuned) -> bool:
                 return False
         except (OSError, ValueError):
             return False
-        write_json(result, tuned.with_checksum({**experiment.result, "fingerprint": experiment.study["fingerprint"]}))
+        write_json(result, with_checksum({**experiment.result, "fingerprint": experiment.study["fingerprint"]}))
         # written with it, and older than the study's inputs by now
         for path in experiment.study_folder.glob("*.csv"):
             path.touch()

@@ -15,13 +15,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mola import old_keys
 from mola.experiment import index
-from mola.files import content_sha256, finite, write_json
+from mola.files import CHECKSUM, with_checksum, write_json
 from mola.registry import explain
 from mola.types import BadInput
 
 # Of the keys below, as in Record.version: raise both when a key changes, and teach ``_upgraded`` the change.
 VERSION = 5
-CHECKSUM = "sha256"  # of all other keys, in the file alone
 NAME = "record.json"
 Number = Annotated[float, Field(strict=True), BeforeValidator(lambda value: math.nan if value is None else value)]
 Measured = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -160,12 +159,6 @@ def write(path: Path, record: Record) -> None:
     write_json(path, with_checksum(record.model_dump(mode="json")))
 
 
-def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file holds of a record's content: that, and the checksum that shows whether it was changed."""
-    rest = {key: finite(value) for key, value in content.items() if key != CHECKSUM}
-    return {**rest, CHECKSUM: content_sha256(rest)}
-
-
 def read(path: Path, scores: bool = True) -> Record:
     """The record in a file, which the index of its row, where there is one, has to list.
 
@@ -192,10 +185,10 @@ def parse(content: bytes, scores: bool = True, is_listed: bool = False) -> Recor
         raw = json.loads(content)
         if not isinstance(raw, dict):
             raise ValueError(f"expected a mapping, found {type(raw).__name__}")
-        checksum = raw.pop(CHECKSUM, None)
         # none before version 5
-        if not is_listed and (checksum or raw.get("version") == VERSION) and checksum != content_sha256(raw):
+        if not is_listed and (raw.get(CHECKSUM) or raw.get("version") == VERSION) and raw != with_checksum(raw):
             raise _Changed("changed or damaged since it was written: its checksum is that of another content")
+        raw.pop(CHECKSUM, None)
         return Record.model_validate(_upgraded(raw if scores else raw | {"curve": [], "valid": {}, "test": {}}))
     except _Changed:
         raise

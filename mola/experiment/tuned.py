@@ -17,12 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mola import registry
-from mola.files import content_sha256
+from mola.files import with_checksum
 from mola.sections import Settings, Training
 from mola.types import BadInput, one_line
 
 FOLDER, STUDY, NAME = "optuna", "study.json", "tuned.json"
-CHECKSUM = "sha256"  # of all other keys of ``tuned.json``
 Count = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -71,12 +70,6 @@ def read(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
     if with_checksum(content) != content:
         raise BadInput(f"{expected} a file that was changed since it was written, or that has no checksum")
     return content
-
-
-def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study found, with the checksum that shows whether it was changed."""
-    rest = {key: value for key, value in content.items() if key != CHECKSUM}
-    return {**rest, CHECKSUM: content_sha256(rest)}
 
 
 def applied(settings: Settings, parameters: Mapping[str, Mapping[str, Any]]) -> Settings:

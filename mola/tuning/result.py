@@ -12,8 +12,8 @@ import pandas as pd
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from mola.experiment.tuned import NAME, with_checksum
-from mola.files import write_json, write_text
+from mola.experiment.tuned import NAME
+from mola.files import with_checksum, write_json, write_text
 from mola.sections import Settings, Tune
 from mola.spreadsheets import no_formula
 from mola.tuning import store

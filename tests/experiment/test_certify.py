@@ -7,7 +7,7 @@ import pytest
 from edited_copy import Copy
 
 from mola.experiment import record as records
-from mola.experiment.tuned import with_checksum
+from mola.files import with_checksum
 
 STEP, ADAPTER, TRIAL = "mola/training/step.py", "mola/layers/adapter.py", "mola/tuning/trial.py"
 # kills the process at its n-th record, as it is put in its place

@@ -17,7 +17,7 @@ from mola.experiment import record as stored
 from mola.experiment import spec
 from mola.experiment.inputs import write_inputs
 from mola.experiment.record import VERSION
-from mola.experiment.tuned import with_checksum
+from mola.files import with_checksum
 from mola.metrics import of
 
 OTHER = dict.fromkeys(("code", "settings", "manifest", "all"), "other")  # the fingerprint of no experiment
@@ -119,7 +119,7 @@ def write(experiment, seed, scores, epochs=1, **changes):
     }
     path = experiment.run_folder(seed) / stored.NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(stored.with_checksum(content | changes)))
+    path.write_text(json.dumps(with_checksum(content | changes)))
     return path
 
 
@@ -128,7 +128,7 @@ def record(suite, label, seed):
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps(stored.with_checksum(json.loads(path.read_text()) | changes)))
+    path.write_text(json.dumps(with_checksum(json.loads(path.read_text()) | changes)))
 
 
 def drawn(gains, noise=0.02, seed=0):

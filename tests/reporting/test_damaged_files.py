@@ -11,9 +11,9 @@ from synthetic import drawn, fill, make_suite, record, tune
 from mola.data.splits import manifest
 from mola.experiment import index
 from mola.experiment import record as stored
-from mola.experiment.record import with_checksum
 from mola.experiment.spec import experiments
 from mola.experiment.status import look
+from mola.files import with_checksum
 from mola.reporting.figures import conflict, embedding, expert_use, routing, tuning_history, tuning_importance
 from mola.reporting.figures._source import Source
 from mola.reporting.pages.about import about

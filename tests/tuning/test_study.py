@@ -11,7 +11,7 @@ from mola.experiment import run as runs
 from mola.experiment import spec
 from mola.experiment.spec import experiment
 from mola.experiment.status import state
-from mola.experiment.tuned import with_checksum
+from mola.files import with_checksum
 from mola.tuning import study
 from mola.types import BadInput
 

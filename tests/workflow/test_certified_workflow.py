@@ -7,7 +7,7 @@ import sys
 import pytest
 from running import environment, planned, snakemake, write_suite
 
-from mola.experiment.tuned import with_checksum
+from mola.files import with_checksum
 
 STEP, TRIAL = "mola/training/step.py", "mola/tuning/trial.py"
 TUNE = {"trials": 2, "epochs": 1, "space": {"weight_decay": None}}

@@ -8,7 +8,7 @@ import sys
 import pytest
 from running import PAGES, environment, planned, snakemake, write_suite
 
-from mola.experiment.tuned import with_checksum
+from mola.files import with_checksum
 
 METHODS = {"shared": None, "weighted": {"method": "shared", "balancer": "static"}}
 
