@@ -26,7 +26,7 @@ PHASES = {
         "mola.experiment.run:_write_analysis",
         "mola.experiment.weights:keep",
         "mola.experiment.record:write",
-        "mola.experiment.run:write_index",
+        "mola.experiment.row:write_index",
     ),
 }
 
@@ -100,7 +100,7 @@ def main(words: Sequence[str]) -> int:
         portable.prepare()
     one = experiment(suite, benchmark, method)
     one.fingerprint  # noqa: B018
-    from mola.experiment.run import train_seeds
+    from mola.experiment.row import train_seeds
 
     clock = Clock()
     wrapped(clock)

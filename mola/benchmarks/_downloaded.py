@@ -130,8 +130,8 @@ class Downloaded(Benchmark):
     def prepared(self) -> Prepared:
         """The manifest of the prepared arrays, of the chosen tasks.
 
-        A file of the size and time that the manifest says is taken for whole. Raises BadInput where arrays are not
-        there, not whole, of another recipe, or of other raw data than is there now.
+        Their content is compared when they are opened. Raises BadInput where arrays are not there, not of the size and
+        time that the manifest says, of another recipe, or of other raw data than is there now.
         """
         everything, advice = Prepared.read(self.folder), self._advice("prepare")
         prepared = everything.of(self._stored) if everything else None
@@ -156,8 +156,8 @@ class Downloaded(Benchmark):
 
     @cached_property
     def arrays(self) -> Mapping[str, store.Array]:
-        """The prepared arrays, memory-mapped. Raises BadInput as ``prepared`` does."""
-        arrays = self.prepared.open(self.folder)
+        """The prepared arrays, memory-mapped, compared byte for byte. Raises BadInput as ``prepared`` does."""
+        arrays = self.prepared.open(self.folder, self._advice("prepare"))
         if self.options.split == "paper":
             arrays |= {name.replace(".test.", ".valid."): array for name, array in arrays.items() if ".test." in name}
         return arrays

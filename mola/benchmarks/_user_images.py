@@ -243,7 +243,7 @@ class UserImages(Benchmark):
                 wrong = f"{self.folder}: expected the arrays of {self.path}, found others"
         if wrong:
             raise BadInput(f"{wrong}; {self._advice}")
-        return prepared.open(self.folder)
+        return prepared.open(self.folder, self._advice)
 
     def lengths(self, split: Split) -> dict[str, int]:
         """Return the samples of each task in a split, as the manifest says."""

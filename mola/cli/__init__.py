@@ -17,7 +17,7 @@ from mola.cli.bench import bench
 from mola.cli.estimate import estimate
 from mola.cli.init import init
 from mola.extras import lacking
-from mola.training.stopping import Stopped, termination_as_exception
+from mola.training.stopping import AFTER, Stopped, termination_as_exception
 from mola.types import BadInput, shown
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command goes on where this one stopped", 130)
+        _fail(f"interrupted; {AFTER}", 130)
     except Exception as error:
         from mola.faults import line_of
 

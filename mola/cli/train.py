@@ -74,7 +74,7 @@ def train(
     for experiment in experiments:
         experiment.fingerprint  # noqa: B018
     from mola.experiment.inputs import write_inputs
-    from mola.experiment.run import train_seeds
+    from mola.experiment.row import train_seeds
     from mola.experiment.status import again
 
     failed: list[tuple[Experiment, int]] = []

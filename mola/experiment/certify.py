@@ -20,7 +20,8 @@ from mola.experiment.inputs import write_inputs
 from mola.experiment.provenance import commit, git, uncommitted
 from mola.experiment.record import Certified, Fingerprint, Record, Tuned
 from mola.experiment.rerun import differences, listed, other_surroundings, prepared, rerun
-from mola.experiment.run import ANALYSIS, finished, train_seeds, write_index, writing
+from mola.experiment.row import train_seeds, write_index
+from mola.experiment.run import ANALYSIS, finished, write_analysis, writing
 from mola.experiment.spec import Experiment
 from mola.files import with_checksum, write_json
 from mola.types import BadInput
@@ -215,7 +216,7 @@ def _write(experiment: Experiment, old: Record, record: Record, source: Path) ->
         except FileNotFoundError:
             (folder / ANALYSIS).unlink(missing_ok=True)
         else:
-            write_json(folder / ANALYSIS, {**measured, "fingerprint": record.fingerprint.all}, indent=None)
+            write_analysis(folder, record, measured)
         weights.bring(source, folder, record)
         records.write(folder / records.NAME, record)
     return True

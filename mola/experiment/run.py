@@ -1,7 +1,4 @@
-"""The runs of an experiment: configuration → benchmark + method + balancer → fit → record.
-
-The seeds of one experiment share a process, so that the seconds of ``import torch`` are paid once.
-"""
+"""One run of an experiment: configuration → benchmark + method + balancer → fit → record."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from mola import files
 from mola.data import disk
-from mola.experiment import index, weights
 from mola.experiment import record as records
+from mola.experiment import weights
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.loggers import logged
 from mola.experiment.plausible import fault
@@ -30,10 +27,9 @@ from mola.experiment.provenance import commit, uncommitted
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, modules, other_versions, plain
 from mola.experiment.status import CHECKPOINT, CHECKPOINTS, LOCK, LOG
-from mola.files import write_json
+from mola.files import with_checksum, write_json
 from mola.methods import Method
 from mola.sections import Settings
-from mola.terminal import progress
 from mola.training.build import build
 from mola.training.checksum import weights_sha256
 from mola.training.cost import costs, peak_memory_bytes
@@ -46,30 +42,9 @@ from mola.types import BadInput, Balancer, Benchmark
 
 log = logging.getLogger(__name__)
 ANALYSIS = "analysis.json"  # what the probes measured, but for scores
+# seconds: "mola status" holds a lock for an instant to see whether a process does
+LOOK = 1.0
 RECORDED = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "torchjd")
-
-
-def train_seeds(experiment: Experiment, seeds: Sequence[int], *, renew: bool = False) -> list[int]:
-    """Train the seeds one after the other; returns those that failed, ``training.retries`` included. A failed seed does
-    not stop the next.
-
-    Once every seed of the suite is done, ``runs.json`` names them with their checksums: what the workflow waits for, so
-    that its next call tries failed ones again. ``renew``: see :func:`train`.
-    """
-    failed = []
-    for seed in seeds:
-        with progress(f"{experiment.name} seed {seed}") as on_step:
-            record = train(experiment, seed, on_step, renew=renew)
-            for again in range(1, experiment.settings.training.retries + 1):
-                # one that diverged does so again
-                if record.failure is None or record.failure.kind == "diverged":
-                    break
-                log.info("%s is tried again, %d of %d", record.failure.log, again, experiment.settings.training.retries)
-                record = train(experiment, seed, on_step, renew=renew)
-            if record.status == "failed":
-                failed.append(seed)
-    write_index(experiment)
-    return failed
 
 
 def train(
@@ -248,9 +223,15 @@ def _write_analysis(folder: Path, record: Record, active_probes: Sequence[Probe]
         probe.name: probe.result() for probe in active_probes if probe.name != "oracle_selection" and probe.result()
     }
     if record.status == "done" and measured:
-        write_json(folder / ANALYSIS, {"fingerprint": record.fingerprint.all, **measured}, indent=None)
+        write_analysis(folder, record, measured)
     else:
         (folder / ANALYSIS).unlink(missing_ok=True)
+
+
+def write_analysis(folder: Path, record: Record, measured: Mapping[str, Any]) -> None:
+    """Write what probes measured beside the record that it belongs to, with a checksum."""
+    content = with_checksum({**measured, "fingerprint": record.fingerprint.all})
+    write_json(folder / ANALYSIS, content, indent=None)
 
 
 class _LogFile(logging.FileHandler):
@@ -268,7 +249,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOK)
         files.sweep(folder)
         handler = _LogFile(folder / LOG)
     except Timeout:
@@ -294,30 +275,3 @@ def writing(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
         handler.close()
         lock.release()
-
-
-def write_index(experiment: Experiment) -> None:
-    """Write ``runs.json``, which the workflow waits for, where every seed of the suite is done; remove it where one has
-    failed.
-    """
-    runs = {}
-    for seed in experiment.suite.seeds:
-        path = experiment.run_folder(seed) / records.NAME
-        try:
-            record = records.read(path)
-        except (FileNotFoundError, BadInput):
-            return
-        if experiment.stale(record, seed):
-            return
-        if record.status == "failed":
-            (experiment.folder / index.NAME).unlink(missing_ok=True)
-            return
-        runs[str(seed)] = {"status": record.status, "sha256": index.checksum(path.read_bytes())}
-    path, content = experiment.folder / index.NAME, {"fingerprint": experiment.fingerprint["all"], "runs": runs}
-    try:
-        with disk.errors_as_bad_input(experiment.folder, index.NAME):
-            write_json(path, content)
-    except BadInput:
-        # on a disk that can't be written, runs that are done stay so
-        if not path.is_file() or index.read(path) != content:
-            raise

@@ -91,12 +91,15 @@ class Features:
             with disk.errors_as_bad_input(self.folder, WHAT):
                 stack.enter_context(store.sole_writer(self.folder))
             prepared = Prepared.read(self.folder)
+            for path, wrong in prepared.damaged(self.folder) if prepared else ():
+                log.warning("%s: computed again", wrong)
+                path.unlink(missing_ok=True)
             if prepared is None or not prepared.complete or prepared.fault(self.folder):
                 log.info("computing the features of the frozen stages once, in %s", self.folder)
                 write_prepared(self.folder, self._recipes(), self.inputs)
                 prepared = Prepared.read(self.folder)
             assert prepared is not None
-            return prepared.open(self.folder)
+            return prepared.open(self.folder, "call again")
 
     def _recipes(self) -> dict[str, Recipe]:
         name = self.images.groups[0]

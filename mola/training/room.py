@@ -21,6 +21,14 @@ def require_room(folder: Path, method: nn.Module, old: Iterable[Path] = ()) -> N
     while not existing.exists():
         existing = existing.parent
     weights = sum(value.numel() * value.element_size() for value in method.state_dict().values())
-    needed = CHECKPOINTS * STATES * weights - sum(path.stat().st_size for path in old)
+    needed = CHECKPOINTS * STATES * weights - sum(map(_size, old))
     with disk.errors_as_bad_input(existing, "checkpoints"):
         disk.require(existing, needed, "checkpoints")
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 of one that another process has renamed or removed since it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -15,6 +15,8 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # at a job's time limit SLURM sends SIGTERM twice, 72 ms apart as measured
 SAME = 1.0  # seconds within which signals are one request
+# what a command says that ends outside of a training
+AFTER = "what was finished stays; fetch, prepare, tune, train and reproduce --certify go on from there"
 
 
 class Stopped(BaseException):
@@ -81,9 +83,7 @@ def termination_as_exception() -> Iterator[None]:
         is_first = not request.number
         request.heard(number, frame)
         if is_first:
-            raise Stopped(
-                number, f"stopped by {signal.Signals(number).name}; the same command goes on where this one stopped"
-            )
+            raise Stopped(number, f"stopped by {signal.Signals(number).name}; {AFTER}")
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mola.experiment import tuned
 from mola.sections import Settings, Tune
 from mola.seeds import derive
+from mola.training.failures import is_of_the_disk
 from mola.training.fit import OnStep
 from mola.tuning import space, store
 from mola.tuning.trial import Refused, Workplace, score
@@ -99,9 +100,10 @@ def run_trial(
         else:  # a combination of a grid can't be drawn again with other values: it counts
             failure = str(error)
             trial.set_user_attr(store.FAILURE, failure)
-    except OSError as error:  # a full disk says nothing of the values: the trial stays open and is done again
-        raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
     except Exception as error:
+        # a full disk says nothing of the values: the trial stays open and is done again
+        if is_of_the_disk(error):
+            raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
         epochs = min(epochs + 1, whole)
         trial.set_user_attr(store.FAILURE, failure)

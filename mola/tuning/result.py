@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,14 @@ from mola.tuning.space import parameters
 from mola.tuning.trial import seeds
 
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"
+SUMS = "SHA256SUMS"  # of these two, as sha256sum writes and checks it; the times in them are in no other file
 RATE = "training.lr"  # what parts of a method may differ in
 
 
 def write(
     study: optuna.Study, tune: Tune, settings: Settings, fingerprint: Mapping[str, str], folder: Path
 ) -> dict[str, Any]:
-    """Write the three files and return the content of ``tuned.json``, a function of the journal alone.
+    """Write all files and return the content of ``tuned.json``, a function of the journal alone.
 
     fingerprint: of the study. A study that was longer once counts as long as the budget is.
     """
@@ -57,8 +59,11 @@ def write(
             part: {"value": trial.user_attrs[store.PARTS][part], "trial": trials.index(trial)}
             for part, trial in by_part.items()
         }
-    write_text(folder / HISTORY, _history(trials))
-    write_text(folder / IMPORTANCE, _importance(trials))
+    tables = {HISTORY: _history(trials), IMPORTANCE: _importance(trials)}
+    for name, text in tables.items():
+        write_text(folder / name, text)
+    sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in tables.items()}
+    write_text(folder / SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items()))
     content = with_checksum(content)
     write_json(folder / NAME, content)
     return content

@@ -71,6 +71,7 @@ def test_a_renamed_variable_certifies_and_a_constant_trains_again(copy):
         assert index.stat().st_mtime_ns > (copy.results / label / "inputs.json").stat().st_mtime_ns
     analysis = json.loads((copy.results / "mola_grad/seed0/analysis.json").read_text())
     assert analysis["fingerprint"] == again.fingerprint.all and analysis["gradients"]
+    assert with_checksum(analysis) == analysis
     copy.mola("table")
     table = (copy.results.parent / "tables/digits.md").read_text()
     assert f"2 of 3 records certified by seed 0 at {second[:7]}" in table and "left out" not in table

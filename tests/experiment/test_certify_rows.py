@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mola.config import load
-from mola.experiment import certify, run, spec
+from mola.experiment import certify, row, run, spec
 from mola.experiment import record as records
 from mola.types import BadInput
 
@@ -17,7 +17,7 @@ def experiment(suite_file, monkeypatch):
     experiment = spec.experiment(
         load(suite_file(seeds=3, training={"epochs": 1, "batch_size": 16})), "digits", "shared"
     )
-    assert run.train_seeds(experiment, experiment.suite.seeds) == []
+    assert row.train_seeds(experiment, experiment.suite.seeds) == []
     for seed, code in enumerate("aab"):
         fingerprint = record(experiment, seed).fingerprint.model_copy(update={"code": code, "all": code})
         change(experiment, seed, fingerprint=fingerprint)

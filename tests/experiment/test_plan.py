@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from mola.config import load
-from mola.experiment import plan
-from mola.experiment import run as runs
+from mola.experiment import plan, row
 from mola.experiment.spec import experiment
 
 
@@ -36,7 +35,7 @@ def edited(folder):
 def test_a_row_is_trained_where_its_index_and_its_records_say_so(suite_file, damage: Callable):
     path = suite_file(training={"epochs": 1, "batch_size": 16})
     one = experiment(load(path), "digits", "shared")
-    assert runs.train_seeds(one, [0]) == [] and planned(path)
+    assert row.train_seeds(one, [0]) == [] and planned(path)
     damage(one.folder)
     assert not planned(path)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mola.config import load
+from mola.experiment import row
 from mola.experiment import run as runs
 from mola.experiment.spec import experiment
 from mola.sections import Training
@@ -90,7 +91,7 @@ def test_a_finished_run_is_kept_and_changed_settings_are_run_again(suite_file):
 
 def test_divergence_is_a_failed_record_with_its_reason(suite_file):
     suite = load(suite_file(training={"epochs": 2, "batch_size": 16, "lr": 1e30, "optimizer": "sgd"}))
-    assert runs.train_seeds(experiment(suite, "digits", "shared"), [0]) == [0]
+    assert row.train_seeds(experiment(suite, "digits", "shared"), [0]) == [0]
     record = read_record(suite)
     assert record["status"] == "failed"
     # the first loss is that of the initial weights

@@ -6,20 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mola import files
 from mola.config import load
 from mola.experiment import record as records
+from mola.experiment import row
 from mola.experiment import run as runs
 from mola.experiment.rerun import differences
 from mola.experiment.spec import experiment
 from mola.experiment.status import look
 from mola.methods.shared import Shared
 from mola.training import fit
+from mola.training.room import require_room
 from mola.training.stopping import Stopped
 from mola.types import BadInput
 
@@ -177,7 +182,7 @@ def test_a_failed_run_keeps_checkpoint_and_curve_and_goes_on(whole, monkeypatch,
     assert not (cut.folder / "runs.json").exists()
     # the next call goes on, and tries once more by itself
     calls[:] = [True] * 10
-    assert runs.train_seeds(cut, [0]) == []
+    assert row.train_seeds(cut, [0]) == []
     done = records.read(cut.run_folder(0) / "record.json")
     assert not differences(one, done) and done.resumed == 2
     assert (cut.folder / "runs.json").is_file()
@@ -204,6 +209,32 @@ def test_a_full_disk_is_one_line_and_no_failure_of_the_run(whole, monkeypatch, w
     (dead := cut.run_folder(0) / "checkpoint.pt.4194305.tmp").touch()
     two = runs.train(cut, 0)
     assert not differences(one, two) and two.resumed == 1 and not dead.exists()
+
+
+def test_a_look_at_a_run_does_not_refuse_its_trainer(suite_file, tmp_path):
+    """mola status holds the lock for an instant."""
+    folder = tmp_path / "seed0"
+    with runs.writing(folder):
+        pass
+    looking, looked = threading.Event(), threading.Event()
+
+    def look_at_it():
+        with FileLock(folder / "lock"):
+            looking.set()
+            time.sleep(0.2)
+        looked.set()
+
+    thread = threading.Thread(target=look_at_it)
+    thread.start()
+    assert looking.wait(10)
+    with runs.writing(folder):
+        assert looked.wait(10)
+    thread.join()
+
+
+def test_a_checkpoint_that_is_renamed_meanwhile_takes_no_room(tmp_path):
+    method = torch.nn.Linear(2, 2)
+    require_room(tmp_path, method, [tmp_path / "checkpoint.pt"])
 
 
 def test_too_little_room_is_foreseen(whole, monkeypatch):
@@ -250,7 +281,7 @@ def test_an_error_before_the_first_step_is_a_failed_run_that_the_next_call_tries
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, place, broken)
-        assert runs.train_seeds(cut, [0]) == [0]
+        assert row.train_seeds(cut, [0]) == [0]
     record = records.read(cut.run_folder(0) / "record.json")
     assert (record.status, record.reason) == ("failed", f"ZeroDivisionError: of {place}")
     assert (record.failure.kind, record.failure.phase, record.failure.step) == ("error", "start", 0)

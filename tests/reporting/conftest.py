@@ -5,6 +5,8 @@ import json
 import pytest
 from synthetic import fill, make_suite, record, tune
 
+from mola.files import with_checksum
+
 ROWS = {
     "single_task": {},
     "shared": {},
@@ -43,7 +45,7 @@ def curve(benchmark, label, seed):
 def analyse(suite, label, **probes):
     path = record(suite, label, 0)
     fingerprint = json.loads(path.read_text())["fingerprint"]["all"]
-    path.with_name("analysis.json").write_text(json.dumps({"fingerprint": fingerprint, **probes}))
+    path.with_name("analysis.json").write_text(json.dumps(with_checksum({"fingerprint": fingerprint, **probes})))
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def suite(tmp_path, monkeypatch):
             "routing": {"weights": {"mnist": [[0.25, 0.75], [1, 0]]}, "sizes": {"layer1": [1, 2]}},
         }
         path = experiment.run_folder(0) / "analysis.json"
-        path.write_text(json.dumps({"fingerprint": experiment.fingerprint["all"], **probes}))
+        path.write_text(json.dumps(with_checksum({"fingerprint": experiment.fingerprint["all"], **probes})))
     return suite
 
 

@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from matplotlib.text import Text
 from synthetic import edit, experiment, fill, make_suite, record, tune
 
+from mola.files import with_checksum
 from mola.reporting.figures import (
     ablation,
     conflict,
@@ -174,8 +176,32 @@ def test_a_study_of_fewer_trials_than_asked_is_left_out(tuned_suite, tmp_path):
 
 def test_an_analysis_of_another_run_is_left_out(probed_suite):
     path = record(probed_suite, "shared", 0).with_name("analysis.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "another"}))
+    path.write_text(json.dumps(with_checksum({**json.loads(path.read_text()), "fingerprint": "another"})))
     assert set(conflict.data(source(probed_suite))["method"]) == {"mola_router"}
+
+
+@pytest.mark.parametrize("name", ["analysis.json", "history.csv", "importance.csv"])
+def test_an_edited_number_is_in_no_figure(name, probed_suite, capsys):
+    folder = record(probed_suite, "shared", 0).parent
+    path = folder / name if name == "analysis.json" else folder.parent / "optuna" / name
+    figure = {"analysis.json": conflict, "history.csv": tuning_history, "importance.csv": tuning_importance}[name]
+    assert "shared" in set(figure.data(source(probed_suite))["method"])
+    before = path.read_text()
+    after = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), before)
+    assert after != before
+    path.write_text(after)
+    assert "shared" not in set(figure.data(source(probed_suite))["method"])
+    assert f"{path}: left out of the figures, damaged: " in capsys.readouterr().err
+    # what has no checksum
+    if name == "analysis.json":
+        content = json.loads(before)
+        del content["sha256"]
+        path.write_text(json.dumps(content))
+    else:
+        path.write_text(before)
+        path.with_name("SHA256SUMS").unlink()
+    assert "shared" not in set(figure.data(source(probed_suite))["method"])
+    assert f"{path}: left out of the figures, damaged: " in capsys.readouterr().err
 
 
 def test_the_critical_difference_only_under_its_conditions(tmp_path):

@@ -9,6 +9,7 @@ from torch import nn
 from mola.config import load
 from mola.experiment import run as runs
 from mola.experiment.spec import experiment
+from mola.files import with_checksum
 from mola.losses import task_losses
 from mola.training.checkpoint import Checkpoint
 from mola.training.probes.gradients import GradientConflict, shared_by_stage
@@ -39,7 +40,8 @@ def test_probes_change_nothing_but_what_they_measure(suite_file, tmp_path, label
         assert plain[key] == watched[key]
     assert nothing == {} and plain["oracle_selection"] is None
     expected = {"single_task": set(), "mola_router": {"gradients", "routing"}}.get(label, {"gradients"})
-    assert set(analysis) - {"fingerprint"} == expected
+    assert set(analysis) - {"fingerprint", "sha256"} == expected
+    assert not analysis or with_checksum(analysis) == analysis
 
 
 def test_oracle_selection_is_the_lowest_test_loss(suite_file):

@@ -1,5 +1,6 @@
 """Signals to a real process: two within a second are one request, a later one ends it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -66,3 +67,12 @@ def test_a_later_signal_ends_the_work_at_once(second):
 def test_a_later_termination_ends_what_cleans_up():
     text, code = signalled(EXCEPTION, 60, stopping.SAME + 0.2, signal.SIGTERM, signal.SIGTERM)
     assert (text, code) == ("", -signal.SIGTERM)
+
+
+def test_a_command_that_is_ended_promises_no_more_than_is_true():
+    """Some commands begin anew when they are called again."""
+    with (
+        stopping.termination_as_exception(),
+        pytest.raises(stopping.Stopped, match=r"SIGTERM; what was finished stays; "),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)

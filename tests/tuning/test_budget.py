@@ -1,6 +1,7 @@
 """Every study spends the same, whatever happens to its trials."""
 
 import csv
+import errno
 import warnings
 
 import pytest
@@ -82,6 +83,23 @@ def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(
     assert experiment(suite, "digits", "shared").settings == suite.settings("digits", "shared")
     history = (experiment(suite, "digits", "shared").folder / "optuna/history.csv").read_text()
     assert "RuntimeError: CUDA out of memory\n" in history
+
+
+def test_an_error_of_a_file_is_a_failed_trial_and_one_of_the_disk_ends_the_study(suite_of, monkeypatch):
+    """A plugin's missing file says something of its values; a full disk says nothing of them."""
+
+    def missing(settings):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "scale.npy")
+
+    def full(settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    suite = suite_of()
+    pretend(monkeypatch, full)
+    with pytest.raises(BadInput, match=r"tuning stopped: .*No space left.*; the same command goes on"):
+        study.tune(experiment(suite, "digits", "shared"))
+    pretend(monkeypatch, missing)
+    assert study.tune(experiment(suite, "digits", "shared"))["failed"] == 3, "the first one was not counted"
 
 
 def test_a_longer_budget_prolongs_a_study_and_a_shorter_one_cuts_it(suite_of, monkeypatch):

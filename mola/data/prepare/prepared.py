@@ -1,8 +1,9 @@
 """Prepared arrays of downloaded data: streamed to disk, and remembered with what they were made from.
 
 The unit is the arrays of one group and split, ``photo.train``. ``manifest.json`` beside them has, for every unit, a key
-of what it was made from, and size, time and sha256 of each array: opening and preparing again cost a stat, and only a
-unit whose key changed is prepared anew. An interrupted one resumes after its last rows that are safely on the disk.
+of what it was made from, and size, time and sha256 of each array: preparing again costs a stat, and only a unit whose
+key changed is prepared anew. Opening compares every byte, once a process. An interrupted unit resumes after its last
+rows that are safely on the disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from mola.types import BadInput
 
 MANIFEST = "manifest.json"
 Blocks = Iterator[Mapping[str, store.Array]]  # kind → some rows, the same number of each kind
+# Files, with their checksums, whose content this process compared.
+_whole: set[tuple[Path, str, tuple[int, ...]]] = set()
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,25 @@ class Prepared(BaseModel, populate_by_name=True):
                 return f"{path}: expected the array that was prepared, found another size or time"
         return None
 
-    def open(self, folder: Path) -> dict[str, store.Array]:
-        """Open all arrays, memory-mapped, by name."""
+    def damaged(self, folder: Path) -> Iterator[tuple[Path, str]]:
+        """Yield the arrays whose content is not the one that was written, and what is wrong with each: damage that
+        size and time do not show. Bytes that were whole once are not read again by the same process.
+        """
+        for path, array in self._files(folder):
+            state = (path, array.sha256, _state(path))
+            if state not in _whole:
+                if wrong := store.fault(folder, path.stem, array.sha256):
+                    yield path, wrong
+                else:
+                    _whole.add(state)
+
+    def open(self, folder: Path, advice: str) -> dict[str, store.Array]:
+        """Open all arrays, memory-mapped, by name.
+
+        advice: what prepares them anew, for the message. Raises BadInput for the first one that is damaged.
+        """
+        for path, wrong in self.damaged(folder):
+            raise BadInput(f"{wrong}; remove {path.name}, and {advice}")
         return {path.stem: np.load(path, mmap_mode="r") for path, _ in self._files(folder)}
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, PreparedArray]]:
@@ -188,6 +208,16 @@ def _is_there(folder: Path, name: str, split: PreparedSplit) -> bool:
                 return False
             split.arrays[kind] = PreparedArray.of(path, array.sha256)
     return True
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what tells one state of a file from another; nothing of one that is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    # the last one can't be set by whoever copies a file
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _tag(name: str, recipe: Recipe) -> str:

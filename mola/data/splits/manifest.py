@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from mola import files, registry
 from mola.shipped import SPLITS
 from mola.types import BadInput
@@ -25,6 +27,7 @@ Ids = dict[str, dict[str, list[int]]]  # task → split → ids of items in the 
 class Committed:
     """What is committed for a benchmark."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     title: ClassVar[str]
     benchmark: str
     version: int  # of the recipe that prepares the arrays
@@ -36,10 +39,11 @@ class Committed:
         if not path.is_file():
             raise BadInput(f"{path}: expected the {cls.title} of '{benchmark}', found none; git has it")
         try:
-            committed = cls(**json.loads(path.read_text()))
-        # not JSON, not text, nested too deeply, or other keys
-        except (ValueError, TypeError, RecursionError) as error:
-            raise BadInput(f"{path}: expected a {cls.title}, found: {error}; git has it") from None
+            committed: Self = TypeAdapter(cls).validate_json(path.read_bytes())
+        # not JSON, other keys, or other types
+        except ValidationError as error:
+            problem = registry.explain(error, "").removeprefix(": ")
+            raise BadInput(f"{path}: expected a {cls.title}, found: {problem}; git has it") from None
         if committed.version != version:
             message = f"expected version {version} of the recipe, found {committed.version}"
             raise BadInput(f"{path}: {message}; take both the file and the code from one commit")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mola.files import with_checksum
 from mola.registry import explain
 from mola.terminal import say
 from mola.types import one_line
@@ -22,6 +25,11 @@ Gram = list[list[Number | None]]
 # of the tables of a study: the columns that hold numbers
 NUMBERS = {"history.csv": ("trial", "value", "best"), "importance.csv": ("importance",)}
 TEXTS = {"history.csv": ("state",), "importance.csv": ("knob",)}
+
+
+# as mola.tuning.result calls it, which loads optuna
+SUMS = "SHA256SUMS"
+CHANGED = "the file was changed since it was written"
 
 
 class _Part(BaseModel):
@@ -59,6 +67,7 @@ class _Routing(_Part):
 
 class _Analysis(_Part):
     fingerprint: str
+    sha256: str
     gradients: _Gradients | None = None
     routing: _Routing | None = None
 
@@ -68,6 +77,8 @@ def probed(path: Path) -> Mapping[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
         _Analysis.model_validate(content)
+        if with_checksum(content) != content:
+            raise ValueError(CHANGED)
     except FileNotFoundError:
         return {}
     except ValidationError as error:
@@ -78,15 +89,23 @@ def probed(path: Path) -> Mapping[str, Any]:
 
 
 def studied(path: Path) -> pd.DataFrame | None:
-    """A table that a study wrote; None where there is no such file, or a damaged one."""
+    """A table that a study wrote; None where there is no such file, or one that is damaged or has no checksum."""
     try:
-        table = pd.read_csv(path)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _left_out(path, f"{type(error).__name__}: {error}")
+        return None
+    try:
+        line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
+        if line not in path.with_name(SUMS).read_text().splitlines():
+            raise ValueError(CHANGED)
+        table = pd.read_csv(io.BytesIO(content))
         for column in NUMBERS[path.name]:
             table[column] = pd.to_numeric(table[column])
         for column in TEXTS[path.name]:
             table[column] = table[column].astype(str)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, pd.errors.ParserError) as error:
         _left_out(path, f"{type(error).__name__}: {error}")
         return None

@@ -54,7 +54,7 @@ def content(folder):
 def test_what_is_written_is_what_the_blocks_gave(tmp_path):
     prepare(tmp_path / "toy", a=Toy())
     actual = Prepared.read(tmp_path / "toy")
-    arrays = actual.open(tmp_path / "toy")
+    arrays = actual.open(tmp_path / "toy", "prepare")
     assert np.array_equal(arrays["a.images"], PIXELS) and np.array_equal(arrays["a.labels"], LABELS)
     assert arrays["a.images"].dtype == np.uint8 and isinstance(arrays["a.images"], np.memmap)
     for kind, stored in actual.splits["a"].arrays.items():
@@ -62,6 +62,38 @@ def test_what_is_written_is_what_the_blocks_gave(tmp_path):
     assert actual.complete and actual.inputs == {"inputs": "inputs"} and actual.splits["a"].counts == {"x": ROWS}
     assert set(content(tmp_path / "toy")) == {"manifest.json", "a.images.npy", "a.labels.npy", "a.txt"}
     assert (tmp_path / "toy/a.txt").read_text().split() == [f"{i}.png" for i in range(ROWS)]
+
+
+def test_damage_that_size_and_time_do_not_show_is_found_when_arrays_are_opened(tmp_path):
+    folder = tmp_path / "toy"
+    prepare(folder, a=Toy())
+    whole = content(folder)
+    for kind, place in (("images", -1), ("labels", -8)):
+        path = folder / f"a.{kind}.npy"
+        stat, damaged = path.stat(), bytearray(path.read_bytes())
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        prepared = Prepared.read(folder)
+        assert prepared.fault(folder) is None
+        expected = rf"a\.{kind}\.npy: expected sha256 \w+, found \w+; remove a\.{kind}\.npy, and prepare anew"
+        with pytest.raises(BadInput, match=expected):
+            prepared.open(folder, "prepare anew")
+        path.unlink()
+        prepare(folder, a=Toy())
+        assert Prepared.read(folder).open(folder, "prepare anew").keys() == {"a.images", "a.labels"}
+        assert {name: text for name, text in content(folder).items() if name != "manifest.json"} == {
+            name: text for name, text in whole.items() if name != "manifest.json"
+        }
+
+
+def test_a_process_reads_whole_arrays_once(tmp_path, monkeypatch):
+    prepare(tmp_path / "toy", a=Toy())
+    prepared, digest, count = Prepared.read(tmp_path / "toy"), store.digest, []
+    monkeypatch.setattr(store, "digest", lambda array: count.append(array) or digest(array))
+    for _ in range(3):
+        prepared.open(tmp_path / "toy", "")
+    assert len(count) == 2, "one of images, one of labels"
 
 
 def test_only_what_changed_is_made_anew(tmp_path):

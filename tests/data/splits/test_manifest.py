@@ -48,3 +48,22 @@ def test_a_damaged_manifest_is_bad_input(tmp_path, content):
     with pytest.raises(BadInput, match=r"toy\.json: expected a split manifest, found: ") as caught:
         Manifest.read("toy", 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("ids", None, "ids: should be an object, found None"),
+        ("arrays", None, "arrays: should be an object, found None"),
+        ("ids", {"a": {"train": "12"}}, r"ids\.a\.train: should be a valid array, found '12'"),
+        ("ids", {"a": {"train": [1, True]}}, r"ids\.a\.train\.1: should be a valid integer, found True"),
+        ("sources", {"raw": 3}, r"sources\.raw: should be a valid string, found 3"),
+        ("version", "1", "version: should be a valid integer, found '1'"),
+        ("more", 1, "more: unexpected keyword argument, found 1"),
+    ],
+)
+def test_a_manifest_with_other_types_is_bad_input(tmp_path, key, value, problem):
+    path = Manifest("toy", 1, {"raw": "ab"}, {"a": {"train": [0, 1]}}, {}).write()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(BadInput, match=rf"toy\.json: expected a split manifest, found: {problem}; git has it$"):
+        Manifest.read("toy", 1)
