@@ -178,7 +178,7 @@ def test_a_failed_run_keeps_checkpoint_and_curve_and_goes_on(whole, monkeypatch,
     assert "the cable is out" in failed.failure.lines[-1] and failed.failure.log.endswith("seed0/log.txt")
     assert [epoch.epoch for epoch in failed.curve] == [1]
     assert failed.failure.log in caplog.text and (cut.run_folder(0) / "checkpoint.pt").is_file()
-    runs.write_index(cut)
+    row.write_index(cut)
     assert not (cut.folder / "runs.json").exists()
     # the next call goes on, and tries once more by itself
     calls[:] = [True] * 10

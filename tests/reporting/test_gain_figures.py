@@ -213,4 +213,5 @@ def test_the_committed_suite_is_one_series():
     entries = [Source(suite, name, Results((), ())) for name in suite.benchmarks]
     assert {title: list(amounts_) for title, amounts_ in amounts._series(entries)} == {
         "digits": [25, 50, 100, 200, 500],
+        "glyphs": [25, 50, 100, 200],
     }
