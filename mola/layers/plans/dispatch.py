@@ -124,8 +124,8 @@ def _written(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tenso
 
 def is_transformed() -> bool:
     """Whether this runs under a transform of torch.func (grad, vmap, jvp …), or in forward-mode differentiation."""
-    in_transform = torch._C._functorch.peek_interpreter_stack() is not None
-    return in_transform or torch.autograd.forward_ad._current_level >= 0
+    # torch.compile traces this one; an empty stack of transforms it takes for one that is not
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
 def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
