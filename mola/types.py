@@ -24,7 +24,7 @@ Sampling = Literal["balanced", "proportional"]
 Direction = Literal["higher", "lower"]
 Factorisation = Literal["loralib", "two_conv"]
 Norm = Literal["shared", "task"]  # whose statistics BatchNorm has
-Plan = Literal["grouped", "separate", "factored", "stacked", "merged"]  # how an adapted layer computes
+Plan = Literal["grouped", "separate", "factored", "fused", "stacked", "merged"]  # how an adapted layer computes
 Rank = int | dict[str, int]  # one rank for all layers, or regex of the whole module name → rank
 
 

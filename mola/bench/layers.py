@@ -11,7 +11,10 @@ from torch import Tensor, nn
 import mola
 from mola.bench.report import Entry
 from mola.bench.workloads import Setting, Workload
-from mola.layers.adapter import LowRank
+from mola.layers.adapter import LowRank, adapted_layers
+from mola.layers.gate_kinds import Gate as Opened
+from mola.layers.gate_kinds import as_gate
+from mola.layers.plans import dispatch, fused
 from mola.registry import did_you_mean
 from mola.types import BadInput, Factorisation, Plan
 
@@ -19,6 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 # "top2": the router's weights but for the two largest; "two_conv": the router's, on PEFT's factorisation
 Gate = Literal["grad", "router", "top2", "two_conv"]
 GATES: tuple[Gate, ...] = get_args(Gate)
+# "fused" is added where it runs on a GPU
 WEIGHTED: tuple[Plan, ...] = ("factored", "stacked", "merged")
 PLANS: dict[Gate, tuple[Plan, ...]] = {
     "grad": ("grouped", "separate", "stacked", "merged"),
@@ -33,7 +37,8 @@ def entries(
     every_plan: bool,
     gates: Sequence[str] = ("grad", "router"),
 ) -> dict[str, Entry]:
-    """The plain model, then each gate with each number of experts; ``every_plan``: with every plan forced, too.
+    """The plain model, then each gate with each number of experts; ``every_plan``: with every plan forced, too. "fused"
+    is forced on a GPU alone, and there on the layers that take it, if any; the others choose.
 
     The indices of "grad" come unsorted; the weights of the others are given, the router's network is not part of the
     work. Raises BadInput.
@@ -47,14 +52,32 @@ def entries(
         for name in _checked(gates, number):
             opened = {"grad": index, "top2": _largest_two(weights)}.get(name, weights)
             factorisation: Factorisation = "two_conv" if name == "two_conv" else "loralib"
-            plans: tuple[Plan | Literal["auto"], ...] = ("auto", *(PLANS[name] if every_plan else ()))
+            plans: tuple[Plan | Literal["auto"], ...] = ("auto", *(_plans(name, setting.on) if every_plan else ()))
             for plan in plans:
+                forced: Plan | Literal["auto"] = "auto" if plan == "fused" else plan
                 model = mola.adapt(
-                    workload.plain(10), experts=number, plan=plan, factorisation=factorisation, **workload.adapters
+                    workload.plain(10), experts=number, plan=forced, factorisation=factorisation, **workload.adapters
                 )
+                model = setting.place(with_random_adapters(model))
+                if plan == "fused" and not force_fused(model, as_gate(opened, number, setting.on)):
+                    continue
                 row = f"{name} E={number}" + f" {plan}" * (plan != "auto")
-                works[row] = _entry(setting.place(with_random_adapters(model)), x, opened, setting)
+                works[row] = _entry(model, x, opened, setting)
     return works
+
+
+def _plans(name: Gate, device: torch.device) -> tuple[Plan, ...]:
+    """Those that are timed for a gate; the time of an interpreted kernel would say nothing."""
+    timed = name != "grad" and device.type == "cuda" and fused.unavailable(device) is None
+    return (*PLANS[name], "fused") if timed else PLANS[name]
+
+
+def force_fused(model: nn.Module, gate: Opened) -> bool:
+    """Have the plan "fused" run in the layers that take it under such a gate; whether there are any."""
+    layers = [layer for layer in adapted_layers(model).values() if "fused" in dispatch.applicable(layer, gate)]
+    for layer in layers:
+        layer.plan = "fused"
+    return bool(layers)
 
 
 def _largest_two(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -99,9 +99,11 @@ def peak_bytes(work: Work, device: torch.device) -> int:
 
 def flops(work: Work) -> int:
     """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
-    counter = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.convolution_backward: _of_convolution_backward}
-    )
+    formulas = {
+        torch.ops.aten.convolution_backward: _of_convolution_backward,
+        torch.ops.mola.gated_rows: _of_gated_rows,
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
     # the kernels of torch.compile can't be counted
     with torch.compiler.set_stance("force_eager"), counter:
         work()
@@ -117,6 +119,14 @@ def _of_convolution_backward(
     *_, transposed, _, _, output_mask = rest
     outputs = x if transposed else grad
     return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(output_mask[:2])  # type: ignore[index, misc]
+
+
+def _of_gated_rows(
+    x: torch.Size, weight: torch.Size, bias: object, down: torch.Size, *rest: object, out_shape: object = None
+) -> int:
+    """Of the plan "fused", forward or backward. Shapes: x (B, L, C_in), weight (C_out, C_in), down (E·r, C_in)."""
+    outputs, inputs = weight
+    return 2 * math.prod(x[:-1]) * (inputs * outputs + down[0] * (inputs + outputs))
 
 
 def rate_of_products(device: torch.device, dtype: torch.dtype) -> float:

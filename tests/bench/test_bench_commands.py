@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 import mola
+from mola.bench import layers
 from mola.bench.lookup import workload
 from mola.bench.page import page
 from mola.bench.timm_models import pattern
 from mola.bench.workloads import Setting
 from mola.layers.adapter import adapted_layers
+from mola.layers.plans import fused
 
 LAYERS = ["plain", "grad E=2", "router E=2"]
 HALF, LAST = ("--precision", "bf16"), ("--channels-last",)
@@ -33,6 +35,23 @@ def test_the_layers_table_and_its_json(tmp_path, bench, capsys):
     assert rows["router E=2 stacked"]["memory"] > rows["router E=2 factored"]["memory"]
     assert rows["router E=2 stacked"]["flops"] > rows["router E=2 factored"]["flops"] > 1
     assert len(capsys.readouterr().out.strip().splitlines()) == 1 + len(rows)
+
+
+def test_the_fused_plan_is_timed_on_a_gpu_in_the_layers_that_take_it(monkeypatch):
+    cuda = torch.device("cuda")
+    assert "fused" not in layers._plans("router", torch.device("cpu"))
+    monkeypatch.setattr(fused, "unavailable", lambda device: None)
+    assert layers._plans("router", cuda) == ("factored", "stacked", "merged", "fused")
+    assert "fused" not in layers._plans("grad", cuda) + layers._plans("router", torch.device("cpu"))
+
+    monkeypatch.setattr(layers, "_plans", lambda name, device: ("fused",))
+    bottleneck = {"layer3.0.conv1": "fused", "layer3.0.conv2": None, "layer3.0.conv3": "fused"}
+    for model, expected in (("test_resnet", bottleneck), ("resnet18", {})):
+        works = layers.entries(workload(model, 2, 32, r"layer3\.0\.conv\d", 4), Setting(), [2], True, ["router"])
+        assert works.keys() == {"plain", "router E=2", *(["router E=2 fused"] if expected else [])}
+        if expected:
+            adapted = adapted_layers(works["router E=2 fused"].model)
+            assert {name: layer.plan for name, layer in adapted.items()} == expected
 
 
 def test_the_step_table(bench, capsys):

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from networks import MIXED, convolutions, gradients, live
+from reference import filled
 from torch import nn
 
 import mola
+from mola.layers.adapter import LowRankLinear
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,16 @@ def test_a_model_that_routes_compiles_in_one_piece(plan):
     torch.testing.assert_close(y, expected)
     for one, other in zip(gradients(model, y), gradients(model, expected), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_graph_has_the_plans_operations():
+    """Not the formula as it is written, which is for torch.func's transforms: a full product per expert."""
+    layer = filled(LowRankLinear(nn.Linear(4, 5), 3, 2))
+    graphs = []
+    compiled = torch.compile(layer, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    x, gate = torch.randn(6, 4), torch.rand(6, 3)
+    with mola.gate(layer, gate), torch.no_grad():
+        torch.testing.assert_close(compiled(x), layer(x), rtol=0, atol=0)
+    targets = [str(node.target) for node in graphs[0].graph.nodes]
+    # W x and A x; B (γ ⊙ A x) is added in place
+    assert sum("linear" in target for target in targets) == 2 and targets.count("addmm_") == 1

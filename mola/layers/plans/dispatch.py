@@ -6,6 +6,8 @@ index gate
               1 × 1 kernels of a rank that is not wide, which take the whole batch at once.
 weight gate
     factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
+    fused     the same in one kernel, in Triton: linear layers and 1 × 1 convolutions, on CUDA. By force alone: its
+              speed was not measured on any GPU, so nothing is known that "auto" could choose it by.
     An index gate that torch.compile traces is taken as weights of 0 and 1, so that a graph serves every mix of experts.
 both, and what the others are measured against
     stacked   y = W x + Σ_e γ_e ΔW_e x, one full operation per expert.
@@ -38,7 +40,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
-from mola.layers.plans import written
+from mola.layers.plans import fused, written
 from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
@@ -124,8 +126,8 @@ def _written(layer: Layer, operation: Operation, x: Tensor, gate: Gate) -> Tenso
 
 def is_transformed() -> bool:
     """Whether this runs under a transform of torch.func (grad, vmap, jvp …), or in forward-mode differentiation."""
-    in_transform = torch._C._functorch.peek_interpreter_stack() is not None
-    return in_transform or torch.autograd.forward_ad._current_level >= 0
+    # torch.compile traces this one; an empty stack of transforms it takes for one that is not
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
 def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) -> Plan:
@@ -156,6 +158,8 @@ def applicable(layer: Layer, gate: Gate) -> tuple[Plan, ...]:
     """The plans that a layer can be forced to."""
     of_gate: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
     ungrouped = getattr(layer, "groups", 1) == 1
+    if isinstance(gate, WeightGate) and fused.why_not(layer, gate.weights.shape[1]) is None:
+        of_gate = (*of_gate, "fused")
     return (*(plan for plan in of_gate if ungrouped or plan == "grouped"), "stacked", "merged")
 
 
@@ -169,6 +173,8 @@ def as_plan(plan: str) -> Plan | None:
 def _plan(layer: Layer, gate: Gate, positions: int, pointwise: bool) -> Plan:
     plan = layer.plan or choose(layer, gate, positions, pointwise)
     if layer.plan and plan not in (possible := applicable(layer, gate)):
+        if plan == "fused" and isinstance(gate, WeightGate):
+            raise BadInput(f"plan: fused {fused.why_not(layer, gate.weights.shape[1])}: {layer}")
         kind = "an index gate" if isinstance(gate, IndexGate) else "a weight gate"
         raise BadInput(f"plan: {layer} takes {', '.join(possible)} with {kind}, found '{plan}'")
     if not torch.compiler.is_compiling() and layer.last_plan != plan:
@@ -214,6 +220,8 @@ def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, p
         return _merged(layer, operation, x, gated.flatten(2) @ a.flatten(0, 1))
     if plan == "stacked":
         return _stacked(layer, operation, x, gamma, a, b)
+    if plan == "fused":
+        return fused.run(operation, x, layer.weight, layer.bias, a, b, gamma, scale)
     function = FactoredRows if isinstance(operation, Multiply) else FactoredConvolution
     if isinstance(operation, Multiply):
         x = x.contiguous()
