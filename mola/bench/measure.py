@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+
+from mola.training.flops import flop_counter
 
 Work = Callable[[], object]
 
@@ -103,7 +104,7 @@ def flops(work: Work) -> int:
         torch.ops.aten.convolution_backward: _of_convolution_backward,
         torch.ops.mola.gated_rows: _of_gated_rows,
     }
-    counter = FlopCounterMode(display=False, custom_mapping=formulas)
+    counter = flop_counter(formulas)
     # the kernels of torch.compile can't be counted
     with torch.compiler.set_stance("force_eager"), counter:
         work()

@@ -12,20 +12,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mola.experiment import record as records
 from mola.experiment import tuned, weights
 from mola.experiment.edited import Retuned, RowState, state
 from mola.experiment.inputs import write_inputs
 from mola.experiment.provenance import commit, git, uncommitted
-from mola.experiment.record import Certified, Fingerprint, Record, Tuned
+from mola.experiment.record import Certified, Fingerprint, Parameters, Record, Tuned
 from mola.experiment.rerun import differences, listed, other_surroundings, prepared, rerun
 from mola.experiment.row import train_seeds, write_index
 from mola.experiment.run import ANALYSIS, finished, write_analysis, writing
 from mola.experiment.spec import Experiment
 from mola.files import with_checksum, write_json
+from mola.training.build import build
+from mola.training.cost import costs
+from mola.training.devices import claim
 from mola.types import BadInput
 
+COUNTED = ("parameters", "flops_per_sample")  # of a record, what no training decides
 Line = tuple[str, bool]  # what happened, and whether it is as it should be
 # of a study with the code of today, trained in a scratch folder: see mola.tuning.again.differences
 StudyDifferences = Callable[[Retuned, Path], list[str]]
@@ -135,7 +140,7 @@ def _stamp(experiment: Experiment, proof: Proof, head: str, scratch: Path) -> It
     for seed, record in proof.stale.items():
         if seed == again.seed:
             continue
-        if _write(experiment, record, _stamped(experiment, record, again.seed, head), experiment.run_folder(seed)):
+        if _write(experiment, record, _stamped(experiment, record, proof, head), experiment.run_folder(seed)):
             count += 1
         else:
             yield _left_alone(experiment, seed)
@@ -182,11 +187,28 @@ def _touch_run_times(experiment: Experiment) -> None:
         path.touch()
 
 
-def _stamped(experiment: Experiment, record: Record, seed: int, head: str) -> Record:
-    """The record, certified by another seed's of the same code."""
+def _stamped(experiment: Experiment, record: Record, proof: Proof, head: str) -> Record:
+    """The record, certified by another seed's of the same code; what is counted and not trained is counted anew where
+    the code of today counts otherwise.
+    """
     trained = record.certified.trained_fingerprint if record.certified else record.fingerprint.code
-    certified = Certified(seed=seed, commit=head, trained_fingerprint=trained)
-    return record.model_copy(update={"fingerprint": Fingerprint(**experiment.fingerprint), "certified": certified})
+    certified = Certified(seed=proof.again.seed, commit=head, trained_fingerprint=trained)
+    update = {"fingerprint": Fingerprint(**experiment.fingerprint), "certified": certified}
+    if _counts(proof.old) != _counts(proof.again):
+        # they may differ from seed to seed: a router that nothing trained chooses other experts
+        update |= _counted(experiment, record.seed)
+    return record.model_copy(update=update)
+
+
+def _counts(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in COUNTED}
+
+
+def _counted(experiment: Experiment, seed: int) -> dict[str, Any]:
+    with claim(experiment.suite.device) as device:
+        benchmark, method, _ = build(experiment.settings, experiment.suite.data, seed, device)
+        content = costs(method, benchmark, device)
+    return {**content, "parameters": Parameters.model_validate(content["parameters"])}
 
 
 def _replace(experiment: Experiment, proof: Proof, scratch: Path) -> bool:

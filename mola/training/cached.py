@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mola import registry
 from mola.benchmarks import Benchmark, Uniform
@@ -27,6 +26,7 @@ from mola.models.frozen_stages import check_tail, prefix_output, prefix_state, t
 from mola.sections import Settings
 from mola.seeds import derive
 from mola.training.features import WHAT, Features
+from mola.training.flops import flop_counter
 from mola.training.seeding import seed_everything
 from mola.types import BadInput, Batch, Sampling, Split
 
@@ -192,7 +192,7 @@ class CachedFeatures:
 
 @torch.no_grad()
 def _costs(whole: nn.Module, x: Tensor) -> PrefixCosts:
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         prefix_output(whole, x)
     names = dict(whole.named_parameters())
     parameters = sum(value.numel() for name, value in prefix_state(whole).items() if name in names)

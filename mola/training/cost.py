@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mola.methods import Method
+from mola.training.flops import flop_counter
 from mola.training.loading import load
 from mola.types import BadInput, Batch, Benchmark
 
@@ -69,7 +69,7 @@ def flops_per_sample(method: Method, batch: Batch) -> int:
     over the tasks; where every image has every task, for all of them together.
     """
     method.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         method(batch)
     return int(counter.get_total_flops()) // len(batch.x)
 

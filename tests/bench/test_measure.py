@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+import mola
 from mola.bench import measure
+from mola.layers import LowRankLinear
 
 
 def test_the_peak_counts_what_is_allocated_at_one_time():
@@ -20,6 +22,28 @@ def test_the_peak_counts_what_is_allocated_at_one_time():
 
 def test_operations_of_a_product():
     assert measure.flops(lambda: torch.ones(2, 3) @ torch.ones(3, 4)) == 2 * 2 * 3 * 4
+
+
+def test_products_that_are_added_in_place_count_as_others_do():
+    y, a, b = torch.zeros(5, 2, 4), torch.ones(5, 2, 3), torch.ones(5, 3, 4)
+    assert measure.flops(lambda: y[0].addmm_(a[0], b[0])) == measure.flops(lambda: torch.addmm(y[0], a[0], b[0])) == 48
+    assert measure.flops(lambda: y.baddbmm_(a, b)) == measure.flops(lambda: torch.baddbmm(y, a, b)) == 5 * 48
+
+
+@pytest.mark.parametrize("plan", ["factored", "separate"])
+def test_an_adapted_layer_counts_both_thin_products(plan):
+    """Also where the second one is added to the output in place."""
+    rows, inputs, outputs, rank, experts = 2 * 6, 8, 10, 3, 4
+    layer = LowRankLinear(nn.Linear(inputs, outputs), experts, rank, alpha=1.0)
+    gate = torch.rand(2, experts) if plan == "factored" else torch.tensor([0, 2])
+    layer.plan = plan
+
+    def work():
+        with mola.gate(layer, gate):
+            layer(torch.ones(2, 6, inputs))
+
+    used = experts if plan == "factored" else 1
+    assert measure.flops(work) == 2 * rows * (inputs * outputs + used * rank * (inputs + outputs))
 
 
 @pytest.mark.parametrize("groups", [1, 4])

@@ -49,6 +49,18 @@ def rerun_then(monkeypatch, action):
     monkeypatch.setattr(certify, "rerun", instead)
 
 
+def test_what_is_counted_and_not_trained_is_that_of_todays_code(experiment):
+    """A code that counted operations otherwise gave the same bits."""
+    real = [record(experiment, seed) for seed in range(3)]
+    for seed in (0, 1):
+        change(experiment, seed, flops_per_sample=real[seed].flops_per_sample - 7 * (seed + 1))
+    _, fine = certified(experiment)
+    new = [record(experiment, seed) for seed in range(3)]
+    assert fine and new[1].certified.seed == 0
+    for before, after in zip(real, new, strict=True):
+        assert (after.flops_per_sample, after.parameters) == (before.flops_per_sample, before.parameters)
+
+
 def test_one_seed_is_trained_of_every_code_and_the_seeds_of_one_that_differs(experiment):
     old = [record(experiment, seed) for seed in range(3)]
     # what the code "b" gave; the first seed says nothing of it
