@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def flop_counter(more: Mapping[Any, Callable[..., int]] | None = None) -> FlopCounterMode:
+def flop_counter(more: Mapping[Any, Any] | None = None) -> FlopCounterMode:
     """A context that counts what runs in it: convolutions and matrix products. Products that are added in place count
     as others do; torch's own formulas leave them out.
 
