@@ -116,7 +116,9 @@ class Experiment:
         try:
             result = self.tuning_result
         except BadInput as error:
-            raise BadInput(f"{error}; mola tune -b {self.benchmark} -m {self.label} first") from None
+            raise BadInput(
+                f"{error}; run `mola tune -b {self.benchmark} -m {self.label}` with the same --config first"
+            ) from None
         return tuned.applied(self.configured, result["parameters"]) if result else self.configured
 
     @cached_property

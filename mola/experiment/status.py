@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from mola.config import Suite
 from mola.experiment import record
+from mola.experiment.plausible import fault
 from mola.experiment.record import Record
 from mola.experiment.spec import Experiment, experiments, other_versions
 from mola.types import BadInput
@@ -53,6 +54,9 @@ def look(experiment: Experiment, seed: int) -> Look:
     except BadInput as error:
         return Look("stale", None, str(error))
     reason = experiment.stale(run, seed)
+    # of a record that an index lists scores are not read: it was whole when the index was written
+    if not reason and run.status == "done" and run.test:
+        reason = fault(run, experiment.data.tasks)
     return Look("stale", None, reason) if reason else Look(run.status, run)
 
 

@@ -202,3 +202,11 @@ def test_labels_are_escaped_everywhere(tmp_path):
     assert "x&lt;y_1&amp;2" in to_html(table) and "x<y" not in to_html(table)
     assert r"a\_b" in to_latex(table) and r"\emph{x$<$y\_1\&2}" in to_latex(table)
     assert all(render(table) for render in RENDERERS.values())
+
+
+def test_no_text_of_a_table_is_a_link_or_an_image(tmp_path):
+    """The reason of a failed run may be any text, and Markdown loads images from where it says."""
+    suite = make_suite(tmp_path, methods=("shared",), seeds=1)
+    fill(suite, lambda *_: 0.5, status="failed", reason="![x](http://a.b/c.png) [y](http://a.b) | <img src=z>")
+    text = to_markdown(table_of(suite))
+    assert r"![x]\(http://a.b/c.png) [y]\(http://a.b) \| &lt;img src=z>" in text

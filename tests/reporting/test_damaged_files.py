@@ -178,6 +178,8 @@ def test_numbers_out_of_range_do_not_count_without_an_index_either(suite):
         path.write_text(json.dumps(with_checksum(content)))
         records, reasons = counted(suite)
         assert ("shared", 0) not in records and "unreadable record" in reasons["shared", 0]
+        one = look(experiments(suite)[0], 0)
+        assert (one.state, one.reason) == ("stale", reasons["shared", 0]), "mola status counts what tables count"
     for key, value in (("seed", 1), ("method", "mola_router"), ("benchmark", "glyphs"), ("suite", "other")):
         path.write_text(json.dumps(with_checksum(before | {key: value})))
         assert ("shared", 0) not in counted(suite)[0]

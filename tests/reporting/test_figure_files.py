@@ -40,6 +40,23 @@ def test_the_same_records_give_the_same_files_and_none_outlives_its_data(probed_
             assert "<dc:date>" not in path.read_text()
 
 
+def test_figures_stay_where_drawing_fails_and_where_no_run_counts(probed_suite, monkeypatch):
+    paths, _ = write_figures(probed_suite)
+    before = {path: path.read_bytes() for path in paths}
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(cost, "draw", fail)
+    with pytest.raises(MemoryError):
+        write_figures(probed_suite)
+    monkeypatch.undo()
+    for path in probed_suite.folder.rglob("record.json"):
+        path.write_text("{}")
+    write_figures(probed_suite)
+    assert {path: path.read_bytes() for path in (probed_suite.folder / "figures").iterdir()} == before
+
+
 def test_figures_fit_a_column_or_the_page_and_their_text_can_be_read(probed_suite):
     (source,), styles = sources(probed_suite), styles_of(list(probed_suite.methods))
     for name in set(names()) - {*OF_SUITES}:

@@ -76,7 +76,9 @@ def test_training_takes_what_tuning_found(suite_of, monkeypatch):
     suite = suite_of(tune={"trials": 12})
     folder = experiment(suite, "digits", "shared").folder
     assert state(experiment(suite, "digits", "shared"), 0) == "to tune"
-    with pytest.raises(BadInput, match=r"tuned.json: .*no such file; mola tune -b digits -m shared first"):
+    with pytest.raises(
+        BadInput, match=r"tuned.json: .*no such file; run `mola tune -b digits -m shared` with the same --config first"
+    ):
         runs.train(experiment(suite, "digits", "shared"), 0)
     assert not suite.folder.exists()
     pretend(monkeypatch)

@@ -37,16 +37,14 @@ def names() -> tuple[str, ...]:
 
 def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[list[Path], list[str]]:
     """``<benchmark>.<figure>.{png,svg,csv}``, and ``summary.<figure>.…`` of those over all benchmarks: (the files, and
-    a line per figure about what was not made). Older figures are removed first: none outlives its data.
+    a line per figure about what was not made). Older figures that were not drawn again are removed at the end: none
+    outlives its data. All of them stay where no run counts, as tables do, or where drawing fails.
 
     drafts: also show runs of code that is in no commit.
     jobs:   processes that draw.
     """
     folder = suite.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    for ending in ("png", "svg", "csv"):
-        for path in folder.glob(f"*.*.{ending}"):
-            path.unlink()
     benchmarks, styles = sources(suite, drafts), styles_of_suite(suite)
     drawings: list[Drawing] = []
     missing: list[str] = []
@@ -55,12 +53,24 @@ def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[li
         drawings += [(name, table, folder / f"{of}.{name}", styles) for of, table in tables.items() if len(table)]
         if empty := [of for of, table in tables.items() if table.empty]:
             missing.append(f"not made: {name} of {', '.join(empty)}: needs {_module(name).NEEDS}")
-    jobs = min(jobs, len(drawings) // PER_PROCESS)
+    paths = _drawn(drawings, min(jobs, len(drawings) // PER_PROCESS))
+    if any(row.records for source in benchmarks for row in source.rows):
+        _remove_older(folder, paths)
+    return paths, missing
+
+
+def _drawn(drawings: Sequence[Drawing], jobs: int) -> list[Path]:
     if jobs < 2:
-        return [path for drawing in drawings for path in _draw(drawing)], missing
+        return [path for drawing in drawings for path in _draw(drawing)]
     # a fork would copy the threads of BLAS half-alive
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return [path for paths in pool.map(_draw, drawings) for path in paths], missing
+        return [path for paths in pool.map(_draw, drawings) for path in paths]
+
+
+def _remove_older(folder: Path, drawn: Sequence[Path]) -> None:
+    for ending in ("png", "svg", "csv"):
+        for path in {*folder.glob(f"*.*.{ending}")} - {*drawn}:
+            path.unlink()
 
 
 def styles_of_suite(suite: Suite) -> Styles:

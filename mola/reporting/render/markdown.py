@@ -28,8 +28,8 @@ def to_markdown(table: Table) -> str:
 
 
 def escape(plain: str) -> str:
-    """Text that neither ends its cell or line nor begins a tag of HTML."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(plain)).replace("|", r"\|")
+    """Text that neither ends its cell or line nor begins a tag of HTML, a link or an image."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(plain)).replace("|", r"\|").replace("](", r"]\(")
 
 
 def _value(number: str, cited: bool, mark: str | None) -> str:
