@@ -148,7 +148,7 @@ def test_no_mutation_of_a_file_is_a_traceback_or_a_number(suite, tmp_path):
         if path.is_file() and path.name not in ("inputs.json", "study.json")
     ] + [tmp_path / "splits/digits.json"]
     records = [path for path in files if path.name == stored.NAME]
-    noticed = 0
+    noticed, there = 0, {path for path in tmp_path.rglob("*") if suite.folder not in path.parents}
     for _ in range(MUTATIONS):
         path = draw.choice(records if draw.random() < 0.4 else files)
         before = path.read_bytes()
@@ -161,6 +161,7 @@ def test_no_mutation_of_a_file_is_a_traceback_or_a_number(suite, tmp_path):
         noticed += bool(reasons or message)
         path.write_bytes(before)
     assert noticed > MUTATIONS / 3
+    assert {path for path in tmp_path.rglob("*") if suite.folder not in path.parents} == there, "written elsewhere"
     assert not outcome(suite)[1]
 
 
