@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+# it defines the operator mola::gated_rows
+from mola.layers.plans import fused as fused
 from mola.training.flops import flop_counter
 
 Work = Callable[[], object]

@@ -233,15 +233,26 @@ def _write(experiment: Experiment, old: Record, record: Record, source: Path) ->
     with writing(folder):
         if not _is_there(old, folder):
             return False
-        try:
-            measured = json.loads((source / ANALYSIS).read_text())
-        except FileNotFoundError:
+        if not (source / ANALYSIS).exists():
             (folder / ANALYSIS).unlink(missing_ok=True)
-        else:
+        elif measured := _measured(source):
             write_analysis(folder, record, measured)
         weights.bring(source, folder, record)
         records.write(folder / records.NAME, record)
     return True
+
+
+def _measured(folder: Path) -> dict[str, Any] | None:
+    """What the probes of a run measured; None where it was changed since, or is of another record than the one beside
+    it: such a file stays as it is, and figures leave it out.
+    """
+    try:
+        content = json.loads((folder / ANALYSIS).read_bytes())
+        expected = records.read(folder / records.NAME).fingerprint.all
+    except (OSError, ValueError, RecursionError, BadInput):
+        return None
+    whole = isinstance(content, dict) and with_checksum(content) == content
+    return content if whole and content.get("fingerprint") == expected else None
 
 
 def _is_there(old: Record, folder: Path) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mola.data import disk
 from mola.experiment import index
@@ -66,5 +68,12 @@ def write_index(experiment: Experiment) -> None:
             write_json(path, content)
     except BadInput:
         # on a disk that can't be written, runs that are done stay so
-        if not path.is_file() or index.read(path) != content:
+        if not _is_written(path, content):
             raise
+
+
+def _is_written(path: Path, content: dict[str, Any]) -> bool:
+    try:
+        return index.read(path) == content
+    except (FileNotFoundError, BadInput):
+        return False

@@ -116,9 +116,8 @@ class Experiment:
         try:
             result = self.tuning_result
         except BadInput as error:
-            raise BadInput(
-                f"{error}; run `mola tune -b {self.benchmark} -m {self.label}` with the same --config first"
-            ) from None
+            command = f"`mola tune -b {self.benchmark} -m {self.label}`"
+            raise BadInput(f"{error}; run {command} with the same --config first") from None
         return tuned.applied(self.configured, result["parameters"]) if result else self.configured
 
     @cached_property

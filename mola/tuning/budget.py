@@ -19,9 +19,9 @@ from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mola.experiment import tuned
+from mola.faults import line_of
 from mola.sections import Settings, Tune
 from mola.seeds import derive
-from mola.training.failures import is_of_the_disk
 from mola.training.fit import OnStep
 from mola.tuning import space, store
 from mola.tuning.trial import Refused, Workplace, score
@@ -101,8 +101,8 @@ def run_trial(
             failure = str(error)
             trial.set_user_attr(store.FAILURE, failure)
     except Exception as error:
-        # a full disk says nothing of the values: the trial stays open and is done again
-        if is_of_the_disk(error):
+        # a full disk, or too many open files, say nothing of the values: the trial stays open and is done again
+        if isinstance(error, OSError) and line_of(error) is None:
             raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
         epochs = min(epochs + 1, whole)

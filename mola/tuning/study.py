@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from mola.experiment import tuned
 from mola.experiment.fingerprint import check_unchanged
 from mola.experiment.inputs import write_inputs
 from mola.experiment.run import writing
 from mola.experiment.spec import Experiment, modules
+from mola.methods import Method
 from mola.training.build import build
 from mola.training.cost import costs
 from mola.training.devices import claim
@@ -51,12 +54,11 @@ def tune(
         **{key: part for key, part in study_parts["fingerprint"].items() if key in ("code", "manifest", "files")},
         "data": benchmark.identity,
     }
-    if restart or not (folder / store.JOURNAL).is_file():
+    is_new = restart or not (folder / store.JOURNAL).is_file()
+    if is_new:
         with claim(suite.device) as device:
-            built, method, _ = build(experiment.configured, suite.data, seeds(1)[0], device)
-            # a first pass: what is wrong shows before anything is written
-            costs(method, built, device)
-            require_room(folder, method)
+            # what is wrong shows before anything is written
+            require_room(folder, _first_pass(experiment, device))
     check_unchanged([*modules(experiment.configured), "mola.tuning.budget"], experiment.configured.weights_files)
     with writing(folder):
         if restart:
@@ -66,8 +68,18 @@ def tune(
         write_inputs([experiment])
         if not spent(study, suite.tune, settings):
             with claim(suite.device) as device:
+                # trials would fail, and count, by data that were damaged since the last call
+                if not is_new:
+                    _first_pass(experiment, device)
                 fingerprint = f"{study_parts['fingerprint']['all']} {benchmark.identity}"
                 workplace = Workplace(suite.data, device, folder, fingerprint)
                 while not spent(study, suite.tune, settings):
                     run_trial(study, suite.tune, settings, knobs, workplace, on_step)
         return write(study, suite.tune, settings, study_parts["fingerprint"], folder)
+
+
+def _first_pass(experiment: Experiment, device: torch.device) -> Method:
+    """The method of the first seed as it is configured, after a pass over the data. Raises BadInput."""
+    benchmark, method, _ = build(experiment.configured, experiment.suite.data, seeds(1)[0], device)
+    costs(method, benchmark, device)
+    return method

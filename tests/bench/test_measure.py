@@ -1,5 +1,8 @@
 """Memory, operations and ratios are right; no times are asserted."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -22,6 +25,14 @@ def test_the_peak_counts_what_is_allocated_at_one_time():
 
 def test_operations_of_a_product():
     assert measure.flops(lambda: torch.ones(2, 3) @ torch.ones(3, 4)) == 2 * 2 * 3 * 4
+
+
+def test_operations_are_counted_in_a_process_that_has_no_adapters():
+    """Where nothing else imports the operator that is counted apart."""
+    program = (
+        "import torch; from mola.bench.measure import flops; print(flops(lambda: torch.ones(2, 3) @ torch.ones(3, 4)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "48\n"
 
 
 def test_products_that_are_added_in_place_count_as_others_do():

@@ -1,11 +1,15 @@
 """Rows of several codes, runs that fail, records and commits that change meanwhile."""
 
+import json
+
 import pytest
 import torch
 
 from mola.config import load
 from mola.experiment import certify, row, run, spec
 from mola.experiment import record as records
+from mola.files import with_checksum
+from mola.reporting.results.analysis import probed
 from mola.types import BadInput
 
 
@@ -59,6 +63,28 @@ def test_what_is_counted_and_not_trained_is_that_of_todays_code(experiment):
     assert fine and new[1].certified.seed == 0
     for before, after in zip(real, new, strict=True):
         assert (after.flops_per_sample, after.parameters) == (before.flops_per_sample, before.parameters)
+
+
+@pytest.mark.parametrize("damage", ["edit", "cut", "list", "bytes", "copy"])
+def test_an_analysis_that_was_changed_is_not_signed_anew(experiment, damage):
+    """The record counts for the code of today; what figures leave out stays left out."""
+    paths = [experiment.run_folder(seed) / "analysis.json" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        run.write_analysis(path.parent, record(experiment, seed), {"routing": {"sizes": {"layer1": [1, 2]}}})
+    assert probed(paths[1])
+    content = paths[1].read_bytes()
+    damaged = {
+        "edit": content.replace(b"[1, 2]", b"[1, 3]"),
+        "cut": content[:-20],
+        "list": b"[1]",
+        "bytes": b"\xff\xfe",
+        "copy": json.dumps(with_checksum(json.loads(content) | {"fingerprint": "of another run"})).encode(),
+    }[damage]
+    paths[1].write_bytes(damaged)
+    text, _ = certified(experiment)
+    assert "digits/shared: 1 record certified by seed 0" in text and record(experiment, 1).certified
+    assert paths[1].read_bytes() == damaged
+    assert probed(paths[1]).get("fingerprint") != record(experiment, 1).fingerprint.all
 
 
 def test_one_seed_is_trained_of_every_code_and_the_seeds_of_one_that_differs(experiment):

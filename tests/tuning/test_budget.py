@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import os
 import warnings
 
 import pytest
@@ -85,21 +86,53 @@ def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(
     assert "RuntimeError: CUDA out of memory\n" in history
 
 
-def test_an_error_of_a_file_is_a_failed_trial_and_one_of_the_disk_ends_the_study(suite_of, monkeypatch):
-    """A plugin's missing file says something of its values; a full disk says nothing of them."""
+def test_an_error_of_a_file_fails_a_trial_where_a_plugin_raised_it_and_else_ends_the_study(suite_of, monkeypatch):
+    """A plugin's missing file says something of its values; a full disk, or too many open files, nothing of them."""
+    suite = suite_of()
+    for number in (errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.ETIMEDOUT):
 
-    def missing(settings):
+        def of_the_machine(settings, number=number):
+            raise OSError(number, os.strerror(number))
+
+        pretend(monkeypatch, of_the_machine)
+        with pytest.raises(BadInput, match=rf"tuning stopped: .*{os.strerror(number)}; the same command goes on"):
+            study.tune(experiment(suite, "digits", "shared"))
+
+    def of_the_plugin(settings):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "scale.npy")
 
-    def full(settings):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    pretend(monkeypatch, of_the_plugin)
+    monkeypatch.setattr("mola.plugins.shown", lambda path: path.name if path.name == "test_budget.py" else None)
+    assert study.tune(experiment(suite, "digits", "shared"))["failed"] == 3, "none was counted before"
 
-    suite = suite_of()
-    pretend(monkeypatch, full)
-    with pytest.raises(BadInput, match=r"tuning stopped: .*No space left.*; the same command goes on"):
-        study.tune(experiment(suite, "digits", "shared"))
-    pretend(monkeypatch, missing)
-    assert study.tune(experiment(suite, "digits", "shared"))["failed"] == 3, "the first one was not counted"
+
+def test_data_damaged_between_two_calls_end_the_study_with_a_line_and_not_its_trials(suite_of, monkeypatch):
+    suite = suite_of(tune={"grid": {"lr": [0.001, 0.002, 0.004]}})
+    one, real = experiment(suite, "digits", "shared"), budget.score
+
+    def once(*words):
+        monkeypatch.setattr(budget, "score", interrupted)
+        return scored(0.5)
+
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(budget, "score", once)
+    with pytest.raises(KeyboardInterrupt):
+        study.tune(one)
+    monkeypatch.setattr(budget, "score", real)
+
+    def damaged(*words):
+        raise BadInput("mnist.train.images.npy: expected sha256 1, found 2")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mola.data.prepare.store.open_arrays", damaged)
+        with pytest.raises(BadInput, match="expected sha256 1, found 2"):
+            study.tune(experiment(suite, "digits", "shared"))
+    assert not (one.study_folder / "tuned.json").exists()
+    pretend(monkeypatch)
+    result = study.tune(experiment(suite, "digits", "shared"))
+    assert (result["finished"], result["failed"]) == (3, 0)
 
 
 def test_a_longer_budget_prolongs_a_study_and_a_shorter_one_cuts_it(suite_of, monkeypatch):

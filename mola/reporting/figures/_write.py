@@ -38,7 +38,8 @@ def names() -> tuple[str, ...]:
 def write_figures(suite: Suite, drafts: bool = False, jobs: int = 1) -> tuple[list[Path], list[str]]:
     """``<benchmark>.<figure>.{png,svg,csv}``, and ``summary.<figure>.…`` of those over all benchmarks: (the files, and
     a line per figure about what was not made). Older figures that were not drawn again are removed at the end: none
-    outlives its data. All of them stay where no run counts, as tables do, or where drawing fails.
+    outlives its data. All of them stay where no run counts, as tables do, or where drawing fails; but Snakemake removes
+    the folder, which is its output, before it calls this.
 
     drafts: also show runs of code that is in no commit.
     jobs:   processes that draw.

@@ -28,8 +28,9 @@ def to_markdown(table: Table) -> str:
 
 
 def escape(plain: str) -> str:
-    """Text that neither ends its cell or line nor begins a tag of HTML, a link or an image."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(plain)).replace("|", r"\|").replace("](", r"]\(")
+    """Text that neither ends its cell or line nor begins a tag of HTML, an image, or a link with words of its own."""
+    text = one_line(plain).replace("\\|", r"\\|").replace("|", r"\|").replace("](", r"]\(")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _value(number: str, cited: bool, mark: str | None) -> str:

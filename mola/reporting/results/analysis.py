@@ -25,11 +25,9 @@ Gram = list[list[Number | None]]
 # of the tables of a study: the columns that hold numbers
 NUMBERS = {"history.csv": ("trial", "value", "best"), "importance.csv": ("importance",)}
 TEXTS = {"history.csv": ("state",), "importance.csv": ("knob",)}
-
-
 # as mola.tuning.result calls it, which loads optuna
 SUMS = "SHA256SUMS"
-CHANGED = "the file was changed since it was written"
+CHANGED = "the file was changed since it was written, or has no checksum"
 
 
 class _Part(BaseModel):
@@ -67,7 +65,7 @@ class _Routing(_Part):
 
 class _Analysis(_Part):
     fingerprint: str
-    sha256: str
+    sha256: str = ""
     gradients: _Gradients | None = None
     routing: _Routing | None = None
 
@@ -82,7 +80,7 @@ def probed(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except ValidationError as error:
-        return _left_out(path, explain(error, ""))
+        return _left_out(path, explain(error, "").removeprefix(": "))
     except (OSError, ValueError, RecursionError) as error:
         return _left_out(path, f"{type(error).__name__}: {error}")
     return content
@@ -99,7 +97,8 @@ def studied(path: Path) -> pd.DataFrame | None:
         return None
     try:
         line = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
-        if line not in path.with_name(SUMS).read_text().splitlines():
+        sums = path.with_name(SUMS)
+        if not sums.is_file() or line not in sums.read_text().splitlines():
             raise ValueError(CHANGED)
         table = pd.read_csv(io.BytesIO(content))
         for column in NUMBERS[path.name]:
