@@ -39,8 +39,9 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
 from mola.layers.plans import written
-from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
+from mola.layers.plans.indexed import Grouped, Permuted, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
+from mola.layers.plans.samples import SampledRows
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
 from mola.types import BadInput, Plan
 
@@ -53,6 +54,8 @@ FEW_COLUMNS = 3.5
 CALLS = 128
 # A rank above WIDE times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
 WIDE = 2
+# Rows of a linear layer that are fewer than the rank want no copies where an expert has MANY_SAMPLES samples.
+MANY_SAMPLES = 16
 
 
 class Layer(Protocol):
@@ -191,11 +194,19 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
     elif isinstance(operation, Multiply):
         # out here, as gradients of gradients follow it
         x, function = x.contiguous(), SeparateRows
+        if _by_samples(x, gate, layer.rank):
+            fixed = Fixed(scale, operation, gate.counts, gate.index.to(x.device))
+            return SampledRows.apply(x, layer.weight, layer.bias, a, b, fixed)  # type: ignore[no-any-return]
     else:
         function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
-    x = x if gate.order is None else x[gate.order]
+    x = x if gate.order is None else Permuted.apply(x, gate.order, gate.inverse)
     y: Tensor = function.apply(x, layer.weight, layer.bias, a, b, Fixed(scale, operation, gate.counts))
-    return y if gate.order is None else y[gate.inverse]
+    return y if gate.order is None else Permuted.apply(y, gate.inverse, gate.order)
+
+
+def _by_samples(x: Tensor, gate: IndexGate, rank: int) -> bool:
+    """Whether copies of A and B for each sample cost less than thin products of one expert after the other."""
+    return x.shape[1] >= rank or gate.size < MANY_SAMPLES * len(gate.present)
 
 
 def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> bool:

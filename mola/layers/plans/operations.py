@@ -125,10 +125,16 @@ Operation = Convolve | Multiply
 
 
 class Fixed(NamedTuple):
-    """What a plan computes with that has no gradient: α/r, the operation, and for the index gate the number of samples
-    of each expert (E numbers).
+    """What a plan computes with that has no gradient.
+
+    scale:     α/r.
+    operation: the layer's.
+    counts:    of an index gate, the number of samples of each expert, E numbers, for a batch that is sorted by expert.
+    index:     (B,) int64, the expert of each sample, for a batch that isn't; of a sparse gate the experts that each
+               sample weighs, (B, k).
     """
 
     scale: float
     operation: Operation
     counts: tuple[int, ...] = ()
+    index: Tensor | None = None

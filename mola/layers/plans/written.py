@@ -44,8 +44,12 @@ def differentiable(backward: Backward) -> Backward:
 
 
 def indexed(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-    """Each expert's samples with W + ΔW_e, for a batch sorted by expert. a: (E, p, n); b: (E, m, p)."""
-    scale, operation, counts = fixed
+    """Each expert's samples with W + ΔW_e. a: (E, p, n); b: (E, m, p)."""
+    scale, operation, counts, index = fixed
+    if index is not None:
+        order = index.argsort(stable=True)
+        in_order = indexed(x[order], weight, bias, a, b, fixed._replace(index=None))
+        return in_order[order.argsort()]
     deltas = (torch.bmm(scale * b, a)).view(len(a), *weight.shape)
     bias = None if bias is None else bias.to(x.dtype)
     parts = [
@@ -60,7 +64,7 @@ def weighted(
     x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
 ) -> Tensor:
     """y = W x + Σ_e γ_e ΔW_e x. gamma: (B, E)."""
-    scale, operation, _ = fixed
+    scale, operation, *_ = fixed
     y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
     deltas = torch.bmm(scale * b, a).to(x.dtype)
     for weights, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
