@@ -41,7 +41,7 @@ from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_
 from mola.layers.plans import written
 from mola.layers.plans.indexed import Grouped, Permuted, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
-from mola.layers.plans.samples import SampledRows
+from mola.layers.plans.samples import SampledMaps, SampledRows
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
 from mola.types import BadInput, Plan
 
@@ -54,6 +54,8 @@ FEW_COLUMNS = 3.5
 CALLS = 128
 # A rank above WIDE times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
 WIDE = 2
+# A sparse gate's samples use few experts where the batch uses FEW_EXPERTS times as many.
+FEW_EXPERTS = 8
 # Rows of a linear layer that are fewer than the rank want no copies where an expert has MANY_SAMPLES samples.
 MANY_SAMPLES = 16
 
@@ -142,9 +144,21 @@ def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) ->
     if groups > 1:
         return "stacked"
     rows, width = layer.B.shape[1], layer.A.shape[2]
+    if _is_sparse(layer, gate, positions):
+        return "separate"
     if gate.size == 1 and positions * (rows + layer.weight[0].numel()) > rows * width:
         return "merged"
     return "factored"
+
+
+def _is_sparse(layer: Layer, gate: WeightGate, positions: int) -> bool:
+    """Whether samples use few of the experts that the batch uses."""
+    if gate.chosen is None or gate.experts is None or torch.compiler.is_compiling():
+        return False
+    used, k = len(gate.experts), gate.chosen[1].shape[1]
+    if layer.weight.dim() == 2:
+        return used > k and positions >= k * layer.rank
+    return used >= FEW_EXPERTS * k
 
 
 def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
@@ -158,6 +172,8 @@ def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bo
 def applicable(layer: Layer, gate: Gate) -> tuple[Plan, ...]:
     """The plans that a layer can be forced to."""
     of_gate: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
+    if isinstance(gate, WeightGate) and gate.chosen is not None:
+        of_gate = ("factored", "separate")
     ungrouped = getattr(layer, "groups", 1) == 1
     return (*(plan for plan in of_gate if ungrouped or plan == "grouped"), "stacked", "merged")
 
@@ -195,8 +211,8 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
         # out here, as gradients of gradients follow it
         x, function = x.contiguous(), SeparateRows
         if _by_samples(x, gate, layer.rank):
-            fixed = Fixed(scale, operation, gate.counts, gate.index.to(x.device))
-            return SampledRows.apply(x, layer.weight, layer.bias, a, b, fixed)  # type: ignore[no-any-return]
+            fixed = Fixed(scale, operation, gate.counts, gate.index.to(x.device)[:, None])
+            return SampledRows.apply(x, layer.weight, layer.bias, a, b, None, fixed)  # type: ignore[no-any-return]
     else:
         function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
     x = x if gate.order is None else Permuted.apply(x, gate.order, gate.inverse)
@@ -217,6 +233,12 @@ def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> boo
 
 def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
     a, b, scale, gamma = layer.A, layer.B, layer.alpha / layer.rank, gate.weights
+    if plan == "separate" and gate.chosen is not None:
+        gamma, index = gate.chosen
+        fixed = Fixed(scale, operation, index=index)
+        sampled = SampledRows if isinstance(operation, Multiply) else SampledMaps
+        x = x.contiguous() if isinstance(operation, Multiply) else x
+        return sampled.apply(x, layer.weight, layer.bias, a, b, gamma, fixed)  # type: ignore[no-any-return]
     # A sparse gate names the experts that it uses.
     if gate.experts is not None:
         a, b = a[gate.experts], b[gate.experts]
