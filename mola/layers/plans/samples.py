@@ -83,13 +83,13 @@ class SampledMaps(torch.autograd.Function):
         ctx.fixed, operation = fixed, fixed.operation
         assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        kept = []
+        in_precision, scaled, kept = a.to(x.dtype), (fixed.scale * b).to(x.dtype), []
         for x_i, y_i, gamma_i, fixed_i in _few_at_a_time(fixed, weight, x, y, gamma):
             columns = _columns(x_i, weight, a, operation)  # (b, n, width, L)
-            down = _of_samples(a.to(x.dtype), fixed_i)
+            down = _of_samples(in_precision, fixed_i)
             # (b, n, k·q, L)
             inner = torch.stack([torch.bmm(down, columns[:, s]) for s in range(columns.shape[1])], dim=1)
-            y_i += torch.bmm(_up(b, y_i, fixed_i), _gated(inner, gamma_i).flatten(1, 2)).view(y_i.shape)
+            y_i += torch.bmm(_up(scaled, y_i, fixed_i), _gated(inner, gamma_i).flatten(1, 2)).view(y_i.shape)
             kept.append(inner)
         ctx.save_for_backward(x, weight, a, b, gamma, torch.cat(kept))
         return y
@@ -101,12 +101,12 @@ class SampledMaps(torch.autograd.Function):
         fixed, operation, kernel = ctx.fixed, ctx.fixed.operation, weight.shape[2:]
         needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
         grad_x, grad_weight = operation.backward(grad_y, x, weight.to(x.dtype), needs_x, needs_weight)
-        slices = range(inner.shape[1])
+        slices, in_precision, scaled = range(inner.shape[1]), a.to(x.dtype), (fixed.scale * b).to(x.dtype)
         grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
         grad_gamma = []
         parts = _few_at_a_time(fixed, weight, x, grad_y, gamma, inner, grad_x)
         for x_i, grad_y_i, gamma_i, inner_i, grad_x_i, fixed_i in parts:
-            down, up = _of_samples(a.to(x.dtype), fixed_i), _up(b, grad_y_i, fixed_i)
+            down, up = _of_samples(in_precision, fixed_i), _up(scaled, grad_y_i, fixed_i)
             maps = grad_y_i.reshape(*grad_y_i.shape[:2], -1)  # (b, C_out, L)
             grad_gated = torch.bmm(up.transpose(1, 2), maps).view(inner_i.shape)
             grad_inner = _gated(grad_gated, gamma_i)
@@ -117,8 +117,10 @@ class SampledMaps(torch.autograd.Function):
                 grad_b = _add_to_experts(grad_b, _up_to_b(grad_up, b, fixed_i), fixed_i)
             if needs_a:
                 columns = _columns(x_i, weight, a, operation)
-                grad_down = [torch.bmm(grad_inner[:, s], columns[:, s].transpose(1, 2)) for s in slices]
-                grad_a = _add_to_experts(grad_a, torch.stack(grad_down).sum(0), fixed_i)
+                grad_down = torch.bmm(grad_inner[:, 0], columns[:, 0].transpose(1, 2))  # (b, k·q, width)
+                for s in slices[1:]:
+                    grad_down.baddbmm_(grad_inner[:, s], columns[:, s].transpose(1, 2))
+                grad_a = _add_to_experts(grad_a, grad_down, fixed_i)
                 del columns
             if grad_x_i is not None:
                 # (b, n·width, L)
@@ -189,7 +191,7 @@ def _columns(x: Tensor, weight: Tensor, a: Tensor, operation: Convolve) -> Tenso
 def _up(b: Tensor, y: Tensor, fixed: Fixed) -> Tensor:
     """The matrix of each sample from its small maps to y (B, C_out, H', W'): (E, C_out·n, q) → (B, C_out, n·k·q)."""
     assert fixed.index is not None
-    chosen = (fixed.scale * b).to(y.dtype).index_select(0, fixed.index.flatten())
+    chosen = b.index_select(0, fixed.index.flatten())
     split = chosen.view(*fixed.index.shape, y.shape[1], -1, b.shape[2])  # (B, k, C_out, n, q)
     return split.permute(0, 2, 3, 1, 4).reshape(len(y), y.shape[1], -1)
 
