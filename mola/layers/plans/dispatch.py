@@ -2,10 +2,12 @@
 
 index gate
     grouped   the samples of each expert with W + ΔW_e: a plain layer's operations, and E merged weights.
-    separate  y = W x, plus the thin products of each sample's own expert; a convolution's on unfolded columns, but for
-              1 × 1 kernels of a rank that is not wide, which take the whole batch at once.
+    separate  y = W x, plus the thin products of each sample's own expert. Linear layers, and 1 × 1 kernels of a rank
+              that is not wide, take the whole batch at once, each sample with copies of A and B; convolutions take one
+              expert after the other, on unfolded columns.
 weight gate
     factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
+    separate  of a sparse gate: y = W x, plus the thin products of each sample's own k experts, with copies of A and B.
     An index gate that torch.compile traces is taken as weights of 0 and 1, so that a graph serves every mix of experts.
 both, and what the others are measured against
     stacked   y = W x + Σ_e γ_e ΔW_e x, one full operation per expert.
@@ -18,14 +20,18 @@ convolution     separate where E merged weights cost more than the thin products
  index gate     FEW_POINTS × E × C_in × C_out > N × (C_in + C_out), for others, which unfold columns, where
                 E × (C_out + CALLS) > FEW_COLUMNS × N, of the E experts present; else grouped
 convolution     stacked with groups (one more map per expert is cheap there)
- weight gate    merged for a single sample whose N × (operations of the small maps) exceed those of merging
+ weight gate    separate where a batch of a sparse gate uses FEW_EXPERTS × k experts or more
+                merged for a single sample whose N × (operations of the small maps) exceed those of merging
                 else factored
-linear          separate with an index gate, factored with weights, at any size: merged weights have cost more
-                wherever they were timed
+linear          separate with an index gate, at any size; of a sparse gate where the batch uses more than k experts
+                and copies are not larger than x, which has k × r tokens then; else factored. Merged weights have cost
+                more wherever they were timed
 ==============  ===========================================================================================
 
 Operations alone mislead: per-sample weights look cheapest for large kernels on small maps and took 2.6 to 49 times as
-long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`` times them all.
+long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`` times them all. The constants are
+fixed rather than measured on the machine that runs: another machine would choose other plans, and the same run would
+have other bits there.
 """
 
 from __future__ import annotations
@@ -158,7 +164,7 @@ def _is_sparse(layer: Layer, gate: WeightGate, positions: int) -> bool:
     used, k = len(gate.experts), gate.chosen[1].shape[1]
     if layer.weight.dim() == 2:
         return used > k and positions >= k * layer.rank
-    return used >= FEW_EXPERTS * k
+    return used >= FEW_EXPERTS * max(k, 1)
 
 
 def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
@@ -171,9 +177,9 @@ def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bo
 
 def applicable(layer: Layer, gate: Gate) -> tuple[Plan, ...]:
     """The plans that a layer can be forced to."""
-    of_gate: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
-    if isinstance(gate, WeightGate) and gate.chosen is not None:
-        of_gate = ("factored", "separate")
+    of_gate: tuple[Plan, ...] = ("grouped", "separate")
+    if isinstance(gate, WeightGate):
+        of_gate = ("factored",) if gate.chosen is None else ("factored", "separate")
     ungrouped = getattr(layer, "groups", 1) == 1
     return (*(plan for plan in of_gate if ungrouped or plan == "grouped"), "stacked", "merged")
 
@@ -234,8 +240,8 @@ def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> boo
 def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
     a, b, scale, gamma = layer.A, layer.B, layer.alpha / layer.rank, gate.weights
     if plan == "separate" and gate.chosen is not None:
-        gamma, index = gate.chosen
-        fixed = Fixed(scale, operation, index=index)
+        gamma, chosen = gate.chosen
+        fixed = Fixed(scale, operation, chosen=chosen)
         sampled = SampledRows if isinstance(operation, Multiply) else SampledMaps
         x = x.contiguous() if isinstance(operation, Multiply) else x
         return sampled.apply(x, layer.weight, layer.bias, a, b, gamma, fixed)  # type: ignore[no-any-return]

@@ -21,14 +21,14 @@ Counts = tuple[int, ...]
 
 
 class Permuted(torch.autograd.Function):
-    """The samples x (B, …) in another order (B,). Its gradient is put back by ``inverse``; torch's own adds it to zeros,
-    number by number, which takes many times as long.
+    """The samples x (B, …) in another order (B,). The gradient is put back by ``inverse``; torch's own would add it to
+    zeros, number by number, which takes many times as long.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.inverse = inverse
-        # index_select, the faster of the two, doesn't keep channels last, which "contiguous" maps of 1 × 1 can be as well
+        # index_select is the faster, but doesn't keep channels last, which "contiguous" maps of 1 × 1 can be as well
         is_plain = all(stride == math.prod(x.shape[axis + 1 :]) for axis, stride in enumerate(x.stride()))
         return x.index_select(0, order) if is_plain else x[order]
 

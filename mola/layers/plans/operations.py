@@ -135,12 +135,12 @@ class Fixed(NamedTuple):
 
     scale:     α/r.
     operation: the layer's.
-    counts:    of an index gate, the number of samples of each expert, E numbers, for a batch that is sorted by expert.
-    index:     (B,) int64, the expert of each sample, for a batch that isn't; of a sparse gate the experts that each
-               sample weighs, (B, k).
+    counts:    of an index gate, the number of samples of each expert, E numbers.
+    chosen:    (B, k) int64, the experts of each sample: of a sparse gate, or, with k = 1, of an index gate's batch that
+               is not sorted by expert.
     """
 
     scale: float
     operation: Operation
     counts: tuple[int, ...] = ()
-    index: Tensor | None = None
+    chosen: Tensor | None = None

@@ -1,7 +1,7 @@
 """Thin products of the whole batch at once, every sample with copies of the matrices of its experts: few calls, no
 sorting, and experts that a sample doesn't use cost it nothing. Copies are B·k·r numbers a channel, where x has B·L.
 
-k experts a sample: one of an index gate; those that a sparse gate names, weighed by gamma (B, k). ``fixed.index``
+k experts a sample: one of an index gate; those that a sparse gate names, weighed by gamma (B, k). ``fixed.chosen``
 (B, k) holds their numbers. What lies between the products is (B, …, L), the long axis last: with rows in its place,
 the six products of a ViT's layer took 1.4 times as long.
 """
@@ -48,7 +48,7 @@ class SampledRows(torch.autograd.Function):
     @staticmethod
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
-        x, weight, _, _, gamma, down, up, inner = ctx.saved_tensors
+        x, weight, a, b, gamma, down, up, inner = ctx.saved_tensors
         fixed = ctx.fixed
         needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
         grad_y = grad_y.contiguous()
@@ -58,12 +58,14 @@ class SampledRows(torch.autograd.Function):
         if needs_x:
             grad_x = grad_y @ weight.to(x.dtype)
             grad_x.baddbmm_(grad_inner.transpose(1, 2), _of_samples(down, fixed))
-        grad_up = _add_to_experts(torch.zeros_like(up), torch.bmm(_gated(inner, gamma), grad_y), fixed) if needs_b else None
+        grad_up: Tensor | None = None
+        if needs_b:
+            grad_up = _add_to_experts(b.new_zeros(up.shape), torch.bmm(_gated(inner, gamma), grad_y), fixed)
         return (
             grad_x,
             flat(grad_y).t() @ flat(x) if needs_weight else None,
             Multiply.bias_gradient(grad_y) if needs_bias else None,
-            _add_to_experts(torch.zeros_like(down), torch.bmm(grad_inner, x), fixed) if needs_a else None,
+            _add_to_experts(torch.zeros_like(a), torch.bmm(grad_inner, x), fixed) if needs_a else None,
             None if grad_up is None else fixed.scale * grad_up.transpose(1, 2),
             _of_gamma(grad_gated * inner, gamma) if needs_gamma else None,
             None,
@@ -145,25 +147,24 @@ def _few_at_a_time(fixed: Fixed, weight: Tensor, *tensors: Tensor | None) -> Ite
     """As many samples (b, …) of the tensors (B, …) as have MANY_COLUMNS columns for each number of the batch, and what
     is fixed for them: views, and None of None.
     """
-    assert fixed.index is not None
-    few = max(1, MANY_COLUMNS * len(fixed.index) // weight[0, 0].numel())
-    indices = torch.split(fixed.index, few)
+    assert fixed.chosen is not None
+    few = max(1, MANY_COLUMNS * len(fixed.chosen) // weight[0, 0].numel())
+    indices = torch.split(fixed.chosen, few)
     parts = [[None] * len(indices) if tensor is None else torch.split(tensor, few) for tensor in tensors]
-    return zip(*parts, (fixed._replace(index=index) for index in indices), strict=True)
+    return zip(*parts, (fixed._replace(chosen=chosen) for chosen in indices), strict=True)
 
 
 def _of_samples(matrices: Tensor, fixed: Fixed) -> Tensor:
     """The matrices of each sample's experts, one under the other: (E, r, n) → (B, k·r, n)."""
-    index = fixed.index
-    assert index is not None
-    return matrices.index_select(0, index.flatten()).view(len(index), -1, matrices.shape[2])
+    assert fixed.chosen is not None
+    return matrices.index_select(0, fixed.chosen.flatten()).view(len(fixed.chosen), -1, matrices.shape[2])
 
 
 def _add_to_experts(sums: Tensor, parts: Tensor, fixed: Fixed) -> Tensor:
-    """The adjoint of :func:`_of_samples`, added to ``sums`` (E, r, n): the parts (B, k·r, n) of each expert's samples."""
-    assert fixed.index is not None
+    """The adjoint of :func:`_of_samples`, added to ``sums`` (E, r, n). parts: (B, k·r, n)."""
+    assert fixed.chosen is not None
     # not in place: of several gradients at once, under vmap, the sums of before are one tensor and the parts are many
-    return sums.index_add(0, fixed.index.flatten(), parts.reshape(-1, *sums.shape[1:]).to(sums.dtype))
+    return sums.index_add(0, fixed.chosen.flatten(), parts.reshape(-1, *sums.shape[1:]).to(sums.dtype))
 
 
 def _gated(inner: Tensor, gamma: Tensor | None) -> Tensor:
@@ -190,14 +191,14 @@ def _columns(x: Tensor, weight: Tensor, a: Tensor, operation: Convolve) -> Tenso
 
 def _up(b: Tensor, y: Tensor, fixed: Fixed) -> Tensor:
     """The matrix of each sample from its small maps to y (B, C_out, H', W'): (E, C_out·n, q) → (B, C_out, n·k·q)."""
-    assert fixed.index is not None
-    chosen = b.index_select(0, fixed.index.flatten())
-    split = chosen.view(*fixed.index.shape, y.shape[1], -1, b.shape[2])  # (B, k, C_out, n, q)
+    assert fixed.chosen is not None
+    chosen = b.index_select(0, fixed.chosen.flatten())
+    split = chosen.view(*fixed.chosen.shape, y.shape[1], -1, b.shape[2])  # (B, k, C_out, n, q)
     return split.permute(0, 2, 3, 1, 4).reshape(len(y), y.shape[1], -1)
 
 
 def _up_to_b(up: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
     """The inverse of the layout that :func:`_up` gives b: (B, C_out, n·k·q) → (B, k·C_out·n, q)."""
-    assert fixed.index is not None
-    k, q = fixed.index.shape[1], b.shape[2]
+    assert fixed.chosen is not None
+    k, q = fixed.chosen.shape[1], b.shape[2]
     return up.reshape(*up.shape[:2], -1, k, q).permute(0, 3, 1, 2, 4).reshape(len(up), -1, q)

@@ -45,10 +45,10 @@ def differentiable(backward: Backward) -> Backward:
 
 def indexed(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
     """Each expert's samples with W + ΔW_e. a: (E, p, n); b: (E, m, p)."""
-    scale, operation, counts, index = fixed
-    if index is not None:
-        order = index.flatten().argsort(stable=True)
-        in_order = indexed(x[order], weight, bias, a, b, fixed._replace(index=None))
+    scale, operation, counts, chosen = fixed
+    if chosen is not None:
+        order = chosen.flatten().argsort(stable=True)
+        in_order = indexed(x[order], weight, bias, a, b, fixed._replace(chosen=None))
         return in_order[order.argsort()]
     deltas = (torch.bmm(scale * b, a)).view(len(a), *weight.shape)
     bias = None if bias is None else bias.to(x.dtype)
@@ -63,11 +63,11 @@ def indexed(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor
 def weighted(
     x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
 ) -> Tensor:
-    """y = W x + Σ_e γ_e ΔW_e x. gamma: (B, E); or (B, k), of the experts in ``fixed.index``."""
-    scale, operation, _, index = fixed
-    if index is not None:
+    """y = W x + Σ_e γ_e ΔW_e x. gamma: (B, E); or (B, k), of the experts in ``fixed.chosen``."""
+    scale, operation, _, chosen = fixed
+    if chosen is not None:
         # a product and a sum, as scatter_add has no deterministic form on CUDA
-        chosen_by = index[:, :, None] == torch.arange(len(a), device=index.device)  # (B, k, E)
+        chosen_by = chosen[:, :, None] == torch.arange(len(a), device=chosen.device)  # (B, k, E)
         gamma = (gamma[:, :, None] * chosen_by).sum(1)
     y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
     deltas = torch.bmm(scale * b, a).to(x.dtype)
