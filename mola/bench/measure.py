@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-# it defines the operator mola::gated_rows
-from mola.layers.plans import fused as fused
 from mola.training.flops import flop_counter
 
 Work = Callable[[], object]
@@ -102,11 +100,7 @@ def peak_bytes(work: Work, device: torch.device) -> int:
 
 def flops(work: Work) -> int:
     """Floating-point operations of convolutions and matrix products; a multiplication and an addition are two."""
-    formulas = {
-        torch.ops.aten.convolution_backward: _of_convolution_backward,
-        torch.ops.mola.gated_rows: _of_gated_rows,
-    }
-    counter = flop_counter(formulas)
+    counter = flop_counter({torch.ops.aten.convolution_backward: _of_convolution_backward})
     # the kernels of torch.compile can't be counted
     with torch.compiler.set_stance("force_eager"), counter:
         work()
@@ -122,14 +116,6 @@ def _of_convolution_backward(
     *_, transposed, _, _, output_mask = rest
     outputs = x if transposed else grad
     return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(output_mask[:2])  # type: ignore[index, misc]
-
-
-def _of_gated_rows(
-    x: torch.Size, weight: torch.Size, bias: object, down: torch.Size, *rest: object, out_shape: object = None
-) -> int:
-    """Of the plan "fused", forward or backward. Shapes: x (B, L, C_in), weight (C_out, C_in), down (E·r, C_in)."""
-    outputs, inputs = weight
-    return 2 * math.prod(x[:-1]) * (inputs * outputs + down[0] * (inputs + outputs))
 
 
 def rate_of_products(device: torch.device, dtype: torch.dtype) -> float:

@@ -48,10 +48,12 @@ class WeightGate:
 
     weights: (B, E), or (B, experts used).
     experts: (experts used,) int64 on the layers' device; None for all.
+    chosen:  of a sparse gate, the same sample by sample: weights (B, k), and the numbers of the experts (B, k) int64.
     """
 
     weights: Tensor
     experts: Tensor | None = None
+    chosen: tuple[Tensor, Tensor] | None = None
 
     @property
     def size(self) -> int:
@@ -115,7 +117,7 @@ def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device)
     used, place = _indices(chosen, experts, device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
     chosen_by = place.to(device)[:, :, None] == torch.arange(len(used), device=device)  # (B, k, experts used)
     # A product and a sum, as scatter_add has no deterministic form on CUDA.
-    return WeightGate((weights[:, :, None] * chosen_by).sum(1), used.to(device))
+    return WeightGate((weights[:, :, None] * chosen_by).sum(1), used.to(device), (weights, chosen.to(device)))
 
 
 def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from copy import copy
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -87,9 +86,7 @@ class Features:
         """Compute what is missing or damaged, and return the arrays, memory-mapped: ``<group>.<split>.features``
         (N, V, C, h, w) float32, with one view outside of training. An interrupted call goes on where it stopped.
         """
-        with ExitStack() as stack:
-            with disk.errors_as_bad_input(self.folder, WHAT):
-                stack.enter_context(store.sole_writer(self.folder))
+        with disk.errors_as_bad_input(self.folder, WHAT), store.sole_writer(self.folder):
             prepared = Prepared.read(self.folder)
             for path, wrong in prepared.damaged(self.folder) if prepared else ():
                 log.warning("%s: computed again", wrong)

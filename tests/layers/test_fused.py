@@ -173,13 +173,19 @@ def test_the_choice_is_never_fused(monkeypatch):
 def test_operations_are_counted_without_triton(no_triton):
     """On "meta", where nothing runs: two for each multiplication, forward and twice as many backward."""
     from mola.bench.measure import flops
+    from mola.training.flops import flop_counter
 
     with torch.device("meta"):
         layer, x = LowRankLinear(nn.Linear(40, 50), 4, 2), torch.zeros(3, 7, 40, requires_grad=True)
         gate = torch.zeros(3, 4)
     layer.plan = "fused"
     counted = flops(lambda: torch.autograd.backward(run(layer, x, gate).sum()))
-    assert counted == 3 * 2 * 3 * 7 * (40 * 50 + 4 * 2 * (40 + 50))
+    forward = 2 * 3 * 7 * (40 * 50 + 4 * 2 * (40 + 50))
+    assert counted == 3 * forward
+    # as a record has it
+    with torch.no_grad(), flop_counter() as counter:
+        run(layer, x, gate)
+    assert counter.get_total_flops() == forward
 
 
 def test_a_model_that_cannot_have_it_says_so_at_its_first_batch():

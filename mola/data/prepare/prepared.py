@@ -152,7 +152,7 @@ class Prepared(BaseModel, populate_by_name=True):
         advice: what prepares them anew, for the message. Raises BadInput for the first one that is damaged.
         """
         for path, wrong in self.damaged(folder):
-            raise BadInput(f"{wrong}; remove {path.name}, and {advice}")
+            raise BadInput(f"{wrong}; remove {path.name}, and {advice}" if path.exists() else f"{wrong}; {advice}")
         return {path.stem: np.load(path, mmap_mode="r") for path, _ in self._files(folder)}
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, PreparedArray]]:

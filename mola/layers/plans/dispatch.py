@@ -2,11 +2,13 @@
 
 index gate
     grouped   the samples of each expert with W + ΔW_e: a plain layer's operations, and E merged weights.
-    separate  y = W x, plus the thin products of each sample's own expert; a convolution's on unfolded columns, but for
-              1 × 1 kernels of a rank that is not wide, which take the whole batch at once.
+    separate  y = W x, plus the thin products of each sample's own expert. Linear layers, and 1 × 1 kernels of a rank
+              that is not wide, take the whole batch at once, each sample with copies of A and B; convolutions take one
+              expert after the other, on unfolded columns.
 weight gate
     factored  y = W x + B (γ ⊙ A x): operations grow with E, on few channels.
-    fused     the same in one kernel, in Triton: linear layers and 1 × 1 convolutions, on CUDA. By force alone: its
+    separate  of a sparse gate: y = W x, plus the thin products of each sample's own k experts, with copies of A and B.
+    fused     as factored, in one kernel, in Triton: linear layers and 1 × 1 convolutions, on CUDA. By force alone: its
               speed was not measured on any GPU, so nothing is known that "auto" could choose it by.
     An index gate that torch.compile traces is taken as weights of 0 and 1, so that a graph serves every mix of experts.
 both, and what the others are measured against
@@ -20,14 +22,18 @@ convolution     separate where E merged weights cost more than the thin products
  index gate     FEW_POINTS × E × C_in × C_out > N × (C_in + C_out), for others, which unfold columns, where
                 E × (C_out + CALLS) > FEW_COLUMNS × N, of the E experts present; else grouped
 convolution     stacked with groups (one more map per expert is cheap there)
- weight gate    merged for a single sample whose N × (operations of the small maps) exceed those of merging
+ weight gate    separate where a batch of a sparse gate uses FEW_EXPERTS × k experts or more
+                merged for a single sample whose N × (operations of the small maps) exceed those of merging
                 else factored
-linear          separate with an index gate, factored with weights, at any size: merged weights have cost more
-                wherever they were timed
+linear          separate with an index gate, at any size; of a sparse gate where the batch uses more than k experts
+                and copies are not larger than x, which has k × r tokens then; else factored. Merged weights have cost
+                more wherever they were timed
 ==============  ===========================================================================================
 
 Operations alone mislead: per-sample weights look cheapest for large kernels on small maps and took 2.6 to 49 times as
-long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`` times them all.
+long there on a CPU. ``layer.plan`` forces another; ``mola bench layers --plans`` times them all. The constants are
+fixed rather than measured on the machine that runs: another machine would choose other plans, and the same run would
+have other bits there.
 """
 
 from __future__ import annotations
@@ -41,8 +47,9 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from mola.layers.gate_kinds import Gate, IndexGate, WeightGate, is_tracing, one_hot
 from mola.layers.plans import fused, written
-from mola.layers.plans.indexed import Grouped, SeparateMaps, SeparatePoints, SeparateRows
+from mola.layers.plans.indexed import Grouped, Permuted, SeparateMaps, SeparatePoints, SeparateRows
 from mola.layers.plans.operations import Convolve, Fixed, Multiply, Operation, no_autocast
+from mola.layers.plans.samples import SampledMaps, SampledRows
 from mola.layers.plans.weighted import FactoredConvolution, FactoredRows
 from mola.types import BadInput, Plan
 
@@ -55,6 +62,10 @@ FEW_COLUMNS = 3.5
 CALLS = 128
 # A rank above WIDE times H'·W' is wide: copies of A and B for each sample then cost more than unfolding.
 WIDE = 2
+# A sparse gate's samples use few experts where the batch uses FEW_EXPERTS times as many.
+FEW_EXPERTS = 8
+# Rows of a linear layer that are fewer than the rank want no copies where an expert has MANY_SAMPLES samples.
+MANY_SAMPLES = 16
 
 
 class Layer(Protocol):
@@ -141,9 +152,21 @@ def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) ->
     if groups > 1:
         return "stacked"
     rows, width = layer.B.shape[1], layer.A.shape[2]
+    if _is_sparse(layer, gate, positions):
+        return "separate"
     if gate.size == 1 and positions * (rows + layer.weight[0].numel()) > rows * width:
         return "merged"
     return "factored"
+
+
+def _is_sparse(layer: Layer, gate: WeightGate, positions: int) -> bool:
+    """Whether samples use few of the experts that the batch uses."""
+    if gate.chosen is None or gate.experts is None or torch.compiler.is_compiling():
+        return False
+    used, k = len(gate.experts), gate.chosen[1].shape[1]
+    if layer.weight.dim() == 2:
+        return used > k and positions >= k * layer.rank
+    return used >= FEW_EXPERTS * max(k, 1)
 
 
 def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
@@ -156,7 +179,9 @@ def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bo
 
 def applicable(layer: Layer, gate: Gate) -> tuple[Plan, ...]:
     """The plans that a layer can be forced to."""
-    of_gate: tuple[Plan, ...] = ("grouped", "separate") if isinstance(gate, IndexGate) else ("factored",)
+    of_gate: tuple[Plan, ...] = ("grouped", "separate")
+    if isinstance(gate, WeightGate):
+        of_gate = ("factored",) if gate.chosen is None else ("factored", "separate")
     ungrouped = getattr(layer, "groups", 1) == 1
     if isinstance(gate, WeightGate) and fused.why_not(layer, gate.weights.shape[1]) is None:
         of_gate = (*of_gate, "fused")
@@ -197,11 +222,19 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
     elif isinstance(operation, Multiply):
         # out here, as gradients of gradients follow it
         x, function = x.contiguous(), SeparateRows
+        if _by_samples(x, gate, layer.rank):
+            fixed = Fixed(scale, operation, gate.counts, gate.index.to(x.device)[:, None])
+            return SampledRows.apply(x, layer.weight, layer.bias, a, b, None, fixed)  # type: ignore[no-any-return]
     else:
         function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
-    x = x if gate.order is None else x[gate.order]
+    x = x if gate.order is None else Permuted.apply(x, gate.order, gate.inverse)
     y: Tensor = function.apply(x, layer.weight, layer.bias, a, b, Fixed(scale, operation, gate.counts))
-    return y if gate.order is None else y[gate.inverse]
+    return y if gate.order is None else Permuted.apply(y, gate.inverse, gate.order)
+
+
+def _by_samples(x: Tensor, gate: IndexGate, rank: int) -> bool:
+    """Whether copies of A and B for each sample cost less than thin products of one expert after the other."""
+    return x.shape[1] >= rank or gate.size < MANY_SAMPLES * len(gate.present)
 
 
 def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> bool:
@@ -212,6 +245,12 @@ def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> boo
 
 def _weighted(layer: Layer, operation: Operation, x: Tensor, gate: WeightGate, plan: Plan) -> Tensor:
     a, b, scale, gamma = layer.A, layer.B, layer.alpha / layer.rank, gate.weights
+    if plan == "separate" and gate.chosen is not None:
+        gamma, chosen = gate.chosen
+        fixed = Fixed(scale, operation, chosen=chosen)
+        sampled = SampledRows if isinstance(operation, Multiply) else SampledMaps
+        x = x.contiguous() if isinstance(operation, Multiply) else x
+        return sampled.apply(x, layer.weight, layer.bias, a, b, gamma, fixed)  # type: ignore[no-any-return]
     # A sparse gate names the experts that it uses.
     if gate.experts is not None:
         a, b = a[gate.experts], b[gate.experts]

@@ -6,6 +6,7 @@ is the gradient of what follows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +20,29 @@ from mola.layers.plans.written import differentiable
 Counts = tuple[int, ...]
 
 
+class Permuted(torch.autograd.Function):
+    """The samples x (B, …) in another order (B,). The gradient is put back by ``inverse``; torch's own would add it to
+    zeros, number by number, which takes many times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.inverse = inverse
+        # index_select is the faster, but doesn't keep channels last, which "contiguous" maps of 1 × 1 can be as well
+        is_plain = all(stride == math.prod(x.shape[axis + 1 :]) for axis, stride in enumerate(x.stride()))
+        return x.index_select(0, order) if is_plain else x[order]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        return grad.index_select(0, ctx.inverse), None, None
+
+
 class Grouped(torch.autograd.Function):
     """Each expert's samples with W + ΔW_e. The E merged weights are recomputed in backward rather than kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-        scale, operation, counts = ctx.fixed = fixed
+        scale, operation, counts, _ = ctx.fixed = fixed
         ctx.save_for_backward(x, weight, a, b)
         bias = None if bias is None else bias.to(x.dtype)
         parts = [
@@ -36,7 +54,7 @@ class Grouped(torch.autograd.Function):
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b = ctx.saved_tensors
-        scale, operation, counts = ctx.fixed
+        scale, operation, counts, _ = ctx.fixed
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         grad_x: list[Tensor] = []
         grad_weight: Tensor | None = None
@@ -72,7 +90,7 @@ class SeparateRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-        scale, _, counts = ctx.fixed = fixed
+        scale, _, counts, _ = ctx.fixed = fixed
         # Thin products are fast where the long axis is contiguous: B is transposed, and its gradient too.
         down = a.to(x.dtype)  # (E, r, C_in)
         up = (scale * b).to(x.dtype).transpose(1, 2).contiguous()  # (E, r, C_out)
@@ -88,7 +106,7 @@ class SeparateRows(torch.autograd.Function):
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, _, _, down, up, inner = ctx.saved_tensors
-        scale, _, counts = ctx.fixed
+        scale, _, counts, _ = ctx.fixed
         grad_y = grad_y.contiguous()
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         grad_x = grad_y @ weight.to(x.dtype) if needs_x else None
@@ -119,7 +137,7 @@ class SeparateMaps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-        scale, operation, counts = ctx.fixed = fixed
+        scale, operation, counts, _ = ctx.fixed = fixed
         assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         down, up = a.to(x.dtype), b.to(x.dtype).view(len(b), y.shape[1], -1)  # (E, q, width), (E, C_out, n·q)
@@ -139,7 +157,7 @@ class SeparateMaps(torch.autograd.Function):
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, _, _, down, up, inner = ctx.saved_tensors
-        (scale, operation, counts), kernel = ctx.fixed, weight.shape[2:]
+        (scale, operation, counts, _), kernel = ctx.fixed, weight.shape[2:]
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         q, width = down.shape[1:]
         grad_x, grad_weight = operation.backward(grad_y, x, weight.to(x.dtype), needs_x, needs_weight)
@@ -171,7 +189,7 @@ class SeparatePoints(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-        scale, operation, counts = ctx.fixed = fixed
+        scale, operation, counts, _ = ctx.fixed = fixed
         assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         points = operation.strided(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)
@@ -184,7 +202,7 @@ class SeparatePoints(torch.autograd.Function):
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, inner = ctx.saved_tensors
-        scale, operation, counts = ctx.fixed
+        scale, operation, counts, _ = ctx.fixed
         needs_x, needs_weight, needs_bias, needs_a, needs_b, _ = ctx.needs_input_grad
         grad_points = grad_y.reshape(*grad_y.shape[:2], -1)  # (B, C_out, L)
         points = operation.strided(x).reshape(*x.shape[:2], -1)  # (B, C_in, L)

@@ -64,15 +64,21 @@ class Convolve:
 
     def columns(self, x: Tensor, kernel: tuple[int, ...], width: int) -> Tensor:
         """What the kernel reads at every position, cut into n parts: (B, H'·W', n, width)."""
-        # (B, C_in·k·k, H'·W')
-        columns = F.unfold(x, kernel, self.dilation, self.padding, self.stride)
+        columns = self.unfold(x, kernel)
         return columns.view(x.shape[0], -1, width, columns.shape[2]).permute(0, 3, 1, 2)
 
     def fold_columns(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
         """The adjoint of :meth:`columns`: what each position of an input (B, C_in, H, W) gets from all its columns."""
         # (B, C_in·k·k, H'·W')
-        whole = columns.reshape(*columns.shape[:2], -1).transpose(1, 2)
-        return F.fold(whole, shape[2:], kernel, self.dilation, self.padding, self.stride)
+        return self.fold(columns.reshape(*columns.shape[:2], -1).transpose(1, 2), shape, kernel)
+
+    def unfold(self, x: Tensor, kernel: tuple[int, ...]) -> Tensor:
+        """What the kernel reads at every position: (B, C_in·k·k, H'·W')."""
+        return F.unfold(x, kernel, self.dilation, self.padding, self.stride)
+
+    def fold(self, columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Tensor:
+        """The adjoint of :meth:`unfold`: what each position of an input (B, C_in, H, W) gets from all its columns."""
+        return F.fold(columns, shape[2:], kernel, self.dilation, self.padding, self.stride)
 
     def backward(
         self, grad_y: Tensor, x: Tensor, weight: Tensor, needs_x: bool = True, needs_weight: bool = True
@@ -125,10 +131,16 @@ Operation = Convolve | Multiply
 
 
 class Fixed(NamedTuple):
-    """What a plan computes with that has no gradient: α/r, the operation, and for the index gate the number of samples
-    of each expert (E numbers).
+    """What a plan computes with that has no gradient.
+
+    scale:     α/r.
+    operation: the layer's.
+    counts:    of an index gate, the number of samples of each expert, E numbers.
+    chosen:    (B, k) int64, the experts of each sample: of a sparse gate, or, with k = 1, of an index gate's batch that
+               is not sorted by expert.
     """
 
     scale: float
     operation: Operation
     counts: tuple[int, ...] = ()
+    chosen: Tensor | None = None

@@ -69,7 +69,7 @@ class FactoredConvolution(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
     ) -> Tensor:
-        scale, operation, _ = ctx.fixed = fixed
+        scale, operation, *_ = ctx.fixed = fixed
         assert isinstance(operation, Convolve)
         y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         small = _down(x, _slices(a, weight, x.dtype), len(a), operation)
@@ -85,7 +85,7 @@ class FactoredConvolution(torch.autograd.Function):
     @differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Gradients:
         x, weight, a, b, gamma, small = ctx.saved_tensors
-        scale, operation, _ = ctx.fixed
+        scale, operation, *_ = ctx.fixed
         needs_x, needs_weight, needs_bias, needs_a, needs_b, needs_gamma, _ = ctx.needs_input_grad
         slices = _slices(a, weight, x.dtype)
         small = _down(x, slices, len(a), operation) if small is None else small

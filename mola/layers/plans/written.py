@@ -44,8 +44,12 @@ def differentiable(backward: Backward) -> Backward:
 
 
 def indexed(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, fixed: Fixed) -> Tensor:
-    """Each expert's samples with W + ΔW_e, for a batch sorted by expert. a: (E, p, n); b: (E, m, p)."""
-    scale, operation, counts = fixed
+    """Each expert's samples with W + ΔW_e. a: (E, p, n); b: (E, m, p)."""
+    scale, operation, counts, chosen = fixed
+    if chosen is not None:
+        order = chosen.flatten().argsort(stable=True)
+        in_order = indexed(x[order], weight, bias, a, b, fixed._replace(chosen=None))
+        return in_order[order.argsort()]
     deltas = (torch.bmm(scale * b, a)).view(len(a), *weight.shape)
     bias = None if bias is None else bias.to(x.dtype)
     parts = [
@@ -59,8 +63,12 @@ def indexed(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor
 def weighted(
     x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, gamma: Tensor, fixed: Fixed
 ) -> Tensor:
-    """y = W x + Σ_e γ_e ΔW_e x. gamma: (B, E)."""
-    scale, operation, _ = fixed
+    """y = W x + Σ_e γ_e ΔW_e x. gamma: (B, E); or (B, k), of the experts in ``fixed.chosen``."""
+    scale, operation, _, chosen = fixed
+    if chosen is not None:
+        # a product and a sum, as scatter_add has no deterministic form on CUDA
+        chosen_by = chosen[:, :, None] == torch.arange(len(a), device=chosen.device)  # (B, k, E)
+        gamma = (gamma[:, :, None] * chosen_by).sum(1)
     y = operation(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
     deltas = torch.bmm(scale * b, a).to(x.dtype)
     for weights, delta in zip(gamma.to(x.dtype).unbind(1), deltas.unbind(), strict=True):
@@ -68,17 +76,20 @@ def weighted(
     return y
 
 
-def gradients(grad_y: Tensor, inputs: Sequence[Tensor], fixed: Fixed, needed: Sequence[bool]) -> Gradients:
+def gradients(grad_y: Tensor, inputs: Sequence[Any], fixed: Fixed, needed: Sequence[bool]) -> Gradients:
     """The gradients of (x, weight, bias, a, b[, gamma]), differentiable: None where one is not needed.
 
-    inputs: x, weight, a, b, and gamma of a weight gate; the bias's value decides nothing.
+    inputs: x, weight, a, b, and gamma of a weight gate, or None; the bias's value decides nothing.
     needed: for each of the above, the bias among them, and last for what has no gradient.
     """
     x, weight, a, b, *gamma = inputs
     needs_bias = needed[2]
     asked = [tensor for tensor, is_needed in zip(inputs, [*needed[:2], *needed[3:-1]], strict=True) if is_needed]
     with torch.enable_grad():
-        y = weighted(x, weight, None, a, b, gamma[0], fixed) if gamma else indexed(x, weight, None, a, b, fixed)
+        if gamma and gamma[0] is not None:
+            y = weighted(x, weight, None, a, b, gamma[0], fixed)
+        else:
+            y = indexed(x, weight, None, a, b, fixed)
         results = iter(torch.autograd.grad(y, asked, grad_y, create_graph=True) if asked else ())
         of_bias = fixed.operation.bias_gradient(grad_y) if needs_bias else None
     of_inputs = [next(results) if is_needed else None for is_needed in [*needed[:2], *needed[3:-1]]]
