@@ -77,7 +77,7 @@ def test_list_shows_names_with_sources():
         (["train", "-s", "zero"], ["--seed", "integer"]),
         (["train", "-s", "-1"], ["--seed"]),
         (["tune", "-m", "sharde"], ["sharde", "did you mean 'shared'?"]),
-        (["tune", "-c", "config/pacs.yaml", "-m", "shared"], ["tune: expected a section", "'pacs'"]),
+        (["tune", "-c", "config/smoke.yaml", "-m", "shared"], ["tune: expected a section", "'smoke'"]),
         (["trian"], ["trian"]),
         (["train", "--sed", "0"], ["--sed"]),
     ],
