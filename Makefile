@@ -70,6 +70,7 @@ docs: .venv/.docs
 
 # mola bench of everything that docs/benchmarks shows, then its page; NAMES="layers-resnet18 …" measures these alone
 benchmarks: setup
+	$(INSTALL) --no-build-isolation -e '.[compare]'
 	python tools/make_benchmarks.py $(NAMES)
 
 smoke: setup

@@ -71,9 +71,7 @@ class Rates:
             a_step = f"a step takes {self.flops / 1e9:.2g} billion operations an image"
             device = f"a device that reaches {self.tera:g}·10¹² a second"
             share = self.loader / self.needed
-            lines.append(
-                f"a step takes {a_step}: {device} needs {self.needed:.0f} images/s, {share:.1f} times from here"
-            )
+            lines.append(f"{a_step}: {device} needs {self.needed:.0f} images/s, {share:.2g} times from here")
         return lines
 
 

@@ -19,14 +19,17 @@ from mola.registry import did_you_mean
 from mola.types import BadInput, Factorisation, Plan
 
 M = TypeVar("M", bound=nn.Module)
-# "top2": the router's weights but for the two largest; "two_conv": the router's, on PEFT's factorisation
-Gate = Literal["grad", "router", "top2", "two_conv"]
+# "sorted": grad's indices in ascending order, as the loader gives them; "top2": the router's weights but for the two
+# largest; "two_conv": the router's, on PEFT's factorisation
+Gate = Literal["grad", "sorted", "router", "top2", "two_conv"]
 GATES: tuple[Gate, ...] = get_args(Gate)
-# "fused" is added where it runs on a GPU
+DEFAULT: tuple[Gate, ...] = ("grad", "sorted", "router")
+# "fused" is added where it runs on a GPU; those of "sorted" are grad's
 WEIGHTED: tuple[Plan, ...] = ("factored", "stacked", "merged")
 PLANS: dict[Gate, tuple[Plan, ...]] = {
     "grad": ("grouped", "separate", "stacked", "merged"),
-    **dict.fromkeys(GATES[1:], WEIGHTED),
+    "sorted": (),
+    **dict.fromkeys(GATES[2:], WEIGHTED),
 }
 
 
@@ -35,7 +38,7 @@ def entries(
     setting: Setting,
     experts: Iterable[int],
     every_plan: bool,
-    gates: Sequence[str] = ("grad", "router"),
+    gates: Sequence[str] = DEFAULT,
 ) -> dict[str, Entry]:
     """The plain model, then each gate with each number of experts; ``every_plan``: with every plan forced, too. "fused"
     is forced on a GPU alone, and there on the layers that take it, if any; the others choose.
@@ -50,7 +53,7 @@ def entries(
         index = torch.arange(workload.batch)[torch.randperm(workload.batch)] % number
         weights = torch.randn(workload.batch, number, device=setting.on).softmax(1).requires_grad_()
         for name in _checked(gates, number):
-            opened = {"grad": index, "top2": _largest_two(weights)}.get(name, weights)
+            opened = {"grad": index, "sorted": index.sort().values, "top2": _largest_two(weights)}.get(name, weights)
             factorisation: Factorisation = "two_conv" if name == "two_conv" else "loralib"
             plans: tuple[Plan | Literal["auto"], ...] = ("auto", *(_plans(name, setting.on) if every_plan else ()))
             for plan in plans:
@@ -68,7 +71,7 @@ def entries(
 
 def _plans(name: Gate, device: torch.device) -> tuple[Plan, ...]:
     """Those that are timed for a gate; the time of an interpreted kernel would say nothing."""
-    timed = name != "grad" and device.type == "cuda" and fused.unavailable(device) is None
+    timed = PLANS[name] is WEIGHTED and device.type == "cuda" and fused.unavailable(device) is None
     return (*PLANS[name], "fused") if timed else PLANS[name]
 
 

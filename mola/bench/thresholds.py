@@ -49,10 +49,13 @@ def _on_a_gpu(row: str, least: float) -> Threshold:
 
 THRESHOLDS = (
     Threshold("resnet50", "grad E=4", "plain", 1.18, 1.05),
+    Threshold("resnet50", "sorted E=4", "plain", 1.18, 1.05),
     Threshold("resnet50", "router E=4", "plain", 1.28, 1.07),
     Threshold("resnet18", "grad E=4", "plain", 1.22),
+    Threshold("resnet18", "sorted E=4", "plain", 1.22),
     Threshold("resnet18", "router E=4", "plain", 1.32),
     Threshold("vit_small", "grad E=4", "plain", 1.10),
+    Threshold("vit_small", "sorted E=4", "plain", 1.10),
     Threshold("vit_small", "router E=4", "plain", 1.12),
     Threshold("resnet18", "grad E=32", "grad E=4", 1.35, 1.4),
     Threshold("resnet18", "router E=32", "router E=4", 2.6),

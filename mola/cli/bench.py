@@ -73,7 +73,7 @@ def layers(
         typer.Option(
             "--gate",
             metavar="NAME",
-            help="grad, router, top2 or two_conv; repeatable; all: every one. Default: grad and router.",
+            help="grad, sorted, router, top2 or two_conv; repeatable; all: every one. Default: the first three.",
         ),
     ] = None,
     plans: Annotated[
@@ -92,20 +92,21 @@ def layers(
 ) -> None:
     """Time, memory and operations of a model with adapters, forward and backward, relative to the model without.
 
-    Rows "grad" open the adapters by an expert's index for each image, rows "router" by a weight for each expert, "top2"
-    by the two largest of these; "two_conv" is "router" with PEFT's factorisation instead of the paper's.
+    Rows "grad" open the adapters by an expert's index for each image, in any order, "sorted" in ascending order, as the
+    loader gives them; rows "router" by a weight for each expert, "top2" by the two largest of these; "two_conv" is
+    "router" with PEFT's factorisation instead of the paper's.
     "memory" counts parameters, gradients and activations; "working" neither parameters nor gradients.
     Lines below the table say which of the project's thresholds were met. They bind the named workloads as they are.
 
     Examples: mola bench layers --model resnet18 -e 4 -e 32 --gate all; mola bench layers --model convnext_tiny
     """
-    from mola.bench.layers import GATES, entries
+    from mola.bench.layers import DEFAULT, GATES, entries
     from mola.bench.lookup import workload
     from mola.bench.workloads import Setting
 
     work = workload(model, batch, size, where, rank)
     setting = Setting(device, precision, channels_last, compiled)  # type: ignore[arg-type]
-    gates = list(GATES) if gate == ["all"] else gate or ["grad", "router"]
+    gates = list(GATES) if gate == ["all"] else gate or DEFAULT
     _measure(work, setting, entries(work, setting, experts or [4], plans, gates), repeats, file)
 
 
