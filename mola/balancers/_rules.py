@@ -267,7 +267,7 @@ def _adapted(layer: Any, operation: Operation, x: Tensor, gate: Gate) -> Tensor:
         return _watch(y, (layer.weight, layer.bias), rule, x)
 
     split = next(iter(standing.values())).origin
-    fixed_gate = gate if isinstance(gate, IndexGate) else WeightGate(gate.weights.detach(), gate.experts)
+    fixed_gate = gate if isinstance(gate, IndexGate) else _of_samples(gate, Tensor.detach)
 
     def again(rows: Rows, grad: Tensor, x: Tensor) -> Sequence[Tensor | None]:
         part = _gate_of(fixed_gate, lambda tensor: split.part(tensor, rows), layer.experts, x.device)
@@ -283,7 +283,13 @@ def _gate_of(gate: Gate, part: Callable[[Tensor], Tensor], experts: int, device:
     """The gate of some of the samples."""
     if isinstance(gate, IndexGate):
         return as_gate(part(gate.index), experts, device)
-    return WeightGate(part(gate.weights), gate.experts)
+    return _of_samples(gate, part)
+
+
+def _of_samples(gate: WeightGate, change: Callable[[Tensor], Tensor]) -> WeightGate:
+    """The gate with what is of samples changed."""
+    chosen = gate.chosen and (change(gate.chosen[0]), change(gate.chosen[1]))
+    return WeightGate(change(gate.weights), gate.experts, chosen)
 
 
 RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {

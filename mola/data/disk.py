@@ -27,7 +27,7 @@ def errors_as_bad_input(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(f"{folder}: expected to write {what}, found {reason(error)}") from None
+        raise BadInput(f"{folder}: expected to write {what}, found {reason(error)}") from error
 
 
 def reason(error: OSError) -> str:

@@ -8,6 +8,7 @@ are not stamped yet are as stale as they were, and the same command goes on.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from mola.training.cost import costs
 from mola.training.devices import claim
 from mola.types import BadInput
 
+log = logging.getLogger(__name__)
 COUNTED = ("parameters", "flops_per_sample")  # of a record, what no training decides
 Line = tuple[str, bool]  # what happened, and whether it is as it should be
 # of a study with the code of today, trained in a scratch folder: see mola.tuning.again.differences
@@ -244,15 +246,20 @@ def _write(experiment: Experiment, old: Record, record: Record, source: Path) ->
 
 def _measured(folder: Path) -> dict[str, Any] | None:
     """What the probes of a run measured; None where it was changed since, or is of another record than the one beside
-    it: such a file stays as it is, and figures leave it out.
+    it: such a file stays as it is, and figures leave it out. Raises OSError where one of the two can't be read.
     """
+    data = (folder / ANALYSIS).read_bytes()
     try:
-        content = json.loads((folder / ANALYSIS).read_bytes())
+        content = json.loads(data)
         expected = records.read(folder / records.NAME).fingerprint.all
-    except (OSError, ValueError, RecursionError, BadInput):
-        return None
+    except (FileNotFoundError, ValueError, RecursionError, BadInput):
+        content = expected = None
     whole = isinstance(content, dict) and with_checksum(content) == content
-    return content if whole and content.get("fingerprint") == expected else None
+    if whole and content["fingerprint"] == expected:
+        measured: dict[str, Any] = content
+        return measured
+    log.warning("%s: not the one that was measured; it stays as it is, and figures leave it out", folder / ANALYSIS)
+    return None
 
 
 def _is_there(old: Record, folder: Path) -> bool:

@@ -14,9 +14,11 @@ from mola.types import BadInput
 class IndexGate:
     """Each sample has one expert. Nothing of shape (B, E) is built.
 
-    index:   (B,) int64, the expert of each sample, on the CPU.
+    index:   (B,) int64, the expert of each sample, on the CPU. Like all tensors here it is the gate's own: a caller may
+             fill theirs anew before the backward pass.
     counts:  the number of samples of each expert, E numbers.
     order:   (B,) int64 that sorts the batch by expert, on the layers' device; None where it is sorted already.
+    placed:  index on the layers' device.
     present: the experts that have samples, in ascending order.
     inverse: (B,) int64 that undoes ``order``; None where that is.
     sorted:  the gate of the sorted batch; None where ``order`` is.
@@ -25,6 +27,7 @@ class IndexGate:
     index: Tensor
     counts: tuple[int, ...]
     order: Tensor | None
+    placed: Tensor
     present: tuple[int, ...] = field(init=False)
     inverse: Tensor | None = field(init=False, default=None)
     sorted: IndexGate | None = field(init=False, default=None)
@@ -39,7 +42,7 @@ class IndexGate:
         self.present = tuple(expert for expert, count in enumerate(self.counts) if count)
         if self.order is not None:
             self.inverse = self.order.argsort()
-            self.sorted = IndexGate(self.index.sort().values, self.counts, None)
+            self.sorted = IndexGate(self.index.sort().values, self.counts, None, self.placed[self.order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ class WeightGate:
 
     weights: (B, E), or (B, experts used).
     experts: (experts used,) int64 on the layers' device; None for all.
-    chosen:  of a sparse gate, the same sample by sample: weights (B, k), and the numbers of the experts (B, k) int64.
+    chosen:  of a sparse gate, the same sample by sample: weights (B, k), and the numbers of the experts (B, k) int64 on
+             the layers' device, a copy.
     """
 
     weights: Tensor
@@ -91,7 +95,7 @@ def as_gate(gate: object, experts: int, device: torch.device) -> Gate:
     index = _indices(gate, experts, device)
     counts = tuple(torch.bincount(index, minlength=experts).tolist())
     order = None if bool((index[1:] >= index[:-1]).all()) else index.argsort(stable=True).to(device)
-    return IndexGate(index, counts, order)
+    return IndexGate(index, counts, order, index.to(device))
 
 
 def as_indices(gate: object, names: tuple[str, ...] | None) -> object:
@@ -111,20 +115,24 @@ def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device)
     if weights.dim() != 2 or weights.shape != chosen.shape or not weights.is_floating_point():
         pair = f"{_shape_and_type(weights)} and {_shape_and_type(chosen)}"
         raise BadInput(f"gate: expected (B, k) floating-point weights and (B, k) int64 experts, found {pair}")
+    if not weights.shape[1]:
+        raise BadInput("gate: expected an expert or more for each sample, found (B, 0) weights")
     if chosen.dtype != torch.int64:
         raise BadInput(f"gate: expected int64 experts, found {_shape_and_type(chosen)}")
     _check_weights(weights, device)
     used, place = _indices(chosen, experts, device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
     chosen_by = place.to(device)[:, :, None] == torch.arange(len(used), device=device)  # (B, k, experts used)
     # A product and a sum, as scatter_add has no deterministic form on CUDA.
-    return WeightGate((weights[:, :, None] * chosen_by).sum(1), used.to(device), (weights, chosen.to(device)))
+    return WeightGate(
+        (weights[:, :, None] * chosen_by).sum(1), used.to(device), (weights, chosen.to(device, copy=True))
+    )
 
 
 def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:
-    """The indices on the CPU. The one time that a GPU is waited for: indices that are on the CPU already spare it."""
+    """The indices on the CPU, a copy. The one time that a GPU is waited for: indices that are on the CPU already spare it."""
     if gate.device not in (torch.device("cpu"), device):
         raise BadInput(f"gate: expected indices on the CPU or on {device}, found them on {gate.device}")
-    gate = gate.detach().cpu()
+    gate = gate.detach().to("cpu", copy=True)
     if gate.numel():
         low, high = (int(end) for end in torch.aminmax(gate))
         if low < 0 or high >= experts:

@@ -10,17 +10,29 @@ from typing import Any
 import torch
 
 from mola.data.disk import FULL
+from mola.faults import line_of
 from mola.training.epoch_losses import Diverged
 from mola.training.fit import Outcome
 
 LINES = 3  # places in the code
 # errors of the disk, which say nothing of the run
 OF_THE_DISK = {*FULL, errno.EROFS, errno.EIO, errno.ESTALE}
+OF_THE_MACHINE = {*OF_THE_DISK, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 def is_of_the_disk(error: Exception) -> bool:
     """Whether the disk is to blame, so that the run is as good as before."""
     return isinstance(error, OSError) and error.errno in OF_THE_DISK
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error, or what it came from, is one of files or of the system that says nothing of the settings: of
+    those that a plugin's code raised, a full disk, too many open files, too little memory; all others.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    return cause is not None and (cause.errno in OF_THE_MACHINE or line_of(cause) is None)
 
 
 def described(error: Exception, outcome: Outcome, log: Path) -> dict[str, Any]:

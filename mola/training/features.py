@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from copy import copy
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -86,7 +87,10 @@ class Features:
         """Compute what is missing or damaged, and return the arrays, memory-mapped: ``<group>.<split>.features``
         (N, V, C, h, w) float32, with one view outside of training. An interrupted call goes on where it stopped.
         """
-        with disk.errors_as_bad_input(self.folder, WHAT), store.sole_writer(self.folder):
+        with ExitStack() as stack:
+            # of the rest no error is bad input: what the machine lacks says nothing of the settings that are tuned
+            with disk.errors_as_bad_input(self.folder, WHAT):
+                stack.enter_context(store.sole_writer(self.folder))
             prepared = Prepared.read(self.folder)
             for path, wrong in prepared.damaged(self.folder) if prepared else ():
                 log.warning("%s: computed again", wrong)

@@ -19,9 +19,9 @@ from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mola.experiment import tuned
-from mola.faults import line_of
 from mola.sections import Settings, Tune
 from mola.seeds import derive
+from mola.training.failures import is_of_the_machine
 from mola.training.fit import OnStep
 from mola.tuning import space, store
 from mola.tuning.trial import Refused, Workplace, score
@@ -93,20 +93,20 @@ def run_trial(
             trial.set_user_attr(store.PARTS, parts)
     except optuna.TrialPruned:
         state = TrialState.PRUNED
-    except Refused as error:
-        if tune.grid is None:
-            state = TrialState.FAIL
-            trial.set_user_attr(store.REFUSED, str(error))
-        else:  # a combination of a grid can't be drawn again with other values: it counts
-            failure = str(error)
-            trial.set_user_attr(store.FAILURE, failure)
     except Exception as error:
         # a full disk, or too many open files, say nothing of the values: the trial stays open and is done again
-        if isinstance(error, OSError) and line_of(error) is None:
+        if is_of_the_machine(error):
             raise BadInput(f"{study.study_name}: tuning stopped: {error}; the same command goes on") from None
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        epochs = min(epochs + 1, whole)
-        trial.set_user_attr(store.FAILURE, failure)
+        if isinstance(error, Refused) and tune.grid is None:
+            state = TrialState.FAIL
+            trial.set_user_attr(store.REFUSED, str(error))
+        elif isinstance(error, Refused):  # a combination of a grid can't be drawn again with other values: it counts
+            failure = str(error)
+            trial.set_user_attr(store.FAILURE, failure)
+        else:
+            failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            epochs = min(epochs + 1, whole)
+            trial.set_user_attr(store.FAILURE, failure)
     trial.set_user_attr(store.EPOCHS, epochs)
     trial.set_user_attr(store.SECONDS, round(time.perf_counter() - began, 3))
     frozen = study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)

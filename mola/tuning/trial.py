@@ -82,7 +82,7 @@ def _seed(
     try:
         benchmark, method, balancer = build(settings, workplace.data, seed, workplace.device)
     except BadInput as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error)) from error
 
     def on_epoch(curve: Curve) -> None:
         nonlocal reported

@@ -146,6 +146,15 @@ def test_equals_a_pass_for_each_task(trunk, gate):
     compare(model, batch_of([3, 0, 3, 1, 0, 3]))
 
 
+@pytest.mark.parametrize("plan", ["factored", "separate"])
+@pytest.mark.parametrize("trunk", ["vit", "resnet"])
+def test_a_sparse_gate_under_a_forced_plan(trunk, plan):
+    torch.manual_seed(0)
+    network = mola.adapt(TRUNKS[trunk](), experts=4, rank=1, where=ADAPTED, plan=plan)
+    model = prepared(Model(network, GATES["top-k"]), batch_of([0, 1, 2, 3]))
+    compare(model, batch_of([0, 0, 1, 1, 2, 3]))
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=12))
 def test_any_mix_of_tasks(task):

@@ -1,6 +1,9 @@
 """Rows of several codes, runs that fail, records and commits that change meanwhile."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,6 +88,30 @@ def test_an_analysis_that_was_changed_is_not_signed_anew(experiment, damage):
     assert "digits/shared: 1 record certified by seed 0" in text and record(experiment, 1).certified
     assert paths[1].read_bytes() == damaged
     assert probed(paths[1]).get("fingerprint") != record(experiment, 1).fingerprint.all
+
+
+def test_an_analysis_that_cannot_be_read_now_is_not_lost(experiment, monkeypatch):
+    """The record keeps its old fingerprint, so that the next call signs both."""
+    path = experiment.run_folder(1) / "analysis.json"
+    for seed in (0, 1):
+        run.write_analysis(
+            experiment.run_folder(seed), record(experiment, seed), {"routing": {"sizes": {"layer1": [1, 2]}}}
+        )
+    real = Path.read_bytes
+
+    def read(self):
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read)
+        with pytest.raises(BadInput, match=os.strerror(errno.EIO)):
+            certified(experiment)
+    assert not record(experiment, 1).certified
+    certified(experiment)
+    assert record(experiment, 1).certified
+    assert probed(path)["fingerprint"] == record(experiment, 1).fingerprint.all
 
 
 def test_one_seed_is_trained_of_every_code_and_the_seeds_of_one_that_differs(experiment):

@@ -9,7 +9,8 @@ import pytest
 from studies import METHODS, opened, pretend, scored, trials
 
 from mola.experiment.spec import experiment
-from mola.tuning import budget, store, study
+from mola.faults import naming
+from mola.tuning import budget, store, study, trial
 from mola.types import BadInput
 
 
@@ -87,22 +88,42 @@ def test_where_every_trial_fails_the_configuration_is_kept_and_the_record_tells(
 
 
 def test_an_error_of_a_file_fails_a_trial_where_a_plugin_raised_it_and_else_ends_the_study(suite_of, monkeypatch):
-    """A plugin's missing file says something of its values; a full disk, or too many open files, nothing of them."""
+    """A plugin's missing file says something of its values; a full disk, or too many open files, nothing of them, also
+    where a plugin meets them.
+    """
     suite = suite_of()
+    named = lambda path: path.name if path.name == "test_budget.py" else None  # noqa: E731
     for number in (errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.ETIMEDOUT):
 
         def of_the_machine(settings, number=number):
             raise OSError(number, os.strerror(number))
 
-        pretend(monkeypatch, of_the_machine)
-        with pytest.raises(BadInput, match=rf"tuning stopped: .*{os.strerror(number)}; the same command goes on"):
-            study.tune(experiment(suite, "digits", "shared"))
+        with monkeypatch.context() as patch:
+            pretend(patch, of_the_machine)
+            with pytest.raises(BadInput, match=rf"tuning stopped: .*{os.strerror(number)}; the same command goes on"):
+                study.tune(experiment(suite, "digits", "shared"))
+
+    @naming
+    def guarded():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "image.png")
+
+    def unguarded():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for opens, words in ((guarded, "Too many open files"), (unguarded, "No space left on device")):
+        # where a trial trains, and where its model is built
+        for place, name in ((budget, "score"), (trial, "build")):
+            with monkeypatch.context() as patch:
+                patch.setattr("mola.plugins.shown", named)
+                patch.setattr(place, name, lambda *more, opens=opens: opens())
+                with pytest.raises(BadInput, match=rf"tuning stopped: .*{words}.*; the same"):
+                    study.tune(experiment(suite, "digits", "shared"))
 
     def of_the_plugin(settings):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "scale.npy")
 
     pretend(monkeypatch, of_the_plugin)
-    monkeypatch.setattr("mola.plugins.shown", lambda path: path.name if path.name == "test_budget.py" else None)
+    monkeypatch.setattr("mola.plugins.shown", named)
     assert study.tune(experiment(suite, "digits", "shared"))["failed"] == 3, "none was counted before"
 
 

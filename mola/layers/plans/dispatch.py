@@ -22,7 +22,8 @@ convolution     separate where E merged weights cost more than the thin products
  index gate     FEW_POINTS × E × C_in × C_out > N × (C_in + C_out), for others, which unfold columns, where
                 E × (C_out + CALLS) > FEW_COLUMNS × N, of the E experts present; else grouped
 convolution     stacked with groups (one more map per expert is cheap there)
- weight gate    separate where a batch of a sparse gate uses FEW_EXPERTS × k experts or more
+ weight gate    separate where a batch of a sparse gate uses FEW_EXPERTS × k experts or more (1 × 1 kernels: and where
+                k × r is not wide)
                 merged for a single sample whose N × (operations of the small maps) exceed those of merging
                 else factored
 linear          separate with an index gate, at any size; of a sparse gate where the batch uses more than k experts
@@ -64,8 +65,8 @@ CALLS = 128
 WIDE = 2
 # A sparse gate's samples use few experts where the batch uses FEW_EXPERTS times as many.
 FEW_EXPERTS = 8
-# Rows of a linear layer that are fewer than the rank want no copies where an expert has MANY_SAMPLES samples.
-MANY_SAMPLES = 16
+# Rows of a linear layer that are fewer than the rank want no copies where an expert has more than FEW_SAMPLES samples.
+FEW_SAMPLES = 2
 
 
 class Layer(Protocol):
@@ -152,21 +153,21 @@ def choose(layer: Layer, gate: Gate, positions: int, pointwise: bool = False) ->
     if groups > 1:
         return "stacked"
     rows, width = layer.B.shape[1], layer.A.shape[2]
-    if _is_sparse(layer, gate, positions):
+    if _is_sparse(layer, gate, positions, pointwise):
         return "separate"
     if gate.size == 1 and positions * (rows + layer.weight[0].numel()) > rows * width:
         return "merged"
     return "factored"
 
 
-def _is_sparse(layer: Layer, gate: WeightGate, positions: int) -> bool:
-    """Whether samples use few of the experts that the batch uses."""
+def _is_sparse(layer: Layer, gate: WeightGate, positions: int, pointwise: bool) -> bool:
+    """Whether samples use few of the experts that the batch uses, and their copies of A and B are no larger than x."""
     if gate.chosen is None or gate.experts is None or torch.compiler.is_compiling():
         return False
     used, k = len(gate.experts), gate.chosen[1].shape[1]
     if layer.weight.dim() == 2:
         return used > k and positions >= k * layer.rank
-    return used >= FEW_EXPERTS * max(k, 1)
+    return used >= FEW_EXPERTS * k and not (pointwise and k * layer.rank > WIDE * positions)
 
 
 def _few(weight: Tensor, gate: IndexGate, positions: int, pointwise: bool) -> bool:
@@ -211,10 +212,10 @@ def _plan(layer: Layer, gate: Gate, positions: int, pointwise: bool) -> Plan:
 def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, plan: Plan) -> Tensor:
     a, b, scale = layer.A, layer.B, layer.alpha / layer.rank
     if plan == "merged":
-        index = gate.index.to(x.device)
+        index = gate.placed
         return _merged(layer, operation, x, torch.bmm(scale * b[index], a[index]))
     if plan == "stacked":
-        index = gate.index.to(x.device)
+        index = gate.placed
         return _stacked(layer, operation, x, index[:, None] == torch.arange(len(a), device=x.device), a, b)
     function: type[torch.autograd.Function]
     if plan == "grouped":
@@ -223,7 +224,7 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
         # out here, as gradients of gradients follow it
         x, function = x.contiguous(), SeparateRows
         if _by_samples(x, gate, layer.rank):
-            fixed = Fixed(scale, operation, gate.counts, gate.index.to(x.device)[:, None])
+            fixed = Fixed(scale, operation, gate.counts, gate.placed[:, None])
             return SampledRows.apply(x, layer.weight, layer.bias, a, b, None, fixed)  # type: ignore[no-any-return]
     else:
         function = SeparatePoints if _on_points(operation, x, layer.weight, a) else SeparateMaps
@@ -234,7 +235,7 @@ def _indexed(layer: Layer, operation: Operation, x: Tensor, gate: IndexGate, pla
 
 def _by_samples(x: Tensor, gate: IndexGate, rank: int) -> bool:
     """Whether copies of A and B for each sample cost less than thin products of one expert after the other."""
-    return x.shape[1] >= rank or gate.size < MANY_SAMPLES * len(gate.present)
+    return not 0 < x.shape[1] < rank or gate.size <= FEW_SAMPLES * len(gate.present)
 
 
 def _on_points(operation: Convolve, x: Tensor, weight: Tensor, a: Tensor) -> bool:
