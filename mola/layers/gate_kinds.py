@@ -129,7 +129,7 @@ def _sparse(weights: Tensor, chosen: Tensor, experts: int, device: torch.device)
 
 
 def _indices(gate: Tensor, experts: int, device: torch.device) -> Tensor:
-    """The indices on the CPU, a copy. The one time that a GPU is waited for: indices that are on the CPU already spare it."""
+    """The indices on the CPU, a copy. The one time that a GPU is waited for; indices that are on the CPU spare it."""
     if gate.device not in (torch.device("cpu"), device):
         raise BadInput(f"gate: expected indices on the CPU or on {device}, found them on {gate.device}")
     gate = gate.detach().to("cpu", copy=True)
